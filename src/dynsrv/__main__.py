@@ -1,0 +1,5 @@
+"""`python -m dynsrv` is `dynsrv`."""
+
+from dynsrv.cli import main
+
+main()

@@ -1,0 +1,63 @@
+"""Would it work? Asks each HAProxy and each source that the configuration names, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from dynsrv.app import App, ManagedBackend
+from dynsrv.errors import DynsrvError
+from dynsrv.proxy import HAProxy
+
+_SOURCE_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one thing."""
+
+    good: bool
+    what: str
+    found: str
+
+
+async def check_live(app: App) -> list[Finding]:
+    """Return one finding for each proxy, for each source, and for each backend on each of its proxies."""
+    proxies = await asyncio.gather(*(_proxy(proxy) for proxy in app.proxies.values()))
+    backends = await asyncio.gather(*(_backend(backend) for backend in app.backends))
+    return [*proxies, *(finding for findings in backends for finding in findings)]
+
+
+async def _proxy(proxy: HAProxy) -> Finding:
+    what = f"proxy {proxy.name}"
+    try:
+        process = await proxy.identify()
+        level = await proxy.level()
+    except DynsrvError as error:
+        return Finding(good=False, what=what, found=str(error))
+    found = f"HAProxy {process.version}, pid {process.pid}, level {level}"
+    if level != "admin":
+        return Finding(good=False, what=what, found=f"{found}; write `level admin` on the `stats socket` line")
+    return Finding(good=True, what=what, found=found)
+
+
+async def _backend(backend: ManagedBackend) -> list[Finding]:
+    findings = []
+    what = f"source of {backend.name} ({backend.settings.source.kind})"
+    try:
+        snapshot = await backend.first_snapshot(timeout=_SOURCE_TIMEOUT)
+        findings.append(Finding(good=True, what=what, found=f"{len(snapshot.endpoints)} endpoints"))
+    except DynsrvError as error:
+        findings.append(Finding(good=False, what=what, found=str(error)))
+    for proxy in backend.proxies:
+        where = f"backend {backend.name} on {proxy.name}"
+        try:
+            observed = await proxy.observe(backend.name)
+            algorithm = await proxy.algorithm(backend.name)
+        except DynsrvError as error:
+            findings.append(Finding(good=False, what=where, found=str(error)))
+            continue
+        balance = f", balance {algorithm}" if algorithm else ""
+        found = f"takes servers at runtime{balance}; {len(observed.servers)} servers now"
+        findings.append(Finding(good=True, what=where, found=found))
+    return findings

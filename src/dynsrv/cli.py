@@ -1,0 +1,222 @@
+"""What can an operator ask of dynsrv? The commands, their output and their exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+
+from dynsrv import __version__, logs, printing, reports
+from dynsrv.app import App
+from dynsrv.apply import Applying
+from dynsrv.check import check_live
+from dynsrv.demo import run as run_demo
+from dynsrv.documents.values import parse_duration
+from dynsrv.errors import ConfigurationError, DynsrvError
+from dynsrv.settings import Settings, find, json_schema, load
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_DIFFERS = 2
+EXIT_DIED = 3
+EXIT_NOT_CONVERGED = 4
+
+T = TypeVar("T")
+Command = Callable[..., Any]
+
+
+def _config_option(command: Command) -> Command:
+    return click.option(
+        "-c",
+        "--config",
+        type=click.Path(path_type=Path),
+        help="The configuration file.  [default: dynsrv.yaml, then /etc/dynsrv/dynsrv.yaml]",
+    )(command)
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, whose keys are stable.")(command)
+
+
+def _backend_option(command: Command) -> Command:
+    return click.option("--backend", metavar="NAME", help="This backend only.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="dynsrv")
+def cli() -> None:
+    """Keep the live servers of HAProxy backends equal to what service discovery says, without a reload."""
+
+
+@cli.command()
+@_config_option
+def run(config: Path | None) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
+    """
+    app = _open(config)
+    try:
+        asyncio.run(app.run())
+    except* ConfigurationError as errors:
+        _fail(str(errors.exceptions[0]))
+    except* Exception as errors:  # noqa: BLE001 - whatever it was, an operator has to see it
+        # a bug: the supervisor should start dynsrv again, which goes on where HAProxy stands
+        Console(stderr=True).print_exception()
+        _fail(f"a task died: {errors.exceptions[0]!r}", code=EXIT_DIED)
+
+
+@cli.command()
+@_config_option
+@_backend_option
+@_json_option
+def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Print the steps that would be taken, and why, and change nothing.
+
+    Exit code: 0 if there is nothing to do, 2 if there is, 1 for an error.
+    """
+    looks = _look(_open(config, backend=backend, quiet=True), backend)
+    if as_json:
+        _print_json({"backends": [look.plan_data() for look in looks]})
+    else:
+        printing.print_plan(looks)
+    _exit_by(looks)
+
+
+@cli.command()
+@_config_option
+@_json_option
+def status(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """Print desired beside live, per backend and server, from HAProxy itself.
+
+    Exit code: 0 if they are in line, 2 if they differ, 1 for an error.
+    """
+    looks = _look(_open(config, quiet=True), None)
+    if as_json:
+        _print_json({"backends": [look.status_data() for look in looks]})
+    else:
+        printing.print_status(looks)
+    _exit_by(looks)
+
+
+@cli.command()
+@_config_option
+@_backend_option
+@click.option("--timeout", default="60s", show_default=True, metavar="DURATION", help="How long to go on.")
+def apply(config: Path | None, backend: str | None, timeout: str) -> None:
+    """Make passes until there is nothing left to do or to wait for.
+
+    Exit code: 0 if converged, 1 for an error, 4 if not converged in time.
+    """
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        _fail(f"--timeout: {error}")
+    app = _open(config, backend=backend)
+    applying = Applying(app, only=backend, timeout=seconds)
+    outcome = _with(app, applying.run())
+    printing.print_applied(outcome)
+    if any(one.error for one in outcome):
+        sys.exit(EXIT_ERROR)
+    if not all(one.converged for one in outcome):
+        sys.exit(EXIT_NOT_CONVERGED)
+
+
+@cli.command()
+@_config_option
+@click.option("--live", is_flag=True, help="Also ask each HAProxy and each source.")
+def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's way
+    """Validate the configuration file, and with --live what it names.
+
+    Exit code: 0 if all is well, 1 if not.
+    """
+    path, settings = _load(config)
+    click.echo(f"{path}: good ({len(settings.proxies)} proxies, {len(settings.backends)} backends)")
+    if live:
+        app = App(settings, directory=path.absolute().parent)
+        findings = _with(app, check_live(app))
+        printing.print_findings(findings)
+        if not all(finding.good for finding in findings):
+            sys.exit(EXIT_ERROR)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration file."""
+    _print_json(json_schema())
+
+
+@cli.command()
+@click.option("--haproxy", type=click.Path(path_type=Path), help="The HAProxy to start.  [default: the one on PATH]")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, and print the addresses.")
+def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's way
+    """Start a HAProxy and a few web servers on loopback, and scale them up and down before your eyes."""
+    try:
+        sys.exit(asyncio.run(run_demo(haproxy=haproxy, keep=keep)))
+    except DynsrvError as error:
+        _fail(str(error))
+
+
+def main() -> None:
+    """Run the command line. A wrong command line is an error like any other: 1, because 2 says that HAProxy differs."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+def _load(config: Path | None) -> tuple[Path, Settings]:
+    try:
+        path = find(config)
+        return path, load(path, os.environ)
+    except ConfigurationError as error:
+        _fail(str(error))
+
+
+def _open(config: Path | None, *, backend: str | None = None, quiet: bool = False) -> App:
+    path, settings = _load(config)
+    names = {one.name for one in settings.backends}
+    if backend is not None and backend not in names:
+        _fail(f"--backend: found {backend!r}, expected one of {path}: {', '.join(sorted(names))}")
+    logs.configure(level="error" if quiet else settings.log.level, form=settings.log.format)
+    return App(settings, directory=path.absolute().parent)
+
+
+def _look(app: App, backend: str | None) -> list[reports.Look]:
+    return _with(app, reports.look(app, only=backend))
+
+
+def _with(app: App, work: Coroutine[Any, Any, T]) -> T:
+    async def run() -> T:
+        try:
+            return await work
+        finally:
+            app.close()
+
+    return asyncio.run(run())
+
+
+def _exit_by(looks: list[reports.Look]) -> None:
+    if any(look.error for look in looks):
+        sys.exit(EXIT_ERROR)
+    if not all(look.converged for look in looks):
+        sys.exit(EXIT_DIFFERS)
+
+
+def _print_json(data: object) -> None:
+    click.echo(json.dumps(data, indent=2))
+
+
+def _fail(message: str, *, code: int = EXIT_ERROR) -> NoReturn:
+    click.echo(f"dynsrv: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,139 @@
+"""How is the demo shown? On a terminal as a picture that changes, elsewhere as lines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dynsrv.demo.fleet import web_name
+from dynsrv.demo.load import Load
+from dynsrv.demo.observer import Observer
+from dynsrv.model import AdminState, Check, Server, host_port
+
+_REFRESH = 0.125  # seconds
+_CHANGES = 6
+_STATES = {AdminState.READY: "green", AdminState.DRAIN: "yellow", AdminState.MAINT: "dim"}
+_CHECKS = {Check.PASSED: "green", Check.FAILED: "bold red"}
+
+
+class View(Protocol):
+    """Shows what happens."""
+
+    def begin(self, number: int, sentence: str) -> None:
+        """An act begins."""
+
+    def end(self, seconds: float) -> None:
+        """HAProxy is as this act wants it, after so many seconds."""
+
+    def tell(self, change: str) -> None:
+        """Something changed."""
+
+    async def run(self) -> None:
+        """Show until cancelled."""
+
+
+class Lines:
+    """A `View` of one line for each act and each change."""
+
+    def __init__(self, console: Console, *, title: str, load: Load) -> None:
+        self._console = console
+        self._title = title
+        self._load = load
+        self._began = time.monotonic()
+
+    def begin(self, number: int, sentence: str) -> None:
+        self._print(f"{number}. {sentence}")
+
+    def end(self, seconds: float) -> None:
+        self._print(f"   done in {seconds:.1f} s; {self._load.sent} requests sent, {self._load.failed} failed")
+
+    def tell(self, change: str) -> None:
+        self._print(f"   - {change}")
+
+    async def run(self) -> None:
+        """Print what this is; all else is printed when it happens."""
+        self._print(self._title)
+
+    def _print(self, line: str) -> None:
+        self._console.print(f"{time.monotonic() - self._began:5.1f}  {line}", markup=False, soft_wrap=True)
+
+
+class Picture:
+    """A `View` of the live servers, the load and the last changes."""
+
+    def __init__(self, console: Console, *, title: str, observer: Observer, load: Load) -> None:
+        self._console = console
+        self._title = title
+        self._observer = observer
+        self._load = load
+        self._act = ""
+        self._state = ""
+        self._changes: deque[str] = deque(maxlen=_CHANGES)
+
+    def begin(self, number: int, sentence: str) -> None:
+        self._act = f"{number}. {sentence}"
+        self._state = "…"
+
+    def end(self, seconds: float) -> None:
+        self._state = f"done in {seconds:.1f} s"
+
+    def tell(self, change: str) -> None:
+        self._changes.append(change)
+
+    async def run(self) -> None:
+        # Refreshed from here and not by a thread of rich's, which would read what is being changed.
+        with Live(self, console=self._console, auto_refresh=False) as live:
+            while True:
+                live.refresh()
+                await asyncio.sleep(_REFRESH)
+
+    def __rich__(self) -> Group:
+        return Group(
+            Text(self._title, style="bold"),
+            Text(),
+            Text.assemble(self._act, (f"  {self._state}", "cyan")),
+            self._servers(),
+            self._requests(),
+            Text(),
+            *(Text(change, style="dim", no_wrap=True, overflow="ellipsis") for change in self._changes),
+        )
+
+    def _servers(self) -> Table:
+        table = Table("server", "address", "state", "check")
+        for column in ("weight", "requests", "per second"):
+            table.add_column(column, justify="right")
+        rates = self._load.rates()
+        for server in self._observer.servers:
+            name = web_name(server)
+            table.add_row(
+                server.name,
+                host_port(server.address or "-", server.port),
+                _state(server),
+                Text(server.check, style=_CHECKS.get(server.check, "dim")),
+                str(server.weight),
+                str(self._load.answered[name]),
+                f"{self._load.rate(rates[name]):.0f}",
+            )
+        return table
+
+    def _requests(self) -> Text:
+        failed = self._load.failed
+        return Text.assemble(
+            f"requests sent {self._load.sent}, ",
+            (f"failed {failed}", "bold red" if failed else "bold green"),
+            f", {self._load.rate(self._load.rates().total()):.0f} per second",
+        )
+
+
+def _state(server: Server) -> Text:
+    text = Text(server.admin, style=_STATES[server.admin])
+    if server.sessions:
+        text.append(f", {server.sessions} left")
+    return text

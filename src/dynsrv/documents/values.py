@@ -1,0 +1,153 @@
+"""How are durations, numbers and addresses written in the configuration file? Types for the keys' values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
+_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+
+_HOST = r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]|[A-Za-z0-9._-]+"
+_HOST_PORT = re.compile(rf"({_HOST}):([0-9]{{1,5}})")
+_MAX_SOCKET_PATH = 107
+
+
+class Section(BaseModel):
+    """A mapping of the configuration file: it has no keys but its own, and never changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def parse_duration(text: object) -> float:
+    """Return the seconds of `500ms`, `2s`, `1.5s`, `1m` or `1h`.
+
+    Raises:
+        ValueError: anything else, a bare number included: nobody can tell its seconds from milliseconds.
+    """
+    if isinstance(text, str) and (match := _DURATION.fullmatch(text)):
+        return float(match[1]) * _MILLISECONDS[match[2]] / 1000
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", str(text)):
+        raise ValueError(f"expected a duration with its unit: write {text}s or {text}ms")
+    raise ValueError("expected a duration such as 500ms, 2s, 1m or 1h")
+
+
+def format_duration(seconds: float) -> str:
+    """Return *seconds*, to the millisecond, as the configuration file writes it."""
+    milliseconds = in_milliseconds(seconds)
+    for unit, size in _MILLISECONDS.items():
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return "0s"
+
+
+def in_milliseconds(seconds: float) -> int:
+    """Return *seconds* in HAProxy's own unit."""
+    return round(seconds * 1000)
+
+
+def _between(low: str, high: str) -> AfterValidator:
+    def check(seconds: float) -> float:
+        if not parse_duration(low) <= seconds <= parse_duration(high):
+            raise ValueError(f"expected a duration from {low} to {high}")
+        return seconds
+
+    return AfterValidator(check)
+
+
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """Return a validator of text that wants the whole of it to match; *expected* names what does."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+def host_and_port(text: str) -> tuple[str, int] | None:
+    """Return the host, without its brackets, and the port of `host:port`; None where *text* is not that."""
+    match = _HOST_PORT.fullmatch(text)
+    return (match[1].strip("[]"), int(match[2])) if match and int(match[2]) <= 65535 else None
+
+
+def _number(value: object) -> object:
+    # All that `${NAME}` brings is text.
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value) else value
+
+
+def _whole_from(low: int, high: int) -> BeforeValidator:
+    def check(value: object) -> object:
+        number = _number(value)
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            raise ValueError(f"expected a whole number from {low} to {high}")
+        return number
+
+    return BeforeValidator(check)
+
+
+def _runtime_address(text: object, info: ValidationInfo) -> str:
+    if not isinstance(text, str) or not text or not text.isprintable() or text != text.strip():
+        raise ValueError("expected unix:///path, a path, or tcp://host:port")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        if host_and_port(text):
+            raise ValueError(f"expected a path or tcp://host:port; write tcp://{text}")
+        if re.match(r"[a-z0-9]+@", text):
+            raise ValueError("expected unix:///path, a path, or tcp://host:port, without HAProxy's own prefixes")
+        text = rest = str(Path(info.context["directory"], text)) if info.context else text
+    elif scheme == "tcp":
+        host, port = host_and_port(rest) or ("", 0)
+        if not host or not port:
+            raise ValueError("expected a host and a port: tcp://127.0.0.1:9999 or tcp://[::1]:9999")
+        return text
+    elif scheme != "unix":
+        raise ValueError("expected unix:///path or tcp://host:port: the stats socket, which speaks no HTTP")
+    elif not rest.startswith("/"):
+        raise ValueError("expected an absolute path after unix://; write unix:///path, or the path alone")
+    if len(rest.encode()) > _MAX_SOCKET_PATH:
+        raise ValueError(f"expected a path of at most {_MAX_SOCKET_PATH} bytes, as of every unix socket")
+    return text
+
+
+def _listen_address(text: object) -> str:
+    if not isinstance(text, str) or host_and_port(text) is None:
+        raise ValueError("expected an address and a port: 127.0.0.1:9105, [::1]:9105 or 0.0.0.0:9105")
+    return text
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "2s", "1m"]}),
+]
+CheckTime = Annotated[Duration, _between("1ms", "576h")]
+"""What HAProxy takes for `inter` and its like: it counts milliseconds in 31 bits, some 24 days."""
+Interval = Annotated[Duration, _between("10ms", "576h")]
+
+Weight = Annotated[int, Field(ge=0, le=256), _whole_from(0, 256)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1), _whole_from(0, 2**31 - 1)]
+PositiveCount = Annotated[int, Field(ge=1, le=2**31 - 1), _whole_from(1, 2**31 - 1)]
+
+RuntimeAddress = Annotated[str, BeforeValidator(_runtime_address)]
+"""Where a Runtime API is. A relative path begins at the validation context's `directory`, if there is one."""
+ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
+
+_NAME = "letters, digits and _ : . - only"
+HaproxyName = Annotated[str, matching(r"[A-Za-z0-9_:.-]+", f"a name of {_NAME}")]
+Prefix = Annotated[str, matching(r"[A-Za-z0-9_:.-]{1,100}", f"1 to 100 {_NAME}")]
+Label = Annotated[str, matching(r"[!-~](?:[ -~]*[!-~])?", "a name of printable ASCII")]

@@ -1,0 +1,98 @@
+"""What is desired now? A feed follows one source and holds its last whole snapshot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from dynsrv.errors import SourceError
+from dynsrv.metrics import Metrics
+from dynsrv.model import Snapshot
+from dynsrv.planning import Policy, Targets, targets
+from dynsrv.sources.base import Source
+
+_RETRY_WAIT = wait_random_exponential(multiplier=0.2, max=10)  # seconds, with full jitter
+
+log = structlog.get_logger()
+
+
+class Feed:
+    """Follows *source* and wakes those who listen when its snapshot changes.
+
+    A source that fails changes nothing: the last snapshot stays, and the source is asked again, ever less often.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        backend: str,
+        kind: str,
+        policy: Policy,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._labels = (backend, kind)
+        self._policy = policy
+        self._metrics = metrics
+        self._clock = clock
+        self._listeners: list[Callable[[], None]] = []
+        self._log = log.bind(backend=backend, source=kind)
+        self._snapshot: Snapshot | None = None
+        self.targets: Targets | None = None
+        """What the last snapshot calls for; None: there was none yet, which is not the same as an empty one."""
+        self.changed_at: float | None = None
+        """When the snapshot last changed, by *clock*."""
+        self.failure: SourceError | None = None
+        """Why the source cannot tell now; None while it can."""
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Call *wake* after each change of the snapshot."""
+        self._listeners.append(wake)
+
+    async def run(self) -> None:
+        """Follow the source until cancelled."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type(SourceError), wait=_RETRY_WAIT, before_sleep=self._note_failure
+        ):
+            with attempt:
+                async with aclosing(self._source.watch()) as snapshots:
+                    async for snapshot in snapshots:
+                        attempt.retry_state.attempt_number = 1  # a good answer: the next failure is a first one
+                        self.take(snapshot)
+                raise SourceError("ended", "the source ended by itself")
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Take what the source says now."""
+        backend, _ = self._labels
+        self._metrics.source_up.labels(*self._labels).set(1)
+        self._metrics.source_last_success.labels(*self._labels).set_to_current_time()
+        if self.failure is not None:
+            self.failure = None
+            self._log.info("source answers again", endpoints=len(snapshot.endpoints))
+        if snapshot == self._snapshot:
+            return
+        self._log.info(
+            "source wants other servers" if self._snapshot else "source answered", endpoints=len(snapshot.endpoints)
+        )
+        self._snapshot = snapshot
+        self.targets = targets(snapshot, self._policy)
+        self.changed_at = self._clock()
+        self._metrics.desired_servers.labels(backend).set(len(self.targets))
+        for wake in self._listeners:
+            wake()
+
+    def _note_failure(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        assert isinstance(error, SourceError)
+        self._metrics.source_up.labels(*self._labels).set(0)
+        self._metrics.source_errors.labels(*self._labels, error.reason).inc()
+        if self.failure is None or str(self.failure) != str(error):  # once per change, not once per attempt
+            kept = "nothing is changed" if self._snapshot is None else "the servers stay as they are"
+            self._log.warning(f"source failed; {kept}", reason=error.reason, error=str(error))
+        self.failure = error

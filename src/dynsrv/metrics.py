@@ -1,0 +1,106 @@
+"""Which numbers does dynsrv tell? Every metric with its name, help and labels, in one place."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, PlatformCollector
+from prometheus_client import ProcessCollector as ProcessResources
+
+from dynsrv import __version__
+from dynsrv.runtime import Broke, Event, Hook, Replied
+
+_COMMAND_BUCKETS = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+_CONVERGENCE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """All metrics of one dynsrv, in a registry of its own. Label values are configured names, or few words."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessResources(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        Info("dynsrv_build", "The version of dynsrv.", registry=registry).info({"version": __version__})
+
+        where = ("proxy", "backend")
+        self.servers = Gauge(
+            "dynsrv_servers", "Servers of ours in HAProxy, and those it refused.", (*where, "state"), registry=registry
+        )
+        self.desired_servers = Gauge(
+            "dynsrv_desired_servers", "Endpoints in the source's last snapshot.", ("backend",), registry=registry
+        )
+        self.pass_duration = Histogram(
+            "dynsrv_pass_duration_seconds", "Time to observe, plan and apply once.", where, registry=registry
+        )
+        self.passes = Counter(
+            "dynsrv_passes_total",
+            "Passes by result: converged, changed, waiting, refused, rejected, unreachable, reloaded.",
+            (*where, "result"),
+            registry=registry,
+        )
+        self.steps = Counter(
+            "dynsrv_steps_total",
+            "Steps sent to HAProxy by result: done, refused, unknown.",
+            (*where, "step", "result"),
+            registry=registry,
+        )
+        self.convergence = Histogram(
+            "dynsrv_convergence_seconds",
+            "Time from the source's event until every wanted server took traffic.",
+            ("backend",),
+            buckets=_CONVERGENCE_BUCKETS,
+            registry=registry,
+        )
+        self.backend_rejected = Gauge(
+            "dynsrv_backend_rejected",
+            "1 if HAProxy cannot add servers to the backend at runtime.",
+            (*where, "reason"),
+            registry=registry,
+        )
+        self.source_up = Gauge(
+            "dynsrv_source_up", "1 if the source's last answer was good.", ("backend", "kind"), registry=registry
+        )
+        self.source_last_success = Gauge(
+            "dynsrv_source_last_success_timestamp_seconds",
+            "Unix time at which the source last told what is desired.",
+            ("backend", "kind"),
+            registry=registry,
+        )
+        self.source_errors = Counter(
+            "dynsrv_source_errors_total",
+            "Failures of the source by reason; the last snapshot stays.",
+            ("backend", "kind", "reason"),
+            registry=registry,
+        )
+        self.proxy_up = Gauge("dynsrv_proxy_up", "1 if HAProxy answers.", ("proxy",), registry=registry)
+        self.proxy_reloads = Counter(
+            "dynsrv_proxy_reloads_total",
+            "Reloads and restarts of HAProxy that were noticed.",
+            ("proxy",),
+            registry=registry,
+        )
+        self.command_duration = Histogram(
+            "dynsrv_runtime_command_duration_seconds",
+            "Time HAProxy took for a command: the mean of a run of equal ones sent at once.",
+            ("proxy", "command"),
+            buckets=_COMMAND_BUCKETS,
+            registry=registry,
+        )
+        self.connections_broken = Counter(
+            "dynsrv_runtime_connections_broken_total",
+            "Connections given up before all replies had come.",
+            ("proxy", "error"),
+            registry=registry,
+        )
+
+    def runtime_hook(self, proxy: str) -> Hook:
+        """Return the hook that measures the Runtime API of *proxy*."""
+
+        def record(event: Event) -> None:
+            match event:
+                case Replied(command=command, replies=replies, seconds=seconds):
+                    self.command_duration.labels(proxy, command).observe(seconds / replies)
+                case Broke(error=error):
+                    self.connections_broken.labels(proxy, error).inc()
+
+        return record

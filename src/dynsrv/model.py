@@ -1,0 +1,293 @@
+"""What do the words of dynsrv mean? Endpoints, servers, steps and plans, as frozen values that do nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+MAX_WEIGHT = 256
+"""HAProxy's own bound: `weight of server x is not within 0 and 256` (2.6-3.4)."""
+
+
+def canonical_address(text: str) -> str:
+    """Return the one spelling of an IPv4 or IPv6 address under which dynsrv compares it.
+
+    Raises:
+        ValueError: *text* is not an address, or one that no server can listen on
+            (unspecified, multicast, with a zone). A host name is not an address.
+    """
+    address = ipaddress.ip_address(text)
+    if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
+        raise ValueError(f"{text!r} is not the address of one host")
+    return address.compressed
+
+
+def host_port(address: str, port: int) -> str:
+    """Join an address and a port as people and HAProxy write them: `10.0.0.1:80`, `[::1]:80`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+# ---- what a source wants
+
+
+class EndpointState(StrEnum):
+    """What a source wants of one endpoint: requests, or only the end of those it already has."""
+
+    READY = "ready"
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address and port that a source wants in a backend.
+
+    *address* is canonical (see `canonical_address`), *port* 1-65535, *weight* 0-256 or None for the
+    backend's own. *name* is the source's name for it, made of `[A-Za-z0-9_:.-]`.
+    """
+
+    address: str
+    port: int
+    name: str | None = None
+    weight: int | None = None
+    state: EndpointState = EndpointState.READY
+
+    def __str__(self) -> str:
+        return host_port(self.address, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All endpoints that one source wants in one backend at one time: always the whole, never a change.
+
+    No two endpoints share address and port. An empty snapshot is a fact; not knowing is no snapshot.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+
+
+# ---- what HAProxy has
+
+
+class AdminState(StrEnum):
+    """What somebody asked of a server, in HAProxy's words."""
+
+    READY = "ready"
+    DRAIN = "drain"
+    MAINT = "maint"
+
+
+class OperationalState(StrEnum):
+    """What HAProxy makes of a server (`srv_op_state` 0-3)."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+    STOPPING = "stopping"
+
+
+class Check(StrEnum):
+    """Where a server's health check is; PASSED and FAILED are results, the others are why there is none."""
+
+    NONE = "none"  # no `check` keyword
+    DISABLED = "disabled"  # configured, but `enable health` was not sent: HAProxy never does it by itself
+    PENDING = "pending"  # enabled, no result yet
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server of a live backend, as HAProxy describes it.
+
+    *address* is None where HAProxy prints none (a unix socket, or a host name never resolved).
+    *since_change* is in whole seconds since HAProxy last changed its state. *sessions* counts the running
+    and queued ones, and is known only of servers in drain. *check_paused*: a check that HAProxy does not run
+    because the server was put into maintenance; its result is that of an earlier time.
+    """
+
+    name: str
+    id: int
+    address: str | None
+    port: int
+    weight: int
+    admin: AdminState
+    operational: OperationalState
+    check: Check
+    check_paused: bool = False
+    since_change: float = 0.0
+    sessions: int | None = None
+
+    @property
+    def serving(self) -> bool:
+        """Whether HAProxy gives it new requests."""
+        return self.admin is AdminState.READY and self.operational in {
+            OperationalState.UP,
+            OperationalState.STARTING,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One HAProxy process: a reload or a restart makes another one.
+
+    *started* is HAProxy's `Start_time_sec` (Unix time): a container's process often has the same *pid* again.
+    """
+
+    pid: int
+    started: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A live backend: its servers in HAProxy's own order, and the process that said so."""
+
+    name: str
+    servers: tuple[Server, ...]
+    process: Process
+
+
+# ---- the changes
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Add a server; it starts in maintenance, with its check not enabled."""
+
+    kind: ClassVar[str] = "add"
+    server: str
+    id: int
+    address: str
+    port: int
+    weight: int
+    options: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnableHealth:
+    """Let HAProxy run the server's check, which it does in maintenance too."""
+
+    kind: ClassVar[str] = "enable_health"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Let the server receive requests."""
+
+    kind: ClassVar[str] = "admit"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetWeight:
+    """Change the weight in place."""
+
+    kind: ClassVar[str] = "set_weight"
+    server: str
+    weight: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Give the server no new requests but those that stick to it."""
+
+    kind: ClassVar[str] = "drain"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disable:
+    """Put the server into maintenance: running requests go on, nothing new comes."""
+
+    kind: ClassVar[str] = "disable"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSessions:
+    """Cut the sessions that are left."""
+
+    kind: ClassVar[str] = "close_sessions"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete the server; HAProxy refuses as long as anything uses it."""
+
+    kind: ClassVar[str] = "delete"
+    server: str
+    reason: str
+
+
+Step = Add | EnableHealth | Admit | SetWeight | Drain | Disable | CloseSessions | Delete
+
+
+class WaitsFor(StrEnum):
+    """What has to happen in HAProxy before a server's next step."""
+
+    CHECK = "check"
+    SESSIONS = "sessions"
+    REMOVAL = "removal"
+    SUCCESSOR = "successor"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A server that has no next step yet, and why. *deadline* is in seconds from now; None: there is none."""
+
+    server: str
+    waits_for: WaitsFor
+    reason: str
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps from observed to desired, in the order in which they may be sent, and what is waited for."""
+
+    steps: tuple[Step, ...] = ()
+    waits: tuple[Wait, ...] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Whether HAProxy is as desired: nothing to do, nothing to wait for."""
+        return not self.steps and not self.waits
+
+
+# ---- what became of them
+
+
+class Outcome(StrEnum):
+    """What HAProxy made of a step."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """A step and HAProxy's word on it. *expected*: a refusal that the next pass mends by trying again."""
+
+    step: Step
+    outcome: Outcome
+    detail: str = ""
+    expected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of each step of a plan, in the plan's order."""
+
+    results: tuple[StepResult, ...] = ()

@@ -1,0 +1,42 @@
+"""What may a plan do in one backend? The operator's choices, as the planner needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Admission(StrEnum):
+    """When a new server may receive requests."""
+
+    AFTER_CHECK = "after-check"
+    AT_ONCE = "at-once"
+
+
+class AfterDrain(StrEnum):
+    """What becomes of the sessions that are left when a drain's time is over."""
+
+    CLOSE = "close"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The operator's choices for one backend.
+
+    *prefix* begins the name of every server that is ours; it is not empty. *weight* is for endpoints that bring none.
+    *options* are keywords of `add server`, one with its arguments an item, without weight and id; a server has a check
+    if one of them is `check`. *drain_timeout* is in seconds.
+    """
+
+    prefix: str = "dyn-"
+    weight: int = 100
+    options: tuple[str, ...] = ()
+    admission: Admission = Admission.AFTER_CHECK
+    drain_timeout: float = 30.0
+    after_drain: AfterDrain = AfterDrain.CLOSE
+
+    @property
+    def has_check(self) -> bool:
+        """Whether servers get a health check."""
+        return "check" in self.options

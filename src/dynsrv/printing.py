@@ -1,0 +1,130 @@
+"""How does a result look to a person? Aligned columns; colours on a terminal only; nothing is cut or wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from dynsrv.apply import Settled
+from dynsrv.check import Finding
+from dynsrv.model import Add, SetWeight, Step, host_port
+from dynsrv.reports import Look
+
+_STYLES = {
+    "add": "green",
+    "admit": "green",
+    "delete": "red",
+    "close_sessions": "red",
+    "drain": "yellow",
+    "disable": "yellow",
+    "wait": "cyan",
+    "ready": "green",
+    "maint": "yellow",
+    "down": "red",
+    "failed": "red",
+    "missing": "red",
+    "good": "green",
+    "bad": "red",
+}
+_console = Console(highlight=False, soft_wrap=True)
+
+
+def print_plan(looks: Sequence[Look]) -> None:
+    """Print what would be done and waited for, and why."""
+    steps = waits = 0
+    for look in looks:
+        _heading(look)
+        if look.plan is None:
+            continue
+        if look.converged:
+            _console.print("  nothing to do")
+        steps += len(look.plan.steps)
+        waits += len(look.plan.waits)
+        _rows(
+            [
+                *((step.kind, step.server, _details(step), step.reason) for step in look.plan.steps),
+                *(("wait", wait.server, f"for {wait.waits_for}", wait.reason) for wait in look.plan.waits),
+            ]
+        )
+    _console.print(f"{_count(steps, 'step')}, {_count(waits, 'wait')}. Nothing was changed.")
+
+
+def print_status(looks: Sequence[Look]) -> None:
+    """Print desired beside live."""
+    for look in looks:
+        _heading(look)
+        if look.observed is None or look.desired is None:
+            continue
+        data = look.status_data()
+        rows = [
+            (
+                server["name"],
+                server["address"] or "-",
+                server["state"] if server["state"] != "ready" or server["operational"] != "down" else "down",
+                f"check {server['check']}",
+                f"weight {server['weight']}",
+                "" if server["sessions"] is None else _count(server["sessions"], "session"),
+                server["why"],
+            )
+            for server in data["servers"]
+        ]
+        rows += [("-", host_port(m["address"], m["port"]), "missing", "", "", "", m["why"]) for m in data["missing"]]
+        _rows(rows)
+        live = sum(server["ours"] for server in data["servers"])
+        verdict = "in line" if look.converged else "differs"
+        _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
+
+
+def print_applied(settled: Iterable[Settled]) -> None:
+    """Print what became of each backend."""
+    for one in settled:
+        where = f"{one.backend} on {one.proxy}"
+        if one.error is not None:
+            _console.print(Text(f"{where}: {one.error}", style=_STYLES["bad"]))
+        elif one.converged:
+            _console.print(f"{where}: converged in {one.seconds:.2f} s, {_count(one.steps, 'step')}")
+        else:
+            _console.print(f"{where}: not converged in {one.seconds:.2f} s, {_count(one.steps, 'step')}; left:")
+            for sentence in one.left:
+                _console.print(Text(f"  {sentence}"))
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Print what was found, one line each."""
+    _rows([("good" if one.good else "bad", one.what, one.found) for one in findings])
+
+
+def _heading(look: Look) -> None:
+    process = look.observed.process if look.observed else None
+    version = f" (HAProxy {process.version}, pid {process.pid})" if process else ""
+    _console.print(Text(f"{look.backend} on {look.proxy}{version}", style="bold"))
+    if look.error is not None:
+        _console.print(Text(f"  {look.error}", style=_STYLES["bad"]))
+
+
+def _details(step: Step) -> str:
+    match step:
+        case Add():
+            words = [host_port(step.address, step.port), f"id {step.id}", f"weight {step.weight}", *step.options]
+            return " ".join(words)
+        case SetWeight():
+            return f"weight {step.weight}"
+        case _:
+            return ""
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with their columns aligned, each as wide as its widest cell: a log file has no right edge."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = Text("  ")
+        for cell, width in zip(row, widths, strict=True):
+            line.append(cell.ljust(width + 2), style=_STYLES.get(cell, ""))
+        line.rstrip()
+        _console.print(line)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,37 @@
+"""An asynchronous client of HAProxy's Runtime API (HAProxy 2.5 and later), of the standard library alone."""
+
+from __future__ import annotations
+
+from dynsrv.runtime import commands, errors
+from dynsrv.runtime.address import Address, TcpAddress, UnixAddress, parse_address
+from dynsrv.runtime.capabilities import Capabilities
+from dynsrv.runtime.client import Batch, Client
+from dynsrv.runtime.commands import State
+from dynsrv.runtime.errors import RuntimeApiError
+from dynsrv.runtime.events import Broke, Event, Hook, Replied
+from dynsrv.runtime.replies import Command, Done, Reply
+from dynsrv.runtime.tables import ProcessInfo, ServerState, Stat
+
+__all__ = [
+    "Address",
+    "Batch",
+    "Broke",
+    "Capabilities",
+    "Client",
+    "Command",
+    "Done",
+    "Event",
+    "Hook",
+    "ProcessInfo",
+    "Replied",
+    "Reply",
+    "RuntimeApiError",
+    "ServerState",
+    "Stat",
+    "State",
+    "TcpAddress",
+    "UnixAddress",
+    "commands",
+    "errors",
+    "parse_address",
+]

@@ -1,0 +1,52 @@
+"""Where is a Runtime API? Addresses of stats sockets, read from text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dynsrv.runtime.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A stats socket in the file system."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix://{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A stats socket on a TCP port. The Runtime API has no authentication of its own."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}"
+
+
+Address = UnixAddress | TcpAddress
+
+
+def parse_address(text: str) -> Address:
+    """Read `unix:///run/haproxy/admin.sock`, a bare path, `tcp://127.0.0.1:9999` or `tcp://[::1]:9999`.
+
+    Raises:
+        InvalidArgument: none of these.
+    """
+    expected = "unix:///path, a path, or tcp://host:port"
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "unix", text
+    if scheme == "unix" and rest and "\0" not in rest:
+        return UnixAddress(rest)
+    host, colon, port = rest.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    plausible = bare and (bare == host) == (":" not in host)
+    if scheme == "tcp" and colon and plausible and port.isascii() and port.isdigit() and 0 < int(port) <= 65535:
+        return TcpAddress(bare, int(port))
+    raise InvalidArgument("address", text, expected)

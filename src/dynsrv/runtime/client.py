@@ -1,0 +1,164 @@
+"""How does a program talk to HAProxy? The client: one command, or many in one batch that one process answered.
+
+async with Client("unix:///run/haproxy/admin.sock") as client:
+    servers = await client.run(commands.servers_state("be_app"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from dynsrv.runtime.address import Address, parse_address
+from dynsrv.runtime.commands import info
+from dynsrv.runtime.connecting import Opener, connect, open_streams
+from dynsrv.runtime.connection import Connection
+from dynsrv.runtime.errors import DyingProcess, OtherProcess, OutcomeUnknown, ProxyDisabled
+from dynsrv.runtime.events import Hook
+from dynsrv.runtime.pool import Pool
+from dynsrv.runtime.replies import Command, Done, Reply
+from dynsrv.runtime.tables import ProcessInfo
+
+T = TypeVar("T")
+
+_CONNECT_ATTEMPTS = 20
+_CONNECT_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The replies to one batch, in the order of its commands, and the one process that gave them all."""
+
+    process: ProcessInfo
+    replies: list[Reply[Any]]
+
+
+class Client:
+    """A pooled client of one Runtime API.
+
+    All time-outs are in seconds. *connect_timeout* bounds opening a connection with its greeting; *reply_timeout* the
+    silence while a reply is awaited; *lend_timeout* the wait for a connection of the pool; after *idle_timeout* an
+    unused one is closed. *connections* bounds the pool: HAProxy serves 10 connections a stats socket by default.
+    *opener* opens the byte streams.
+    """
+
+    def __init__(
+        self,
+        address: Address | str,
+        *,
+        connections: int = 4,
+        connect_timeout: float = 2.0,
+        reply_timeout: float = 5.0,
+        lend_timeout: float = 10.0,
+        idle_timeout: float = 1.0,
+        hook: Hook | None = None,
+        opener: Opener = open_streams,
+    ) -> None:
+        self.address = parse_address(address) if isinstance(address, str) else address
+        self._connect_timeout = connect_timeout
+        self._reply_timeout = reply_timeout
+        self._hook = hook
+        self._opener = opener
+        self._pool = Pool(
+            self._connect,
+            name=str(self.address),
+            size=connections,
+            lend_timeout=lend_timeout,
+            idle_timeout=idle_timeout,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Client {self.address}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when its batch ends."""
+        self._pool.close()
+
+    async def run(self, command: Command[T]) -> T:
+        """Run one command and return what it returns.
+
+        Raises:
+            Refused, UnknownReply: HAProxy's word.
+            NotSent, OutcomeUnknown: as `batch`.
+        """
+        reply: Reply[T] = (await self.batch([command])).replies[0]
+        if isinstance(reply, Done):
+            return reply.value
+        raise reply
+
+    async def batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None = None) -> Batch:
+        """Send all *commands* at once to one process that is not stopping, neither before nor after them.
+
+        A refusal is a reply like any other: the commands behind it run all the same. With *process*, only that
+        process is talked to.
+
+        Raises:
+            NotSent: nothing was sent: no connection, or another process than *process*.
+            OutcomeUnknown: some may have run: time-out, lost connection, or a process that began to stop.
+        """
+        try:
+            return await self._batch(commands, process=process, fresh=False)
+        except _Stale:
+            return await self._batch(commands, process=process, fresh=True)
+
+    async def _batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None, fresh: bool) -> Batch:
+        async with self._pool.lend(fresh=fresh) as connection:
+            before = await self._identify(connection, fresh=fresh)
+            if process is not None and not before.same_process(process):
+                problem = f"process {before.pid} answers, where process {process.pid} was expected (reload or restart)"
+                raise OtherProcess(str(self.address), problem)
+            *replies, last = await connection.exchange([*commands, info()], timeout=self._reply_timeout)
+            after = last.value if isinstance(last, Done) else before
+            if after.stopping or any(isinstance(reply, ProxyDisabled) for reply in replies):
+                connection.close()
+                raise DyingProcess(str(self.address), before.pid)
+            return Batch(before, replies)
+
+    async def _identify(self, connection: Connection, *, fresh: bool) -> ProcessInfo:
+        """Ask the process behind *connection* who it is; a pooled one may have died or be stopping since."""
+        try:
+            (reply,) = await connection.exchange([info()], timeout=self._connect_timeout)
+        except OutcomeUnknown as error:
+            if fresh:
+                raise OtherProcess(str(self.address), f"HAProxy went away before anything was sent: {error}") from error
+            raise _Stale from error
+        if not isinstance(reply, Done):
+            raise reply
+        found: ProcessInfo = reply.value
+        if found.stopping:
+            connection.close()
+            if fresh:
+                raise OtherProcess(str(self.address), f"process {found.pid} is stopping")
+            raise _Stale
+        return found
+
+    async def _connect(self) -> Connection:
+        """Connect to a process that is not stopping: during a reload either may take the connection."""
+        for attempt in range(_CONNECT_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_CONNECT_PAUSE)
+            connection = await connect(
+                self.address, timeout=self._connect_timeout, hook=self._hook, opener=self._opener
+            )
+            if not connection.process.stopping:
+                return connection
+            connection.close()
+        raise OtherProcess(str(self.address), "only a process that is stopping answers")
+
+
+class _Stale(Exception):
+    """A pooled connection was of no use; nothing of the caller's was sent."""

@@ -1,0 +1,120 @@
+"""How does a connection come about? Opens it, greets HAProxy, and says in plain words why it cannot be."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pwd
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import assert_never
+
+from dynsrv.runtime.address import Address, TcpAddress, UnixAddress
+from dynsrv.runtime.capabilities import Capabilities
+from dynsrv.runtime.commands import experimental_mode, info, interactive
+from dynsrv.runtime.connection import Connection
+from dynsrv.runtime.errors import ConnectFailed, ConnectTimeout, OutcomeUnknown
+from dynsrv.runtime.events import Hook
+from dynsrv.runtime.replies import Done
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Opener = Callable[[Address], Awaitable[Streams]]
+"""Opens the byte streams of a new connection; raises OSError."""
+
+
+async def open_streams(address: Address) -> Streams:
+    """Open a unix socket or a TCP connection."""
+    match address:
+        case UnixAddress(path=path):
+            return await asyncio.open_unix_connection(path)
+        case TcpAddress(host=host, port=port):
+            return await asyncio.open_connection(host, port)
+        case _:
+            assert_never(address)
+
+
+async def connect(
+    address: Address, *, timeout: float, hook: Hook | None = None, opener: Opener = open_streams
+) -> Connection:
+    """Open a connection, make it interactive and ask which process answers, within *timeout* seconds.
+
+    Raises:
+        ConnectFailed, ConnectTimeout: with the reason, and what to do about it.
+    """
+    connection: Connection | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            connection = Connection(address, *await opener(address), hook=hook)
+            await _greet(connection, timeout)
+    except TimeoutError:
+        if connection is not None:
+            connection.close()
+        raise ConnectTimeout(str(address), timeout) from None
+    except OSError as error:
+        raise _connect_failed(address, error) from error
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, OutcomeUnknown):  # no command of the caller's was sent yet
+            raise ConnectFailed(str(address), "unreachable", f"not a Runtime API that answers: {error}") from error
+        raise
+    return connection
+
+
+async def _greet(connection: Connection, timeout: float) -> None:
+    # our own deadline in `connect` ends first, so that a hanging greeting is a ConnectTimeout
+    interactive_reply, info_reply = await connection.exchange([interactive(), info()], timeout=timeout * 2)
+    for reply in (interactive_reply, info_reply):
+        if not isinstance(reply, Done):
+            raise reply
+    assert isinstance(info_reply, Done)
+    connection.process = info_reply.value
+    if Capabilities.of(info_reply.value.version).experimental_mode:
+        await connection.exchange([experimental_mode()], timeout=timeout * 2)
+
+
+def _connect_failed(address: Address, error: OSError) -> ConnectFailed:
+    """Say what is wrong with the address in the words of who has to mend it."""
+    path = address.path if isinstance(address, UnixAddress) else None
+    remedy = "set `user`, `group` and `mode` on HAProxy's `stats socket` line"
+    match error.errno:
+        case errno.ENOENT:
+            reason = "missing"
+            problem = "no such socket: HAProxy is not running, or its `stats socket` has another path"
+        case errno.EACCES | errno.EPERM:
+            reason = "permission"
+            problem = f"permission denied for {_user(os.geteuid())}{_ownership(path)}: {remedy}"
+        case errno.ECONNREFUSED:
+            reason = "refused"
+            problem = "nobody listens" + (
+                " (the socket is left over from a HAProxy that is gone)"
+                if path
+                else ": HAProxy is not running, or its `stats socket` has another port"
+            )
+        case errno.ENOTSOCK:
+            reason = "missing"
+            problem = "this is a file, not a socket"
+        case _:
+            reason = "unreachable"
+            problem = error.strerror or str(error)
+    return ConnectFailed(str(address), reason, problem)
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _ownership(path: str | None) -> str:
+    """Who may use the socket, where that can be seen."""
+    if path is None:
+        return ""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return " (a folder on the way to the socket may not be entered)"
+    return f" (the socket is {stat.filemode(status.st_mode)}, of {_user(status.st_uid)})"

@@ -1,0 +1,89 @@
+"""Who may use a connection now? A bounded pool whose idle connections live shortly.
+
+An idle connection keeps an old HAProxy worker alive after a reload, so none waits longer than `idle_timeout`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from dynsrv.runtime.connection import Connection
+from dynsrv.runtime.errors import PoolTimeout
+
+
+class Pool:
+    """Lends connections, at most *size* at a time; a connection that is not reusable when it comes back is closed.
+
+    *lend_timeout* and *idle_timeout* are in seconds.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        *,
+        name: str,
+        size: int,
+        lend_timeout: float,
+        idle_timeout: float,
+    ) -> None:
+        self._connect = connect
+        self._name = name
+        self._size = size
+        self._lend_timeout = lend_timeout
+        self._idle_timeout = idle_timeout
+        self._permits = asyncio.Semaphore(size)
+        self._idle: dict[Connection, asyncio.TimerHandle] = {}  # the last returned is lent first
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Pool {self._name} idle={len(self._idle)} size={self._size}>"
+
+    @asynccontextmanager
+    async def lend(self, *, fresh: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection: an idle one, or a new one if there is none or *fresh* is asked for.
+
+        Raises:
+            PoolTimeout: none came back in time.
+            ConnectFailed, ConnectTimeout: no new one could be made.
+        """
+        try:
+            async with asyncio.timeout(self._lend_timeout):
+                await self._permits.acquire()
+        except TimeoutError:
+            raise PoolTimeout(self._name, self._size, self._lend_timeout) from None
+        try:
+            connection = (None if fresh else self._take()) or await self._connect()
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+        finally:
+            self._permits.release()
+
+    def close(self) -> None:
+        """Close the idle connections now, and the lent ones when they come back."""
+        self._closed = True
+        for connection in list(self._idle):
+            self._expire(connection)
+
+    def _take(self) -> Connection | None:
+        while self._idle:
+            connection, timer = self._idle.popitem()
+            timer.cancel()
+            if connection.reusable:
+                return connection
+            connection.close()
+        return None
+
+    def _give_back(self, connection: Connection) -> None:
+        if self._closed or not connection.reusable:
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        self._idle[connection] = loop.call_later(self._idle_timeout, self._expire, connection)
+
+    def _expire(self, connection: Connection) -> None:
+        self._idle.pop(connection).cancel()
+        connection.close()

@@ -1,0 +1,221 @@
+"""What does the configuration file say? Its keys as checked, frozen values; nothing is opened or started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from dynsrv.documents import KeyPath, found, parse
+from dynsrv.documents.interpolation import interpolate
+from dynsrv.documents.problems import explain, problems_at, unreadable
+from dynsrv.documents.values import (
+    Duration,
+    HaproxyName,
+    Interval,
+    Label,
+    ListenAddress,
+    Prefix,
+    RuntimeAddress,
+    Section,
+    host_and_port,
+)
+from dynsrv.errors import ConfigurationError
+from dynsrv.planning.policy import Admission, AfterDrain, Policy
+from dynsrv.settings.server import ServerSettings
+from dynsrv.sources.file import FileSourceSettings
+
+DEFAULT_PATHS = (Path("dynsrv.yaml"), Path("/etc/dynsrv/dynsrv.yaml"))
+
+_KINDS = ("file",)
+
+
+class ProxySettings(Section):
+    """One HAProxy, reached by one runtime address."""
+
+    address: RuntimeAddress = Field(
+        description="HAProxy's stats socket, of level admin: unix:///path, a path (relative to this file), "
+        "tcp://host:port or tcp://[::1]:port."
+    )
+    name: Label = Field(
+        default_factory=lambda others: str(others["address"]),
+        description="Its name in logs, metrics and backends[].proxies; by default its address.",
+    )
+
+
+class DrainSettings(Section):
+    """How a server is removed."""
+
+    timeout: Duration = Field(
+        default=30.0,
+        description="How long its sessions may take to end.",
+        json_schema_extra={"default": "30s"},
+    )
+    then: AfterDrain = Field(
+        default=AfterDrain.CLOSE, description="What then becomes of those left: close them, or wait for them."
+    )
+
+
+def _of_a_known_kind(value: object) -> object:
+    # Looked at first, or the keys of another kind would be reported one by one.
+    if isinstance(value, Mapping) and "kind" in value and value["kind"] not in _KINDS:
+        problem = f"found {found(value['kind'])}, expected one of the kinds of source: {', '.join(_KINDS)}"
+        raise problems_at(FileSourceSettings, [(("kind",), problem)])
+    return value
+
+
+SourceSettings = Annotated[FileSourceSettings, BeforeValidator(_of_a_known_kind)]
+
+
+class BackendSettings(Section):
+    """One backend of HAProxy's, and where its servers come from."""
+
+    name: HaproxyName = Field(description="The backend's name in HAProxy's configuration.")
+    proxies: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="The names of the proxies that have this backend; all by default."
+    )
+    source: SourceSettings = Field(description="What tells which servers are desired.")
+    server: ServerSettings = Field(default=ServerSettings(), description="What every added server gets.")
+    admit: Admission = Field(
+        default=Admission.AFTER_CHECK,
+        description="When a new server gets requests: after its first passed check, or at once.",
+    )
+    drain: DrainSettings = Field(default=DrainSettings(), description="How a server is removed.")
+    prefix: Prefix = Field(
+        default="dyn-",
+        description="What the names of added servers begin with. A server of another name is never touched.",
+    )
+
+    def policy(self) -> Policy:
+        """Return what the planner has to know of these settings."""
+        return Policy(
+            prefix=self.prefix,
+            weight=self.server.weight,
+            options=self.server.keywords(),
+            admission=self.admit,
+            drain_timeout=self.drain.timeout,
+            after_drain=self.drain.then,
+        )
+
+
+class ResyncSettings(Section):
+    """How often HAProxy is looked at without an event."""
+
+    interval: Interval = Field(
+        default=30.0,
+        description="Time between two whole comparisons of a backend.",
+        json_schema_extra={"default": "30s"},
+    )
+    probe: Interval = Field(
+        default=1.0,
+        description="Time in which a reload of HAProxy is noticed.",
+        json_schema_extra={"default": "1s"},
+    )
+
+
+class WebSettings(Section):
+    """Metrics, health and status over HTTP."""
+
+    listen: ListenAddress | None = Field(
+        default="127.0.0.1:9105", description="Address and port to listen on; null: off."
+    )
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe lines that are written."
+    )
+    format: Literal["text", "json"] = Field(default="text", description="For people, or for machines.")
+
+
+class Settings(Section):
+    """The configuration file of dynsrv."""
+
+    proxies: tuple[ProxySettings, ...] = Field(min_length=1, description="The HAProxies to manage.")
+    backends: tuple[BackendSettings, ...] = Field(min_length=1, description="The backends to manage.")
+    resync: ResyncSettings = Field(default=ResyncSettings(), description="How often HAProxy is looked at.")
+    web: WebSettings | None = Field(default=WebSettings(), description="Metrics and status; null: off.")
+    log: LogSettings = Field(default=LogSettings(), description="What is logged, and how.")
+
+    @property
+    def web_address(self) -> tuple[str, int] | None:
+        """Host and port to listen on; None: the web is off."""
+        return host_and_port(self.web.listen) if self.web and self.web.listen else None
+
+    def proxies_of(self, backend: BackendSettings) -> tuple[ProxySettings, ...]:
+        """Return the proxies that have *backend*."""
+        return tuple(each for each in self.proxies if backend.proxies is None or each.name in backend.proxies)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if problems := [*self._proxy_problems(), *self._backend_problems()]:
+            raise problems_at(type(self), problems)
+        return self
+
+    def _proxy_problems(self) -> list[tuple[KeyPath, str]]:
+        problems: list[tuple[KeyPath, str]] = []
+        first: dict[tuple[str, str], int] = {}
+        for index, proxy in enumerate(self.proxies):
+            for key, value in (("address", proxy.address), ("name", proxy.name)):
+                if (other := first.setdefault((key, value), index)) != index:
+                    problem = f"found {found(value)}, which proxies[{other}] has already; change one of the two"
+                    problems.append((("proxies", index, key), problem))
+                    break  # a proxy without a name has its address's
+        return problems
+
+    def _backend_problems(self) -> list[tuple[KeyPath, str]]:
+        problems: list[tuple[KeyPath, str]] = []
+        names = [proxy.name for proxy in self.proxies]
+        first: dict[tuple[str, str], int] = {}
+        for index, backend in enumerate(self.backends):
+            for position, name in enumerate(backend.proxies or ()):
+                if name not in names:
+                    problem = f"found {found(name)}, expected the name of a proxy: {', '.join(names)}"
+                    problems.append((("backends", index, "proxies", position), problem))
+            for name in backend.proxies or names:
+                if (other := first.setdefault((backend.name, name), index)) != index:
+                    manages = f"which backends[{other}] manages on {name} already"
+                    problem = f"found {found(backend.name)}, {manages}; remove one of the two"
+                    problems.append((("backends", index, "name"), problem))
+        return problems
+
+
+def find(explicit: Path | None, *, defaults: tuple[Path, ...] = DEFAULT_PATHS) -> Path:
+    """Return the configuration file to load: *explicit*, or the first of *defaults* that exists.
+
+    Raises:
+        ConfigurationError: none exists.
+    """
+    if explicit is not None:
+        return explicit
+    for path in defaults:
+        if path.exists():
+            return path
+    first, second = defaults
+    raise ConfigurationError(str(first), f"there is no such file, nor {second}; write one, or name it with -c")
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Return what the file at *path* says, with `${NAME}` taken from *environ*.
+
+    Raises:
+        ConfigurationError: the file cannot be read or used; it tells of all problems at once.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(str(path), unreadable(error)) from None
+    document = interpolate(parse(content, name=str(path)), environ)
+    try:
+        return Settings.model_validate(document.data, context={"directory": path.absolute().parent})
+    except ValidationError as error:
+        raise explain(error, document=document, model=Settings) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the configuration file."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}

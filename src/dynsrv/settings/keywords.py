@@ -1,0 +1,135 @@
+"""Which of HAProxy's server keywords may an operator write as text, and which are dynsrv's to write?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dynsrv.documents import found
+
+_DYNSRV = "dynsrv gives it to each server itself; leave it out"
+_ADMISSION = "dynsrv lets servers in itself; use the key admit"
+
+OWNED = {
+    "id": _DYNSRV,
+    "guid": "no two servers may share it; leave it out",
+    "enabled": _ADMISSION,
+    "disabled": _ADMISSION,
+    "init-state": _ADMISSION,
+    "ssl": "use the key server.ssl",
+    "verify": "use the key server.ssl.verify",
+    "ca-file": "use the key server.ssl.ca_file",
+} | {
+    word: f"use the key server.{word}"
+    for word in (
+        "check",
+        "inter",
+        "fastinter",
+        "downinter",
+        "fall",
+        "rise",
+        "maxconn",
+        "slowstart",
+        "weight",
+    )
+}
+"""The keywords that come from keys of the configuration or from dynsrv itself, with what to do instead."""
+
+NEVER_ACCEPTED = frozenset(
+    {
+        "cc",
+        "init-addr",
+        "log-bufsize",
+        "log-proto",
+        "max-reuse",
+        "namespace",
+        "no-agent-check",
+        "no-check",
+        "no-check-ssl",
+        "no-ssl",
+        "non-stick",
+        "quic-cc-algo",
+        "redir",
+        "resolve-net",
+        "resolve-opts",
+        "resolve-prefer",
+        "resolvers",
+        "sni-auto",
+        "socks4",
+        "tcp-md5sig",
+        "tcp-ut",
+    }
+)
+"""`'X' option is not accepted for dynamic server` (2.6-3.4), or unknown to a version that lacks X."""
+
+MAX_WORDS = 50
+"""HAProxy up to 3.0 silently cuts a command after 64 words; `add server` itself needs eight."""
+
+MAX_LENGTH = 8000
+"""A command may have 16382 bytes (2.6-3.0)."""
+
+_FORBIDDEN = re.compile(r"""[^\x20-\x7e]|[;\\#"']""")
+_KEYWORD = re.compile(r"[a-z][a-z0-9-]*")
+_FIXED_SNI = re.compile(r"sni str\(([A-Za-z0-9._-]+)\)")
+
+
+def checked_argument(text: str) -> str:
+    """Return *text* if it is one word that cannot end a command of the Runtime API or begin another.
+
+    Raises:
+        ValueError: it is not; the sentence goes on after "found …,".
+    """
+    if not text or " " in text:
+        raise ValueError("expected one word without spaces")
+    return _checked_words(text)
+
+
+def checked_option(text: str) -> str:
+    """Return *text* if it is one keyword with its arguments, and none that is dynsrv's to write.
+
+    Raises:
+        ValueError: it is not; the sentence goes on after "found …,".
+    """
+    words = _checked_words(text).split(" ")
+    if "" in words:
+        raise ValueError("expected a keyword and its arguments with one space between them")
+    if not _KEYWORD.fullmatch(words[0]):
+        raise ValueError("expected a keyword of HAProxy's server line first, such as send-proxy-v2")
+    for word in words:
+        # Also behind the first word: HAProxy would take it for a keyword there just as well.
+        if word in OWNED:
+            raise ValueError(f"but {word} does not belong here: {OWNED[word]}")
+        if word in NEVER_ACCEPTED:
+            raise ValueError(f"but HAProxy accepts {word} of no server added at runtime; remove it")
+    return text
+
+
+def keyword(option: str) -> str:
+    """Return the keyword of an option: its first word."""
+    return option.partition(" ")[0]
+
+
+def inherited(options: Sequence[str]) -> list[str]:
+    """Return what a server of HAProxy's own file would have besides *options*: how its check connects.
+
+    A server added at runtime inherits nothing: the check of an `ssl` or `send-proxy` server is plain (2.6-3.4).
+    As for a server of the file, a check with a `port` or an `addr` of its own stays as it is written.
+    """
+    words = {word for option in options for word in option.split(" ")}
+    if "check" not in words or words & {"port", "addr"}:
+        return []
+    wanted = []
+    if "ssl" in words:
+        wanted.append("check-ssl")
+        wanted += [f"check-sni {name[1]}" for option in options if (name := _FIXED_SNI.fullmatch(option))]
+    if any(word.startswith("send-proxy") for word in words):
+        wanted.append("check-send-proxy")
+    return [option for option in wanted if keyword(option) not in words]
+
+
+def _checked_words(text: str) -> str:
+    if character := _FORBIDDEN.search(text):
+        raise ValueError(f"but {found(character[0])} could end the command or begin another; leave it out")
+    if any(word.startswith("<<") for word in text.split(" ")):
+        raise ValueError("but HAProxy takes a word that begins with << for the beginning of a payload; leave it out")
+    return text

@@ -1,0 +1,193 @@
+"""Which servers does a file want? A source that reads YAML or JSON again whenever the file changes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from dynsrv.documents import parse
+from dynsrv.documents.problems import unreadable
+from dynsrv.documents.values import Section
+from dynsrv.errors import ConfigurationError, SourceError
+from dynsrv.model import Snapshot
+from dynsrv.sources.servers_document import snapshot_of
+
+LOOK_INTERVAL = 0.2
+"""Seconds between two looks at the file."""
+
+SETTLING_LOOKS = 6
+"""Looks after a change at which the file is read though it seems to be the same.
+
+Two writes within one tick of the file system's clock look alike, and a tick may be a second. Looks are counted,
+and the file's time is not compared with ours, because a network file system has a clock of its own.
+"""
+
+PATIENCE = 5
+"""Looks for which a file that is being written in place is left alone."""
+
+MAX_SIZE = 64 * 2**20
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str) and not (value.strip() and value.isprintable()):
+        raise ValueError("expected the path of a file")
+    return value
+
+
+class FileSourceSettings(Section):
+    """Servers from a file."""
+
+    kind: Literal["file"] = Field(description="The kind of source.")
+    path: Annotated[Path, BeforeValidator(_path)] = Field(
+        description="The file that lists the servers, YAML or JSON; relative to the configuration file."
+    )
+
+    def create(self, *, backend: str, directory: Path) -> FileSource:
+        """Return the source for *backend*; *directory* is that of the configuration file."""
+        return FileSource(directory / self.path, backend=backend)
+
+
+class FileSource:
+    """Follows one file, which may be written in place, replaced, or reached through changing symlinks.
+
+    It looks at the file five times a second, which works alike on local disks, network file systems and the
+    `..data` symlink of a Kubernetes ConfigMap.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        backend: str,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        status: Callable[[Path], os.stat_result] = os.stat,
+        read: Callable[[Path], bytes] = Path.read_bytes,
+    ) -> None:
+        self._path = path
+        self._backend = backend
+        self._sleep = sleep
+        self._status = status
+        self._read = read
+
+    def __repr__(self) -> str:
+        return f"<FileSource {self._path} for {self._backend}>"
+
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
+        """Yield what the file wants: first what it says now, then after every change of that.
+
+        Raises:
+            SourceError: the file cannot be read, or not used as a whole. Its reason is missing, permission,
+                syntax, invalid or too_large.
+        """
+        watcher = _Watcher(self._path, backend=self._backend, status=self._status, read=self._read)
+        while True:
+            # In a thread: a file may be large, and a network file system may hang.
+            snapshot = await asyncio.to_thread(watcher.look)
+            if snapshot is not None:
+                yield snapshot
+            await self._sleep(LOOK_INTERVAL)
+
+
+class _Signature(NamedTuple):
+    """What tells one state of a file from another without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+
+class _Watcher:
+    """What one `watch` has seen of the file."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        backend: str,
+        status: Callable[[Path], os.stat_result],
+        read: Callable[[Path], bytes],
+    ) -> None:
+        self._path = path
+        self._backend = backend
+        self._status = status
+        self._read = read
+        self._seen: _Signature | None = None  # at the last look
+        self._known: _Signature | None = None  # when it was last read for being another
+        self._patience = PATIENCE
+        self._settling = 0
+        self._digest = b""
+        self._snapshot: Snapshot | None = None
+
+    def look(self) -> Snapshot | None:
+        """Return what the file wants, if that is not what the last look that returned something did."""
+        signature = self._signature()
+        seen, self._seen = self._seen, signature
+        if seen and signature != seen and signature[:2] == seen[:2] and self._patience:
+            # The same file, and it changed since the last look: it may be half written. A new one is whole.
+            self._patience -= 1
+            return None
+        if signature != self._known:
+            self._known = signature
+            self._patience, self._settling = PATIENCE, SETTLING_LOOKS
+        elif self._settling:
+            self._settling -= 1
+        else:
+            return None
+        content = self._content()
+        if self._signature() != signature:
+            return None  # written meanwhile: nobody knows of which state the content is
+        digest = hashlib.blake2b(content).digest()
+        if digest == self._digest:
+            return None
+        self._digest = digest
+        snapshot = self._parsed(content)
+        if snapshot == self._snapshot:
+            return None
+        self._snapshot = snapshot
+        return snapshot
+
+    def _signature(self) -> _Signature:
+        try:
+            status = self._status(self._path)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise self._error("invalid", "not a regular file; name the file that lists the servers")
+        if status.st_size > MAX_SIZE:
+            raise self._error("too_large", f"{status.st_size} bytes, more than {MAX_SIZE}; split it by backend")
+        return _Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def _content(self) -> bytes:
+        try:
+            return self._read(self._path)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _parsed(self, content: bytes) -> Snapshot:
+        try:
+            document = parse(content, name=str(self._path))
+        except ConfigurationError as error:
+            raise SourceError("syntax", str(error)) from None
+        if document.data is None:
+            # No servers at all is `servers: []`; nothing at all is a file that is not written yet.
+            raise self._error("syntax", "it is empty; write servers: [] if no servers are wanted")
+        try:
+            return snapshot_of(document, backend=self._backend)
+        except ConfigurationError as error:
+            raise SourceError("invalid", str(error)) from None
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        reason = "permission" if isinstance(error, PermissionError) else "missing"
+        return self._error(reason, unreadable(error))
+
+    def _error(self, reason: str, problem: str) -> SourceError:
+        return SourceError(reason, f"{self._path}: {problem}")

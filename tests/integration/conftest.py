@@ -1,0 +1,74 @@
+"""Fixtures of the tests on real HAProxy. A test that asks for `haproxy` runs once on every supported version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.support.controller import Dynsrv, Install
+from tests.integration.support.haproxy import VERSIONS, HAProxy, StartHAProxy
+from tests.integration.support.web_servers import WebServer, WebServers
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    """Each supported HAProxy version in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """What a test opens is closed in reverse order."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def a_haproxy(version: str, stack: AsyncExitStack) -> StartHAProxy:
+    """Start a HAProxy of the version under test, configured as the arguments say."""
+
+    async def start(**arguments: Any) -> HAProxy:
+        haproxy = HAProxy(arguments.pop("version", version), **arguments)
+        stack.push_async_callback(haproxy.close)
+        await haproxy.start()
+        return haproxy
+
+    return start
+
+
+@pytest.fixture
+async def haproxy(a_haproxy: StartHAProxy) -> HAProxy:
+    """A HAProxy with the shipped configuration."""
+    return await a_haproxy()
+
+
+@pytest.fixture
+def web_servers(stack: AsyncExitStack) -> WebServers:
+    """Start so many web servers."""
+
+    async def start(number: int) -> list[WebServer]:
+        return [await (await stack.enter_async_context(WebServer())).start() for _ in range(number)]
+
+    return start
+
+
+@pytest.fixture
+def dynsrv(stack: AsyncExitStack, tmp_path: Path) -> Install:
+    """Install dynsrv for these HAProxys; a daemon that still runs at the end is stopped, and has to stop in time."""
+
+    def install(*proxies: HAProxy, **settings: Any) -> Dynsrv:
+        controller = Dynsrv(tmp_path, *proxies, **settings)
+        stack.callback(lambda: print(controller.log.read_text() if controller.log.exists() else "no daemon"))
+        stack.push_async_callback(controller.stop)
+        return controller
+
+    return install

@@ -1,0 +1,122 @@
+"""dynsrv as users start it: a configuration file, a file of servers, and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.integration.support.haproxy import HAProxy, environment
+from tests.integration.support.waiting import eventually
+from tests.integration.support.web_servers import WebServer
+
+Endpoints = Iterable[WebServer | Mapping[str, object]]
+
+FAST_CHECK = {"check": True, "inter": "100ms", "fall": 1, "rise": 1}
+
+
+class Finished:
+    """A command that ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    def __repr__(self) -> str:
+        return f"exit code {self.code}\n{self.out}\n{self.err}"
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Dynsrv:
+    """One installation: `dynsrv.yaml` and `servers.yaml` in *folder*, for *proxies*."""
+
+    def __init__(
+        self, folder: Path, *proxies: HAProxy, backend: Mapping[str, object] | None = None, **top: object
+    ) -> None:
+        self.folder = folder
+        self.servers_file = folder / "servers.yaml"
+        self.configuration = folder / "dynsrv.yaml"
+        self.log = folder / "dynsrv.log"
+        self._process: asyncio.subprocess.Process | None = None
+        settings = {
+            "proxies": [{"name": f"lb{number}", "address": str(one.socket)} for number, one in enumerate(proxies, 1)],
+            "backends": [
+                {
+                    "name": "be_app",
+                    "source": {"kind": "file", "path": "servers.yaml"},
+                    "server": FAST_CHECK,
+                    **(backend or {}),
+                }
+            ],
+            "web": None,
+            **top,
+        }
+        self.configuration.write_text(yaml.safe_dump(settings))
+
+    def want(self, endpoints: Endpoints) -> None:
+        """Write the file of servers, as a careful writer does: a new file, renamed."""
+        servers = [dict(one.endpoint) if isinstance(one, WebServer) else dict(one) for one in endpoints]
+        new = self.servers_file.with_suffix(".new")
+        new.write_text(yaml.safe_dump({"servers": servers}))
+        new.rename(self.servers_file)
+
+    async def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *_command("run", self.configuration), stdout=log, stderr=log, env=environment()
+            )
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Stop the daemon and return its exit code; it gets two seconds."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.returncode is None:
+            process.send_signal(number)
+        try:
+            async with asyncio.timeout(2):
+                return await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise AssertionError(f"dynsrv did not stop within 2 s\n{self.log.read_text()}") from None
+
+    async def run(self, *arguments: str) -> Finished:
+        """Run another command to its end."""
+        command, *rest = arguments
+        process = await asyncio.create_subprocess_exec(
+            *_command(command, self.configuration),
+            *rest,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment(),
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+        return Finished(process.returncode or 0, out.decode(), err.decode())
+
+    async def logged(self, sentence: str, *, within: float = 15.0) -> str:
+        """Wait until the daemon logged a line with *sentence*, and return the line."""
+
+        def line() -> str:
+            return next((line for line in self.log.read_text().splitlines() if sentence in line), "")
+
+        return str(await eventually(line, within=within, what=f"a line with {sentence!r} in the log"))
+
+
+Install = Callable[..., Dynsrv]
+"""The fixture `dynsrv`: takes what `Dynsrv` takes, without the folder."""
+
+
+def _command(command: str, configuration: Path) -> list[str]:
+    return [sys.executable, "-m", "dynsrv", command, "-c", str(configuration)]

@@ -1,0 +1,83 @@
+"""Small web servers that say who they are, and that can be late, slow, or gone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+
+class WebServer:
+    """Answers every request with its port as the body.
+
+    The port is taken at once, but nobody listens before `start`. A request for `/slow` is answered only after
+    `release` was called.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.requests = 0
+        self.slow_running = 0
+        self._released = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def endpoint(self) -> dict[str, object]:
+        """The server as the file source writes it."""
+        return {"address": "127.0.0.1", "port": self.port}
+
+    async def start(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, sock=self._socket, backlog=1024)
+        return self
+
+    async def stop(self) -> None:
+        """Stop listening and cut every connection."""
+        if self._server is not None:
+            self._server.close()
+        self._socket.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def release(self) -> None:
+        """Answer the slow requests."""
+        self._released.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while (request := await reader.readline()) not in {b"", b"\n", b"\r\n"}:
+                while (await reader.readline()).strip():
+                    pass
+                self.requests += 1
+                if b" /slow" in request:
+                    self.slow_running += 1
+                    await self._released.wait()
+                    self.slow_running -= 1
+                body = str(self.port).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                await writer.drain()
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+
+WebServers = Callable[[int], Awaitable[list[WebServer]]]
+"""The fixture `web_servers`: starts so many."""

@@ -1,0 +1,79 @@
+"""A weight is changed in place; other options make another server, which serves before the old one goes."""
+
+from __future__ import annotations
+
+from tests.integration.support.controller import Dynsrv, Install
+from tests.integration.support.haproxy import HAProxy, serves
+from tests.integration.support.load import load, request
+from tests.integration.support.waiting import eventually
+from tests.integration.support.web_servers import WebServers
+
+
+async def test_a_weight_is_changed_in_place(haproxy: HAProxy, web_servers: WebServers, dynsrv: Install) -> None:
+    one, two = await web_servers(2)
+    controller = dynsrv(haproxy)
+    controller.want([{**one.endpoint, "weight": 10}, two])
+    await controller.start()
+    await serves(haproxy, [one, two])
+    before = await haproxy.servers()
+    assert {row.port: row.weight for row in before.values()} == {one.port: 10, two.port: 100}
+    for _ in range(4):
+        await request(haproxy.frontend)
+    controller.want([{**one.endpoint, "weight": 200}, {**two.endpoint, "weight": 0}])
+
+    async def changed() -> bool:
+        rows = await haproxy.servers()
+        assert {row.name: (row.id, row.total) for row in rows.values()} == {
+            row.name: (row.id, 2) for row in before.values()
+        } or rows
+        return {row.port: row.weight for row in rows.values()} == {one.port: 200, two.port: 0}
+
+    await eventually(changed)
+    after = await haproxy.servers()
+    assert [(row.name, row.id) for row in after.values()] == [(row.name, row.id) for row in before.values()]
+    assert sum(row.total for row in after.values()) == 4  # the counters of the same servers
+    assert {await request(haproxy.frontend) for _ in range(6)} == {one.port}
+
+
+async def test_a_weight_changed_by_hand_is_set_right_at_the_next_resync(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    (server,) = await web_servers(1)
+    controller = dynsrv(haproxy, resync={"interval": "300ms"})
+    controller.want([server])
+    await controller.start()
+    await serves(haproxy, [server])
+    name = f"dyn-127.0.0.1:{server.port}"
+    await haproxy.do(f"set server be_app/{name} weight 3")
+
+    async def healed() -> bool:
+        return (await haproxy.servers())[name].weight == 100
+
+    await eventually(healed)
+
+
+async def test_changed_options_replace_the_servers_without_losing_a_request(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(3)
+    controller = dynsrv(haproxy)
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    before = {row.id for row in (await haproxy.servers()).values()}
+    assert await controller.stop() == 0
+    changed: Dynsrv = dynsrv(haproxy, backend={"server": {"check": True, "inter": "150ms", "rise": 1, "maxconn": 77}})
+    async with load(haproxy.frontend) as counts:
+        await changed.start()
+
+        async def replaced() -> bool:
+            rows = (await haproxy.servers()).values()
+            return len(rows) == 3 and not before & {row.id for row in rows}
+
+        await eventually(replaced)
+        await serves(haproxy, servers)
+    assert not counts.failed
+    assert counts.sent > 0
+    stat = (await haproxy.ask("show stat be_app 4 -1")).splitlines()
+    column = stat[0][2:].split(",").index("slim")
+    assert {line.split(",")[column] for line in stat[1:] if line} == {"77"}
