@@ -75,7 +75,7 @@ class Applying:
             this = reconciler.last
             if this is not None:
                 steps += this.done
-                self._progress.update(task, completed=steps, total=steps + len(this.plan.waits))
+                self._progress.update(task, completed=steps, total=steps + len(this.waits))
             late = time.monotonic() + delay > deadline
             if _is_final(reconciler) or late:
                 break
@@ -90,7 +90,7 @@ def _is_final(reconciler: Reconciler) -> bool:
     last = reconciler.last
     if last is None:  # HAProxy was reloaded during the first pass
         return False
-    return last.result is Result.CONVERGED or (last.result is Result.REFUSED and not last.plan.waits)
+    return last.result is Result.CONVERGED or (last.result is Result.REFUSED and not last.waits)
 
 
 def _settled(reconciler: Reconciler, *, steps: int, seconds: float) -> Settled:
@@ -99,8 +99,8 @@ def _settled(reconciler: Reconciler, *, steps: int, seconds: float) -> Settled:
     left: tuple[str, ...] = ()
     if error is None and last is not None and last.result is not Result.CONVERGED:
         refused = [f"{one.step.server}: HAProxy refused to {one.step.kind}: {one.detail}" for one in last.refused]
-        left = (*refused, *(f"{wait.server}: {wait.reason}" for wait in last.plan.waits))
-        if last.result is Result.REFUSED and not last.plan.waits:
+        left = (*refused, *(f"{wait.server}: {wait.reason}" for wait in last.waits))
+        if last.result is Result.REFUSED and not last.waits:
             error = "; ".join(refused)
     return Settled(
         reconciler.backend,

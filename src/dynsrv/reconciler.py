@@ -35,6 +35,7 @@ from dynsrv.model import (
     SetWeight,
     Step,
     StepResult,
+    Wait,
     WaitsFor,
 )
 from dynsrv.planning import Policy, Targets, make_plan
@@ -95,6 +96,12 @@ class Pass:
     def done(self) -> int:
         """How many steps HAProxy carried out."""
         return sum(one.outcome is Outcome.DONE for one in self.applied.results)
+
+    @property
+    def waits(self) -> list[Wait]:
+        """What is really waited for: of a server whose step was refused there is nothing to wait for."""
+        refused = {one.step.server for one in self.refused}
+        return [wait for wait in self.plan.waits if wait.server not in refused]
 
     @property
     def refused(self) -> list[StepResult]:
@@ -194,11 +201,11 @@ class Reconciler:
             case Result.CHANGED:
                 self._delay = _SOON
                 return _SOON
-            case Result.REFUSED if not this.plan.waits:
+            case Result.REFUSED if not this.waits:
                 limit = self._resync
             case _:
                 limit = min(_LATER, self._resync)
-        deadlines = [wait.deadline for wait in this.plan.waits if wait.deadline is not None]
+        deadlines = [wait.deadline for wait in this.waits if wait.deadline is not None]
         delay = min([self._delay, limit, *(max(_SOON, deadline) for deadline in deadlines)])
         self._delay = min(self._delay * _GROWTH, self._resync)
         return delay
@@ -243,7 +250,7 @@ class Reconciler:
             self._metrics.steps.labels(*self._labels, step, outcome).inc(number)
         ours = [server for server in this.observed.servers if server.name.startswith(self.policy.prefix)]
         states = Counter(server.admin for server in ours)
-        waiting = sum(wait.waits_for is WaitsFor.CHECK for wait in this.plan.waits)
+        waiting = sum(wait.waits_for is WaitsFor.CHECK for wait in this.waits)
         counts = {
             "waiting_check": waiting,
             "ready": states[AdminState.READY],

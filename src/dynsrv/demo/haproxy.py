@@ -21,6 +21,7 @@ SOCKET = "haproxy.sock"
 _LOG = "haproxy.log"
 _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 5.0
+_LINES = 20  # of HAProxy's log in an error
 _PAUSE = 0.05  # seconds between two attempts to reach a HAProxy that starts
 
 _CONFIGURATION = """\
@@ -131,13 +132,15 @@ async def running(binary: Path, folder: Path) -> AsyncIterator[RunningHaproxy]:
 
 async def _answering(process: Process, *, binary: Path, address: str, log: Path) -> str:
     """Wait until the Runtime API answers, and return HAProxy's version."""
+    why: Exception | None = None
     async with Client(address) as client:
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 while process.returncode is None:
                     try:
                         info = await client.run(commands.info())
-                    except ConnectFailed:
+                    except ConnectFailed as error:
+                        why = error
                         await asyncio.sleep(_PAUSE)
                         continue
                     if not Capabilities.of(info.version).add_server:
@@ -145,15 +148,15 @@ async def _answering(process: Process, *, binary: Path, address: str, log: Path)
                         raise ConfigurationError(str(binary), problem)
                     return info.version
         except TimeoutError:
-            problem = f"its stats socket did not answer within {_START_TIMEOUT:g} s. {_said(log)}"
+            problem = f"no answer within {_START_TIMEOUT:g} s ({why}). {_said(log)}"
             raise ConfigurationError(str(binary), problem) from None
     problem = f"HAProxy did not start (exit code {process.returncode}). {_said(log)}"
     raise ConfigurationError(str(binary), problem)
 
 
 def _said(log: Path) -> str:
-    said = log.read_text(errors="replace").strip()
-    return f"It said:\n{said}" if said else "It said nothing."
+    said = log.read_text(errors="replace").splitlines()[-_LINES:]
+    return "\n".join(("It said:", *said)) if said else "It said nothing."
 
 
 async def _stop(process: Process) -> None:

@@ -53,15 +53,11 @@ async def run(*, haproxy: Path | None, keep: bool) -> int:
     with _first_known_error(), TemporaryDirectory(prefix="dynsrv-demo-") as folder:
         async with running(binary, Path(folder)) as proxy:
             outcome = await _perform(Path(folder), proxy, keep=keep, console=console)
-    if keep:
-        console.print(f"stopped, and removed {folder}", markup=False, soft_wrap=True)
-    else:
-        outcome.print(console)
     return outcome.exit_code
 
 
 async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: Console) -> Outcome:
-    """Play the story to its end, or until dynsrv has a signal to stop."""
+    """Play the story to its end, or until dynsrv has a signal to stop, and tell how it went."""
     configuration = folder / "dynsrv.yaml"
     configuration.write_text(_CONFIGURATION)
     fleet = Fleet(folder / "servers.yaml")
@@ -73,6 +69,7 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
     if console.is_terminal:
         view = Picture(console, title=title, observer=observer, load=load)
     with recorded(folder / "dynsrv.log", view.tell):
+        told: Outcome | None = None
         app = App(settings.load(configuration, {}), directory=folder)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -83,11 +80,11 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
                 # Only a signal makes dynsrv end before the story does.
                 await asyncio.wait((dynsrv, play), return_when=asyncio.FIRST_COMPLETED)
                 play.cancel()
-                outcome = Outcome.of(proxy.version, story.played, load)
                 if keep and not dynsrv.done():
                     await fleet.start(_SPARE)
                     fleet.publish(fleet.wanted)
-                    outcome.print(console)
+                    told = Outcome.of(proxy.version, story.played, load)
+                    told.print(console)
                     _print_addresses(console, proxy, folder)
                     await dynsrv
                 await load.finish()
@@ -95,7 +92,12 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
                     task.cancel()
         finally:
             fleet.close()
-    return outcome if keep else Outcome.of(proxy.version, story.played, load)
+    if told is not None:  # what became of requests later is no part of the story
+        console.print(f"Stopped. In all, {load.sent} requests sent, {load.failed} failed.")
+        return told
+    outcome = Outcome.of(proxy.version, story.played, load)
+    outcome.print(console)
+    return outcome
 
 
 def _print_addresses(console: Console, proxy: RunningHaproxy, folder: Path) -> None:

@@ -38,14 +38,13 @@ class Outcome:
 
     def print(self, console: Console) -> None:
         """Print how long each act took, and how many requests failed."""
-        lines = ["", "seconds until HAProxy was as it should be:"]
-        lines += [f"{act.seconds:5.1f}  {act.sentence}" for act in self.acts]
+        requests = f"HAProxy {self.version}: {self.sent} requests sent, {self.failed} failed"
         if len(self.acts) < len(ACTS):
-            lines.append(f"       interrupted: {len(self.acts)} of {len(ACTS)} acts were played")
-        lines += ["", f"HAProxy {self.version}: {self.sent} requests sent, {self.failed} failed"]
-        for line in lines:
-            console.print(line, markup=False, soft_wrap=True)
+            lines = [f"interrupted after {len(self.acts)} of {len(ACTS)} acts; {requests}"]
+        else:
+            took = [f"{act.seconds:5.1f}  {act.sentence}" for act in self.acts]
+            lines = ["", "Seconds until HAProxy was as it should be:", *took, "", requests]
         if self.failed:
-            console.print("REQUESTS WERE LOST, which must not happen. The first of them:", style="bold red")
-            for reason in self.reasons:
-                console.print(f"  {reason}", markup=False, soft_wrap=True)
+            lines += ["REQUESTS WERE LOST, which must not happen. The first of them:", *self.reasons]
+        for line in lines:
+            console.print(line, markup=False, soft_wrap=not console.is_terminal)

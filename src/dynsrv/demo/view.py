@@ -15,7 +15,7 @@ from rich.text import Text
 from dynsrv.demo.fleet import web_name
 from dynsrv.demo.load import Load
 from dynsrv.demo.observer import Observer
-from dynsrv.model import AdminState, Check, Server, host_port
+from dynsrv.model import AdminState, Check, OperationalState, Server, host_port
 
 _REFRESH = 0.125  # seconds
 _CHANGES = 6
@@ -99,18 +99,22 @@ class Picture:
             Text(self._title, style="bold"),
             Text(),
             Text.assemble(self._act, (f"  {self._state}", "cyan")),
+            Text(),
             self._servers(),
+            Text(),
             self._requests(),
             Text(),
             *(Text(change, style="dim", no_wrap=True, overflow="ellipsis") for change in self._changes),
         )
 
     def _servers(self) -> Table:
-        table = Table("server", "address", "state", "check")
-        for column in ("weight", "requests", "per second"):
-            table.add_column(column, justify="right")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column, width in (("server", 9), ("address", 15), ("state", 13), ("check", 8)):
+            table.add_column(column, min_width=width, no_wrap=True)
+        for column in ("weight", "requests", "req/s"):
+            table.add_column(column, justify="right", no_wrap=True)
         rates = self._load.rates()
-        for server in self._observer.servers:
+        for server in sorted(self._observer.servers, key=lambda one: (len(one.name), one.name)):
             name = web_name(server)
             table.add_row(
                 server.name,
@@ -136,4 +140,6 @@ def _state(server: Server) -> Text:
     text = Text(server.admin, style=_STATES[server.admin])
     if server.sessions:
         text.append(f", {server.sessions} left")
+    if server.operational is OperationalState.DOWN and server.admin is AdminState.READY:
+        text.append(", down", style="bold red")
     return text

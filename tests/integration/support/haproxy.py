@@ -72,6 +72,7 @@ class HAProxy:
         folder = Path(self._folder.name)
         self.socket = folder / "admin.sock"
         self.frontend = folder / "frontend.sock"
+        self.master = folder / "master.sock"
         self.log = folder / "haproxy.log"
         self.configuration = folder / "haproxy.cfg"
         self.configure(backend=backend, level=level, extra=extra)
@@ -92,7 +93,7 @@ class HAProxy:
         self.configuration.write_text(text + extra)
 
     async def start(self) -> None:
-        mode = ["-W", "-db"] if self._master_worker else ["-db"]
+        mode = ["-W", "-db", "-S", str(self.master)] if self._master_worker else ["-db"]
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 binary(self.version), *mode, "-f", self.configuration, stdout=log, stderr=log
@@ -103,7 +104,9 @@ class HAProxy:
         assert self._process is not None
         assert self._process.returncode is None, self.log.read_text()
         try:
-            return "Pid" in await self.ask("show info")
+            # a master loses the signals that come before it waits for its workers, which is when its own socket answers
+            master_waits = not self._master_worker or "worker" in await self.ask("show proc", of=self.master)
+            return master_waits and "Pid" in await self.ask("show info")
         except OSError:
             return False
 
@@ -127,7 +130,7 @@ class HAProxy:
             info = await self.ask("show info")
             return "Stopping: 0" in info and f"Pid: {old}\n" not in info
 
-        await eventually(another)
+        await eventually(another, what=f"another worker answers: {self.log.read_text()}")
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -141,11 +144,13 @@ class HAProxy:
         info = await self.ask("show info")
         return next(int(line[5:]) for line in info.splitlines() if line.startswith("Pid: "))
 
-    async def ask(self, command: str) -> str:
+    async def ask(self, command: str, *, of: Path | None = None) -> str:
         """Send one command on a connection of its own and return the whole answer."""
-        reader, writer = await asyncio.open_unix_connection(self.socket, limit=2**26)
+        reader, writer = await asyncio.open_unix_connection(of or self.socket, limit=2**26)
         try:
             writer.write(f"{command}\n".encode())
+            if of is not None:
+                writer.write_eof()  # a master keeps the connection open
             async with asyncio.timeout(5):
                 return (await reader.read(-1)).decode()
         finally:

@@ -1,0 +1,127 @@
+"""The commands tell the truth by their exit codes, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import yaml
+
+from tests.integration.support.controller import Install
+from tests.integration.support.haproxy import REPOSITORY, HAProxy, StartHAProxy, serves
+from tests.integration.support.waiting import eventually
+from tests.integration.support.web_servers import WebServer, WebServers
+
+
+async def test_plan_apply_and_status_agree(haproxy: HAProxy, web_servers: WebServers, dynsrv: Install) -> None:
+    one, two = await web_servers(2)
+    controller = dynsrv(haproxy)
+    controller.want([one, {**two.endpoint, "name": "second", "weight": 5}])
+
+    planned = await controller.run("plan", "--json")
+    assert planned.code == 2, planned
+    (backend,) = planned.json["backends"]
+    assert [step["step"] for step in backend["steps"]] == ["add", "add", "enable_health", "enable_health"]
+    added = next(step for step in backend["steps"] if step["server"] == "dyn-second")
+    assert (added["address"], added["port"], added["weight"]) == ("127.0.0.1", two.port, 5)
+    assert added["reason"] == "the source wants it"
+    assert {wait["waits_for"] for wait in backend["waits"]} == {"check"}
+    for_people = await controller.run("plan")
+    assert for_people.code == 2
+    assert "4 steps, 2 waits. Nothing was changed." in for_people.out
+    assert await haproxy.servers() == {}
+
+    assert (await controller.run("status")).code == 2
+    applied = await controller.run("apply")
+    assert applied.code == 0, applied
+    assert "be_app on lb1: converged in" in applied.out
+    await serves(haproxy, [one, two])
+
+    assert (await controller.run("plan")).code == 0
+    status = await controller.run("status", "--json")
+    assert status.code == 0, status
+    (backend,) = status.json["backends"]
+    assert backend["converged"]
+    assert {server["name"]: server["why"] for server in backend["servers"]} == {
+        "dyn-second": "as desired",
+        f"dyn-127.0.0.1:{one.port}": "as desired",
+    }
+    assert [server["weight"] for server in backend["servers"] if server["name"] == "dyn-second"] == [5]
+
+
+async def test_apply_gives_up_in_time_and_says_what_is_left(
+    haproxy: HAProxy, dynsrv: Install, stack: AsyncExitStack
+) -> None:
+    never = await stack.enter_async_context(WebServer())  # does not listen
+    controller = dynsrv(haproxy)
+    controller.want([never])
+    applied = await controller.run("apply", "--timeout", "1s")
+    assert applied.code == 4, applied
+    assert "be_app on lb1: not converged" in applied.out
+    assert f"dyn-127.0.0.1:{never.port}: its check fails; it gets no request until one passes" in applied.out
+
+
+async def test_an_option_that_haproxy_refuses_is_an_error_with_haproxys_own_words(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    controller = dynsrv(haproxy, backend={"server": {"options": ["ws nonsense"]}})
+    controller.want(await web_servers(1))
+    applied = await controller.run("apply", "--timeout", "2s")
+    assert applied.code == 1, applied
+    assert "HAProxy refused to add: 'ws' has to be" in applied.out
+
+
+async def test_one_backend_can_be_asked_for(a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install) -> None:
+    haproxy = await a_haproxy(extra="\nbackend be_other\n    balance leastconn\n")
+    servers = await web_servers(1)
+    controller = dynsrv(haproxy)
+    text = controller.configuration.read_text()
+    settings = yaml.safe_load(text)
+    settings["backends"].append({**settings["backends"][0], "name": "be_other"})
+    controller.configuration.write_text(json.dumps(settings))
+    controller.want(servers)
+    applied = await controller.run("apply", "--backend", "be_other")
+    assert applied.code == 0, applied
+    assert await haproxy.servers() == {}
+    assert len(await haproxy.servers("be_other")) == 1
+    wrong = await controller.run("plan", "--backend", "be_none")
+    assert wrong.code == 1
+    assert "--backend: found 'be_none', expected one of" in wrong.err
+
+
+async def test_check_live_tells_version_level_algorithm_and_source(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(backend="balance leastconn")
+    controller = dynsrv(haproxy)
+    controller.want(await web_servers(2))
+    checked = await controller.run("check", "--live")
+    assert checked.code == 0, checked
+    assert f"HAProxy {haproxy.version}" in checked.out
+    assert "level admin" in checked.out
+    assert "takes servers at runtime, balance leastconn; 0 servers now" in checked.out
+    assert "2 endpoints" in checked.out
+
+
+async def test_the_shipped_examples_are_good(dynsrv: Install, tmp_path: Path) -> None:
+    controller = dynsrv()
+    controller.configuration.write_text((REPOSITORY / "deploy" / "dynsrv.yaml").read_text())
+    checked = await controller.run("check")
+    assert checked.code == 0, checked
+
+
+async def test_a_daemon_without_haproxy_waits_for_it(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy()
+    servers = await web_servers(1)
+    controller = dynsrv(haproxy)
+    controller.want(servers)
+    await haproxy.stop()
+    await controller.start()
+    await controller.logged("HAProxy does not answer; its servers cannot be changed until it does")
+    await haproxy.start()
+    await serves(haproxy, servers)
+    await eventually(lambda: "HAProxy answers" in controller.log.read_text())
+    assert controller.log.read_text().count("does not answer") <= 2  # once for each reason, not for each attempt
