@@ -18,36 +18,28 @@ import pytest
 
 from dynsrv.demo.load import Load
 from dynsrv.demo.web_server import WebServer
+from tests.integration.support.haproxy import binary
 
 pytestmark = pytest.mark.integration
 
-VERSIONS = ("2.6", "3.0", "3.2", "3.4")
-ROOT = Path(__file__).parents[2]
-
-
-def haproxy(version: str) -> Path:
-    return ROOT / ".haproxy" / version / "haproxy"
-
 
 @contextmanager
-def a_demo(binary: Path) -> Iterator[subprocess.Popen[str]]:
+def a_demo(haproxy: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the demo without a terminal, and check that nothing stays behind."""
+    command = [sys.executable, "-m", "dynsrv", "demo", "--haproxy", str(haproxy)]
     with TemporaryDirectory() as folder:  # not pytest's: the path of a unix socket is short
-        command = [sys.executable, "-m", "dynsrv", "demo", "--haproxy", str(binary)]
-        demo = subprocess.Popen(
+        with subprocess.Popen(
             command, env={"TMPDIR": folder}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
-            yield demo
-            assert list(Path(folder).iterdir()) == []
-        finally:
-            demo.kill()
-            demo.communicate()
+        ) as demo:
+            try:
+                yield demo
+            finally:
+                demo.kill()
+        assert list(Path(folder).iterdir()) == []
 
 
-@pytest.mark.parametrize("version", VERSIONS)
 def test_the_demo_ends_by_itself_and_loses_no_request(version: str) -> None:
-    with a_demo(haproxy(version)) as demo:
+    with a_demo(binary(version)) as demo:
         output, _ = demo.communicate(timeout=60)
 
         assert demo.returncode == 0, output
@@ -56,7 +48,7 @@ def test_the_demo_ends_by_itself_and_loses_no_request(version: str) -> None:
 
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_demo_with_one_line(name: signal.Signals) -> None:
-    with a_demo(haproxy("3.2")) as demo:
+    with a_demo(binary("3.2")) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
             if "server gets requests" in line:
@@ -68,8 +60,17 @@ def test_a_signal_ends_the_demo_with_one_line(name: signal.Signals) -> None:
         assert re.match(r"interrupted after \d of 7 acts; .*, 0 failed$", output.splitlines()[-1])
 
 
+def test_the_demo_ends_when_nobody_reads_what_it_prints() -> None:
+    with a_demo(binary("3.2")) as demo:
+        assert demo.stdout is not None
+        assert "dynsrv demo" in demo.stdout.readline()
+        demo.stdout.close()
+
+        assert demo.wait(timeout=20) == 130
+
+
 def test_a_haproxy_without_dynamic_servers_is_refused() -> None:
-    with a_demo(haproxy("2.2")) as demo:
+    with a_demo(binary("2.2")) as demo:
         output, _ = demo.communicate(timeout=20)
 
         assert demo.returncode == 1

@@ -70,25 +70,27 @@ class Load:
         loop = asyncio.get_running_loop()
         connection: _Connection | None = None
         due = loop.time()
-        while not self._finishing:
-            self.sent += 1
-            try:
-                async with asyncio.timeout(_TIMEOUT):
-                    connection = connection or await _Connection.open(self._port)
-                    name, reusable = await connection.get(pattern.path, keep_alive=pattern.keep_alive)
-            except (OSError, EOFError, ValueError) as error:  # TimeoutError is an OSError
-                self._note_failure(pattern, error)
+        try:
+            while not self._finishing:
+                self.sent += 1
                 reusable = False
-            else:
-                self.answered[name] += 1
-                self._recent.append((time.monotonic(), name))
-            if connection is not None and not reusable:
+                try:
+                    async with asyncio.timeout(_TIMEOUT):
+                        connection = connection or await _Connection.open(self._port)
+                        name, reusable = await connection.get(pattern.path, keep_alive=pattern.keep_alive)
+                except (OSError, EOFError, ValueError) as error:  # TimeoutError is an OSError
+                    self._note_failure(pattern, error)
+                else:
+                    self.answered[name] += 1
+                    self._recent.append((time.monotonic(), name))
+                if connection is not None and not reusable:
+                    connection.close()
+                    connection = None
+                due = max(due + pattern.interval, loop.time())
+                await asyncio.sleep(due - loop.time())
+        finally:
+            if connection is not None:
                 connection.close()
-                connection = None
-            due = max(due + pattern.interval, loop.time())
-            await asyncio.sleep(due - loop.time())
-        if connection is not None:
-            connection.close()
 
     def _note_failure(self, pattern: Pattern, error: Exception) -> None:
         self.failed += 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,7 +50,8 @@ async def run(*, haproxy: Path | None, keep: bool) -> int:
         DynsrvError: the story could not be told to its end.
     """
     binary = find(haproxy)
-    console = Console(highlight=False)
+    _end_like_ctrl_c()
+    console = _Output(highlight=False)
     with _first_known_error(), TemporaryDirectory(prefix="dynsrv-demo-") as folder:
         async with running(binary, Path(folder)) as proxy:
             outcome = await _perform(Path(folder), proxy, keep=keep, console=console)
@@ -98,6 +100,22 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
     outcome = Outcome.of(proxy.version, story.played, load)
     outcome.print(console)
     return outcome
+
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """End as Ctrl-C does, without a word: nobody reads any more."""
+        with suppress(SystemExit):  # with which rich would end the event loop, and nothing could be awaited
+            super().on_broken_pipe()
+        signal.raise_signal(signal.SIGINT)
+
+
+def _end_like_ctrl_c() -> None:
+    """Let SIGTERM, and a terminal that is closed, end the demo as Ctrl-C does: nothing may stay behind."""
+    loop = asyncio.get_running_loop()
+    # dynsrv takes SIGTERM and SIGINT over when it runs; until then SIGINT is asyncio's own.
+    loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
 
 
 def _print_addresses(console: Console, proxy: RunningHaproxy, folder: Path) -> None:

@@ -48,6 +48,7 @@ class Story:
         self._load = load
         self._view = view
         self._tasks = tasks
+        self._number = 0  # of the act that is played
         self.played: list[Act] = []
 
     async def play(self) -> None:
@@ -57,8 +58,9 @@ class Story:
             StoryFailed: something did not happen in time.
         """
         acts = (self._open, self._scale_up, self._weigh, self._scale_down, self._lose, self._replace, self._retire)
-        for number, (sentence, action) in enumerate(zip(ACTS, acts, strict=True), start=1):
-            self._view.begin(number, sentence)
+        for sentence, action in zip(ACTS, acts, strict=True):
+            self._number += 1
+            self._view.begin(self._number, sentence)
             began = time.monotonic()
             await action()
             act = Act(sentence, time.monotonic() - began)
@@ -122,4 +124,4 @@ class Story:
         except TimeoutError:
             problem = f"waited in vain for {_DEADLINE:g} s: {what}"
             found = ", ".join(f"{one.name} {one.admin} {one.operational}" for one in self._observer.servers)
-            raise StoryFailed(f"act {len(self.played) + 1}: {problem}; HAProxy has: {found or 'no server'}") from None
+            raise StoryFailed(f"act {self._number}: {problem}; HAProxy has: {found or 'no server'}") from None
