@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, aclosing
@@ -76,14 +77,16 @@ class App:
             for backend in settings.backends
         )
 
-    def reconciler(self, backend: ManagedBackend, proxy: HAProxy) -> Reconciler:
-        """Return what keeps *backend* of *proxy* as desired."""
+    def reconciler(self, backend: ManagedBackend, proxy: HAProxy, *, force: bool = False) -> Reconciler:
+        """Return what keeps *backend* of *proxy* as desired; with *force*, without the guard."""
+        until = backend.settings.limits.override_until
         return Reconciler(
             backend=backend.name,
             proxy=proxy,
             policy=backend.policy,
             metrics=self.metrics,
             resync=self.settings.resync.interval,
+            override_until=math.inf if force else until.timestamp() if until else 0.0,
         )
 
     def close(self) -> None:

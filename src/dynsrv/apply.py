@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import DynsrvError
+from dynsrv.passes import Result
 from dynsrv.planning import Targets, targets
 from dynsrv.proxy import HAProxy
-from dynsrv.reconciler import Reconciler, Result
+from dynsrv.reconciler import Reconciler
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,16 @@ class Settled:
 
 
 class Applying:
-    """One run of `dynsrv apply` over the backend *only*, or over all; *timeout* is in seconds, for all together."""
+    """One run of `dynsrv apply` over the backend *only*, or over all, *timeout* seconds at most.
 
-    def __init__(self, app: App, *, only: str | None, timeout: float) -> None:
+    *force* overrides the guard.
+    """
+
+    def __init__(self, app: App, *, only: str | None, timeout: float, force: bool = False) -> None:
         self._app = app
         self._only = only
         self._timeout = timeout
+        self._force = force
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -66,7 +71,7 @@ class Applying:
         return await asyncio.gather(*(self._proxy(backend, proxy, desired, deadline) for proxy in backend.proxies))
 
     async def _proxy(self, backend: ManagedBackend, proxy: HAProxy, desired: Targets, deadline: float) -> Settled:
-        reconciler = self._app.reconciler(backend, proxy)
+        reconciler = self._app.reconciler(backend, proxy, force=self._force)
         task = self._progress.add_task(f"{backend.name} on {proxy.name}", total=None)
         began = time.monotonic()
         steps = 0
@@ -84,30 +89,28 @@ class Applying:
 
 
 def _is_final(reconciler: Reconciler) -> bool:
-    """Whether another pass would not help."""
+    """Whether another pass would not help; one that only met a reload would."""
     if reconciler.failure is not None:
         return True
-    last = reconciler.last
-    if last is None:  # HAProxy was reloaded during the first pass
-        return False
-    return last.result is Result.CONVERGED or (last.result is Result.REFUSED and not last.waits)
+    return reconciler.last is not None and reconciler.last.final
 
 
 def _settled(reconciler: Reconciler, *, steps: int, seconds: float) -> Settled:
     last = reconciler.last
     error = str(reconciler.failure) if reconciler.failure else None
-    left: tuple[str, ...] = ()
-    if error is None and last is not None and last.result is not Result.CONVERGED:
+    left: list[str] = []
+    if error is None and last is not None:
         refused = [f"{one.step.server}: HAProxy refused to {one.step.kind}: {one.detail}" for one in last.refused]
-        left = (*refused, *(f"{wait.server}: {wait.reason}" for wait in last.waits))
-        if last.result is Result.REFUSED and not last.waits:
-            error = "; ".join(refused)
+        guarded = [f"guard: {refusal.reason}" for refusal in last.plan.refusals]
+        left = [*guarded, *refused, *(f"{wait.server}: {wait.reason}" for wait in last.waits)]
+        if left and last.final:
+            error = "; ".join([*guarded, *refused])
     return Settled(
         reconciler.backend,
         reconciler.proxy.name,
         steps,
         seconds,
         converged=last is not None and error is None and last.result is Result.CONVERGED,
-        left=left,
+        left=tuple(left),
         error=error,
     )

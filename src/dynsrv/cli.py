@@ -110,7 +110,8 @@ def status(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click'
 @_config_option
 @_backend_option
 @click.option("--timeout", default="60s", show_default=True, metavar="DURATION", help="How long to go on.")
-def apply(config: Path | None, backend: str | None, timeout: str) -> None:
+@click.option("--force", is_flag=True, help="Take away what the guard (limits) would refuse to.")
+def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -> None:  # noqa: FBT001
     """Make passes until there is nothing left to do or to wait for.
 
     Exit code: 0 if converged, 1 for an error, 4 if not converged in time.
@@ -120,7 +121,7 @@ def apply(config: Path | None, backend: str | None, timeout: str) -> None:
     except ValueError as error:
         _fail(f"--timeout: {error}")
     app = _open(config, backend=backend)
-    applying = Applying(app, only=backend, timeout=seconds)
+    applying = Applying(app, only=backend, timeout=seconds, force=force)
     outcome = _with(app, applying.run())
     printing.print_applied(outcome)
     if any(one.error for one in outcome):

@@ -34,7 +34,7 @@ class Metrics:
         )
         self.passes = Counter(
             "dynsrv_passes_total",
-            "Passes by result: converged, changed, waiting, refused, rejected, unreachable, reloaded.",
+            "Passes by result: converged, changed, waiting, guarded, refused, rejected, unreachable, reloaded.",
             (*where, "result"),
             registry=registry,
         )
@@ -49,6 +49,24 @@ class Metrics:
             "Time from the source's event until every wanted server took traffic.",
             ("backend",),
             buckets=_CONVERGENCE_BUCKETS,
+            registry=registry,
+        )
+        self.guard_refusals = Counter(
+            "dynsrv_guard_refusals_total",
+            "Passes whose removals the guard refused, by rule: max_removed, min_ready, on_empty.",
+            ("backend", "rule"),
+            registry=registry,
+        )
+        self.drift = Counter(
+            "dynsrv_drift_total",
+            "Servers that were found changed though neither dynsrv nor the source had changed anything.",
+            where,
+            registry=registry,
+        )
+        self.held_servers = Gauge(
+            "dynsrv_held_servers",
+            "Servers that an operator put into maintenance or drain by hand, and that stay there.",
+            where,
             registry=registry,
         )
         self.backend_rejected = Gauge(

@@ -122,10 +122,8 @@ class Server:
     @property
     def serving(self) -> bool:
         """Whether HAProxy gives it new requests."""
-        return self.admin is AdminState.READY and self.operational in {
-            OperationalState.UP,
-            OperationalState.STARTING,
-        }
+        up = self.operational in {OperationalState.UP, OperationalState.STARTING}
+        return self.admin is AdminState.READY and up and self.weight > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +231,30 @@ class Delete:
 Step = Add | EnableHealth | Admit | SetWeight | Drain | Disable | CloseSessions | Delete
 
 
+class Rule(StrEnum):
+    """The rules of the guard, by the keys of `limits` that set them."""
+
+    MAX_REMOVED = "max_removed"
+    MIN_READY = "min_ready"
+    ON_EMPTY = "on_empty"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A removal that the guard does not let through. *reason* has the rule's key, the numbers, and what to do."""
+
+    rule: Rule
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A server that an operator put into maintenance or drain by hand, and that stays there until set ready again."""
+
+    server: str
+    reason: str
+
+
 class WaitsFor(StrEnum):
     """What has to happen in HAProxy before a server's next step."""
 
@@ -240,6 +262,7 @@ class WaitsFor(StrEnum):
     SESSIONS = "sessions"
     REMOVAL = "removal"
     SUCCESSOR = "successor"
+    GUARD = "guard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +281,13 @@ class Plan:
 
     steps: tuple[Step, ...] = ()
     waits: tuple[Wait, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    holds: tuple[Hold, ...] = ()
 
     @property
     def converged(self) -> bool:
-        """Whether HAProxy is as desired: nothing to do, nothing to wait for."""
-        return not self.steps and not self.waits
+        """Whether HAProxy is as desired, but for what an operator holds: nothing to do, to wait for, or refused."""
+        return not (self.steps or self.waits or self.refusals)
 
 
 # ---- what became of them

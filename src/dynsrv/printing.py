@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dynsrv.apply import Settled
 from dynsrv.check import Finding
-from dynsrv.model import Add, SetWeight, Step, host_port
+from dynsrv.model import Add, Plan, SetWeight, Step, host_port
 from dynsrv.reports import Look
 
 _STYLES = {
@@ -20,6 +20,7 @@ _STYLES = {
     "drain": "yellow",
     "disable": "yellow",
     "wait": "cyan",
+    "held": "magenta",
     "ready": "green",
     "maint": "yellow",
     "down": "red",
@@ -46,8 +47,10 @@ def print_plan(looks: Sequence[Look]) -> None:
             [
                 *((step.kind, step.server, _details(step), step.reason) for step in look.plan.steps),
                 *(("wait", wait.server, f"for {wait.waits_for}", wait.reason) for wait in look.plan.waits),
+                *(("held", hold.server, "", hold.reason) for hold in look.plan.holds),
             ]
         )
+        _refusals(look.plan)
     _console.print(f"{_count(steps, 'step')}, {_count(waits, 'wait')}. Nothing was changed.")
 
 
@@ -55,7 +58,7 @@ def print_status(looks: Sequence[Look]) -> None:
     """Print desired beside live."""
     for look in looks:
         _heading(look)
-        if look.observed is None or look.desired is None:
+        if look.observed is None or look.desired is None or look.plan is None:
             continue
         data = look.status_data()
         rows = [
@@ -72,6 +75,7 @@ def print_status(looks: Sequence[Look]) -> None:
         ]
         rows += [("-", host_port(m["address"], m["port"]), "missing", "", "", "", m["why"]) for m in data["missing"]]
         _rows(rows)
+        _refusals(look.plan)
         live = sum(server["ours"] for server in data["servers"])
         verdict = "in line" if look.converged else "differs"
         _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
@@ -102,6 +106,11 @@ def _heading(look: Look) -> None:
     _console.print(Text(f"{look.backend} on {look.proxy}{version}", style="bold"))
     if look.error is not None:
         _console.print(Text(f"  {look.error}", style=_STYLES["bad"]))
+
+
+def _refusals(plan: Plan) -> None:
+    for refusal in plan.refusals:
+        _console.print(Text(f"  guard: {refusal.reason}", style=_STYLES["bad"]))
 
 
 def _details(step: Step) -> str:

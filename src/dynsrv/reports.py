@@ -12,7 +12,8 @@ from typing import Any
 
 from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import DynsrvError
-from dynsrv.model import Backend, Plan, Server, Step, Wait, host_port
+from dynsrv.history import History
+from dynsrv.model import Backend, Hold, Plan, Refusal, Server, Step, Wait, host_port
 from dynsrv.planning import Targets, make_plan, targets
 from dynsrv.proxy import HAProxy
 
@@ -42,6 +43,7 @@ class Look:
         if self.plan is not None:
             data["steps"] = [step_data(step) for step in self.plan.steps]
             data["waits"] = [_wait_data(wait) for wait in self.plan.waits]
+            data["refusals"] = [_refusal_data(refusal) for refusal in self.plan.refusals]
         return data
 
     def status_data(self) -> dict[str, Any]:
@@ -53,6 +55,7 @@ class Look:
             data["converged"] = self.converged
             data["desired"] = len(self.desired)
             data["servers"] = [_server_data(server, self.prefix, why) for server in self.observed.servers]
+            data["refusals"] = [_refusal_data(refusal) for refusal in self.plan.refusals]
             data["missing"] = [
                 {"address": target.endpoint.address, "port": target.endpoint.port, "why": "not added yet"}
                 for location, target in self.desired.items()
@@ -87,7 +90,8 @@ async def _look_on(backend: ManagedBackend, proxy: HAProxy, desired: Targets) ->
         observed = await proxy.observe(backend.name)
     except DynsrvError as error:
         return Look(backend.name, proxy.name, backend.policy.prefix, desired=desired, error=error)
-    plan = make_plan(desired=desired, observed=observed, drains={}, now=0.0, policy=backend.policy)
+    memory = History(backend.policy).look(observed, now=0.0)
+    plan = make_plan(desired=desired, observed=observed, memory=memory, now=0.0, policy=backend.policy)
     return Look(backend.name, proxy.name, backend.policy.prefix, desired=desired, observed=observed, plan=plan)
 
 
@@ -100,9 +104,13 @@ def _wait_data(wait: Wait) -> dict[str, Any]:
     return {"server": wait.server, "waits_for": wait.waits_for.value, "reason": wait.reason, "deadline": wait.deadline}
 
 
+def _refusal_data(refusal: Refusal) -> dict[str, Any]:
+    return {"rule": refusal.rule.value, "reason": refusal.reason}
+
+
 def _why(plan: Plan) -> dict[str, str]:
     """Return why each server is not as desired yet; what it waits for says more than the step before."""
-    items: Iterable[Step | Wait] = (*plan.steps, *plan.waits)
+    items: Iterable[Step | Wait | Hold] = (*plan.steps, *plan.waits, *plan.holds)
     return {item.server: item.reason for item in items}
 
 

@@ -139,6 +139,26 @@ CheckTime = Annotated[Duration, _between("1ms", "576h")]
 """What HAProxy takes for `inter` and its like: it counts milliseconds in 31 bits, some 24 days."""
 Interval = Annotated[Duration, _between("10ms", "576h")]
 
+
+def _share(value: object) -> object:
+    if isinstance(value, str) and (match := re.fullmatch(r"(100|[0-9]{1,2})%", value)):
+        return int(match[1]) / 100
+    number = _number(value)
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
+        return number
+    if isinstance(number, float) and 0 <= number <= 1:  # a share that was read before
+        return number
+    raise ValueError("expected a share such as 50%, or a whole number of servers")
+
+
+Share = Annotated[
+    float | int,
+    BeforeValidator(_share),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}, {"type": "integer", "minimum": 0}]}
+    ),
+]
+"""A share as a float from 0.0 to 1.0, or a number as an int."""
 Weight = Annotated[int, Field(ge=0, le=256), _whole_from(0, 256)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1), _whole_from(0, 2**31 - 1)]
 PositiveCount = Annotated[int, Field(ge=1, le=2**31 - 1), _whole_from(1, 2**31 - 1)]

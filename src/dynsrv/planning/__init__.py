@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from dynsrv.planning.memory import Memory
 from dynsrv.planning.plan import make_plan
-from dynsrv.planning.policy import Admission, AfterDrain, Policy
+from dynsrv.planning.policy import NO_LIMITS, Admission, AfterDrain, Limits, OnEmpty, Policy
 from dynsrv.planning.targets import Target, Targets, targets
 
-__all__ = ["Admission", "AfterDrain", "Policy", "Target", "Targets", "make_plan", "targets"]
+__all__ = [
+    "NO_LIMITS",
+    "Admission",
+    "AfterDrain",
+    "Limits",
+    "Memory",
+    "OnEmpty",
+    "Policy",
+    "Target",
+    "Targets",
+    "make_plan",
+    "targets",
+]

@@ -1,11 +1,15 @@
 """What is the next step of one server? Two state machines without a stage of their own: HAProxy holds it.
 
-admit    (not there) ─Add→ maint, check off ─EnableHealth→ maint, check runs ─first check passed─Admit→ ready
-         drain ─Admit→ ready                               (an endpoint that came back)
-         maint, check paused by HAProxy ─Drain→ drain      (where the check runs again)
+    admit    (not there) ─Add→ maint, check off ─EnableHealth→ maint, check runs ─first check passed─Admit→ ready
+             drain, weight 0 ─SetWeight, Admit→ ready          (an endpoint that came back)
+             maint, check paused, weight 0 ─Drain→ drain       (where the check runs again)
 
-remove   ready ─Drain→ drain ─no session left, or deadline─Disable→ maint ─Delete→ (not there)
-         at the deadline, with `then: close`: Disable, CloseSessions, Delete
+    remove   ready ─SetWeight 0, Drain→ drain ─no session left, or deadline─Disable→ maint ─Delete→ (not there)
+             at the deadline, with `then: close`: Disable, CloseSessions, Delete
+
+Who put a server there is told by HAProxy itself, so that it survives a restart of dynsrv. Ours have weight 0 in drain
+and in the maintenance after it; a new one waits in maintenance with its check off or running, and without a check it
+is added with weight 0. An operator's keep their weight, and in maintenance their check is paused: they are held.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from dynsrv.model import (
     Drain,
     EnableHealth,
     EndpointState,
+    Hold,
+    Refusal,
     Server,
     SetWeight,
     Step,
@@ -36,40 +42,103 @@ from dynsrv.planning.targets import Target
 
 @dataclass(slots=True)
 class Draft:
-    """Steps and waits, as they are found."""
+    """A plan as it grows."""
 
     steps: list[Step] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
 
 
-def add(target: Target, *, name: str, server_id: int, reason: str, policy: Policy, draft: Draft) -> None:
-    """Add a server for *target*, and go as far as one can without looking again."""
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """A server that is to be added. *trusted*: it served a moment ago, in the process before this one."""
+
+    target: Target
+    name: str
+    id: int
+    reason: str
+    trusted: bool = False
+
+
+def add(addition: Addition, *, policy: Policy, draft: Draft) -> None:
+    """Add a server, and go as far as one can without looking again."""
+    target, name = addition.target, addition.name
     endpoint = target.endpoint
-    draft.steps.append(Add(name, server_id, endpoint.address, endpoint.port, target.weight, target.options, reason))
+    weight = target.weight if policy.has_check else 0
+    draft.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, target.options, addition.reason))
+    if not policy.has_check and target.weight:
+        draft.steps.append(SetWeight(name, target.weight, "its own weight; it was added with 0"))
     check = Check.DISABLED if policy.has_check else Check.NONE
-    _leave_maintenance(name, check, target, policy=policy, draft=draft)
+    if addition.trusted and policy.has_check:
+        draft.steps.append(EnableHealth(name, "its check goes on"))
+        _let_in(name, target, "it served before HAProxy was reloaded or restarted", draft)
+    else:
+        _leave_maintenance(name, check, target, policy=policy, draft=draft)
+
+
+def held(server: Server) -> bool:
+    """Whether an operator put this server, which is ours, into the drain or the maintenance that it is in."""
+    match server.admin:
+        case AdminState.READY:
+            return False
+        case AdminState.DRAIN:
+            return server.weight > 0
+        case AdminState.MAINT:
+            waits_for_its_check = server.check is not Check.NONE and not server.check_paused
+            return server.weight > 0 and not waits_for_its_check
+        case _:
+            assert_never(server.admin)
 
 
 def keep(server: Server, target: Target, *, policy: Policy, draft: Draft) -> None:
-    """Bring a server that is wanted to what is wanted of it."""
-    wanted = target.endpoint.state
-    if server.weight != target.weight:
-        draft.steps.append(SetWeight(server.name, target.weight, f"weight is {server.weight}, wanted {target.weight}"))
+    """Bring a server that is wanted, and wanted ready, to that."""
+    if server.admin is not AdminState.READY and held(server):
+        reason = f"held by operator: put into {server.admin} by hand; to release it, set it ready again"
+        draft.holds.append(Hold(server.name, reason))
+        return
     match server.admin:
         case AdminState.READY:
             if server.check is Check.DISABLED:
                 draft.steps.append(EnableHealth(server.name, "its check is configured, but off"))
-            if wanted is EndpointState.DRAIN:
-                draft.steps.append(Drain(server.name, "the source wants it drained"))
+            _set_weight(server, target, draft)
+        case AdminState.DRAIN if not _may_serve(server.check, policy):
+            if server.check is Check.DISABLED:
+                draft.steps.append(EnableHealth(server.name, "its check has to run before it may serve"))
+            draft.waits.append(_check_wait(server.name, server.check))
         case AdminState.DRAIN:
-            if wanted is EndpointState.READY:
-                _leave_drain(server, policy, draft)
+            _set_weight(server, target, draft)
+            draft.steps.append(Admit(server.name, "wanted again before its drain was over"))
         case AdminState.MAINT if server.check_paused and not _may_serve(server.check, policy):
             draft.steps.append(Drain(server.name, "wanted again; its check runs in drain, not in this maintenance"))
+        case AdminState.MAINT:
+            if _may_serve(server.check, policy):
+                _set_weight(server, target, draft)
+            _leave_maintenance(server.name, server.check, target, policy=policy, draft=draft)
+        case _:
+            assert_never(server.admin)
+
+
+def keep_in_drain(server: Server, target: Target, *, policy: Policy, draft: Draft) -> None:
+    """Bring a server whose endpoint the source wants drained to that; one that serves must be allowed to go first."""
+    match server.admin:
+        case AdminState.READY:
+            drain(server, reason="the source wants it drained", draft=draft)
+        case AdminState.DRAIN:
+            pass
+        case AdminState.MAINT if held(server):
+            draft.holds.append(Hold(server.name, "held by operator: put into maint by hand"))
         case AdminState.MAINT:
             _leave_maintenance(server.name, server.check, target, policy=policy, draft=draft)
         case _:
             assert_never(server.admin)
+
+
+def drain(server: Server, *, reason: str, draft: Draft) -> None:
+    """Let no new request come to a ready server, and mark its drain as ours by weight 0."""
+    if server.weight:
+        draft.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's"))
+    draft.steps.append(Drain(server.name, reason))
 
 
 def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, draft: Draft) -> None:
@@ -81,7 +150,7 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, d
     name = server.name
     match server.admin:
         case AdminState.READY:
-            steps.append(Drain(name, reason))
+            drain(server, reason=reason, draft=draft)
             draft.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains", policy.drain_timeout))
         case AdminState.DRAIN if server.sessions == 0:
             steps.append(Disable(name, f"{reason}; drained, no session is left"))
@@ -114,19 +183,21 @@ def _leave_maintenance(name: str, check: Check, target: Target, *, policy: Polic
         Check.PASSED: "its check passed",
         Check.NONE: "it has no check",
     }.get(check, "admitted at once, as configured")
+    _let_in(name, target, why, draft)
+
+
+def _let_in(name: str, target: Target, why: str, draft: Draft) -> None:
     if target.endpoint.state is EndpointState.READY:
         draft.steps.append(Admit(name, why))
     else:
+        draft.steps.append(SetWeight(name, 0, "marks the drain as dynsrv's"))
         draft.steps.append(Drain(name, f"the source wants it drained; {why}"))
 
 
-def _leave_drain(server: Server, policy: Policy, draft: Draft) -> None:
-    if server.check is Check.DISABLED:
-        draft.steps.append(EnableHealth(server.name, "its check has to run before it may serve"))
-    if _may_serve(server.check, policy):
-        draft.steps.append(Admit(server.name, "wanted again before its drain was over"))
-    else:
-        draft.waits.append(_check_wait(server.name, server.check))
+def _set_weight(server: Server, target: Target, draft: Draft) -> None:
+    if server.weight != target.weight:
+        reason = f"weight is {server.weight}, wanted {target.weight}"
+        draft.steps.append(SetWeight(server.name, target.weight, reason))
 
 
 def _may_serve(check: Check, policy: Policy) -> bool:

@@ -10,17 +10,21 @@ Endpoints and servers meet by address and port:
     | drain   | one, whatever its options     | keep it in drain                                          |
     | no      | any                           | remove it                                                 |
 
-Ours is what bears the prefix; other servers count only as takers of names and ids.
+Ours is what bears the prefix; other servers count only as takers of names and ids, and as serving. A serving server
+leaves only if the guard lets it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from dynsrv.model import (
     Add,
+    AdminState,
     Admit,
     Backend,
+    Check,
     CloseSessions,
     Delete,
     Disable,
@@ -34,60 +38,98 @@ from dynsrv.model import (
     Wait,
     WaitsFor,
 )
-from dynsrv.planning import lifecycle, naming
-from dynsrv.planning.lifecycle import Draft
-from dynsrv.planning.policy import Policy
+from dynsrv.planning import guard, lifecycle, naming
+from dynsrv.planning.guard import Situation, Verdict
+from dynsrv.planning.lifecycle import Addition, Draft
+from dynsrv.planning.memory import Memory
+from dynsrv.planning.policy import OnEmpty, Policy
 from dynsrv.planning.targets import Location, Target, Targets
 
 _ORDER: tuple[type[Step], ...] = (Add, EnableHealth, SetWeight, Admit, Drain, Disable, CloseSessions, Delete)
 """What adds goes before what takes away. Runs of equal commands are also what HAProxy answers fastest."""
 _RANK = {step: rank for rank, step in enumerate(_ORDER)}
 
+_PATIENCE = 30.0
+"""Seconds after which a new server whose check is still not over counts as failing. A check of an address that
+answers nothing is nearly always running, and would otherwise always be about to pass."""
 
-def make_plan(*, desired: Targets, observed: Backend, drains: Mapping[str, float], now: float, policy: Policy) -> Plan:
+_OPTIONS_CHANGED = "its options changed"
+_UNWANTED = "the source no longer wants it"
+
+
+def make_plan(*, desired: Targets, observed: Backend, memory: Memory, now: float, policy: Policy) -> Plan:
     """Return the steps from *observed* to *desired*, in the order in which they may be sent.
 
-    Pure: equal arguments give an equal plan. *drains* tells since when each draining server drains; *now* and these
-    times are in seconds of one monotonic clock. Deletions come in HAProxy's own order, because it walks its list to
-    the server, and additions carry ids, so that it need not look for a free one.
+    Pure: equal arguments give an equal plan. *now* is in seconds of one monotonic clock, and so are the times of
+    *memory*. Deletions come in HAProxy's own order, because it walks its list to the server, and additions carry
+    ids, so that it need not look for a free one.
     """
     draft = Draft()
+    match_ = _match(desired, observed, memory, policy)
+    for addition in match_.additions:
+        lifecycle.add(addition, policy=policy, draft=draft)
+
+    leaving: list[tuple[Server, str]] = []
+    for server in observed.servers:
+        target = match_.kept.get(server.name)
+        if target is None:
+            reason = match_.removed.get(server.name)
+            if reason is None:
+                continue  # not ours
+            if server.name in match_.awaited:
+                draft.waits.append(Wait(server.name, WaitsFor.SUCCESSOR, f"{reason}; serves until its successor does"))
+            elif server.serving or _spared(server, desired, policy):
+                leaving.append((server, reason))
+            else:
+                drained_for = now - memory.drains.get(server.name, now)
+                lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, draft=draft)
+        elif target.endpoint.state is EndpointState.READY:
+            lifecycle.keep(server, target, policy=policy, draft=draft)
+        elif server.serving:
+            leaving.append((server, "the source wants it drained"))
+        else:
+            lifecycle.keep_in_drain(server, target, policy=policy, draft=draft)
+
+    situation = _situation(match_, [server for server, _ in leaving], desired=desired, observed=observed, memory=memory)
+    verdict = guard.judge(situation, memory=memory, limits=policy.limits)
+    _leave(leaving, match_, verdict, policy=policy, draft=draft)
+    draft.steps.sort(key=lambda step: _RANK[type(step)])  # stable
+    return Plan(tuple(draft.steps), tuple(draft.waits), tuple(draft.refusals), tuple(draft.holds))
+
+
+@dataclass(slots=True)
+class _Match:
+    """Endpoints and servers, brought together: by the names of the servers."""
+
+    kept: dict[str, Target] = field(default_factory=dict)
+    removed: dict[str, str] = field(default_factory=dict)  # and why
+    awaited: set[str] = field(default_factory=set)  # of these, those whose successor does not serve yet
+    additions: list[Addition] = field(default_factory=list)
+
+
+def _match(desired: Targets, observed: Backend, memory: Memory, policy: Policy) -> _Match:
+    match_ = _Match()
     ours: dict[Location, list[Server]] = {}
     for server in observed.servers:
         if server.name.startswith(policy.prefix):
             ours.setdefault((server.address, server.port), []).append(server)
 
     missing: list[tuple[Target, str]] = []
-    removals: dict[str, str] = {}  # name of a server and why it goes
     for location, target in desired.items():
-        servers = ours.get(location, ())
+        servers = ours.pop(location, ())
         current = _current(servers, target)
-        if current is None:
-            missing.append((target, "its options changed" if servers else "the source wants it"))
+        if current is not None:
+            match_.kept[current.name] = target
         else:
-            lifecycle.keep(current, target, policy=policy, draft=draft)
+            missing.append((target, _OPTIONS_CHANGED if servers else "the source wants it"))
         for server in servers:
-            if server is current:
-                continue
-            if server.serving and not (current and current.serving):
-                reason = "its options changed; serves until its successor does"
-                draft.waits.append(Wait(server.name, WaitsFor.SUCCESSOR, reason))
-            else:
-                removals[server.name] = "its options changed"
-
-    for location, servers in ours.items():
-        if location not in desired:
-            removals.update((server.name, "the source no longer wants it") for server in servers)
-
-    _add(missing, observed, policy, draft)
-    for server in observed.servers:
-        if server.name in removals:
-            reason = removals[server.name]
-            drained_for = now - drains.get(server.name, now)
-            lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, draft=draft)
-
-    draft.steps.sort(key=lambda step: _RANK[type(step)])  # stable
-    return Plan(tuple(draft.steps), tuple(draft.waits))
+            if server is not current:
+                match_.removed[server.name] = _OPTIONS_CHANGED
+                if server.serving and not (current and current.serving):
+                    match_.awaited.add(server.name)
+    match_.removed.update((server.name, _UNWANTED) for servers in ours.values() for server in servers)
+    match_.additions.extend(_additions(missing, observed, memory, policy))
+    return match_
 
 
 def _current(servers: Sequence[Server], target: Target) -> Server | None:
@@ -97,7 +139,9 @@ def _current(servers: Sequence[Server], target: Target) -> Server | None:
     return max(servers, key=lambda server: server.serving, default=None)
 
 
-def _add(missing: Sequence[tuple[Target, str]], observed: Backend, policy: Policy, draft: Draft) -> None:
+def _additions(
+    missing: Sequence[tuple[Target, str]], observed: Backend, memory: Memory, policy: Policy
+) -> Iterator[Addition]:
     if not missing:
         return
     taken_ids = {server.id for server in observed.servers}
@@ -108,4 +152,50 @@ def _add(missing: Sequence[tuple[Target, str]], observed: Backend, policy: Polic
         name = naming.first_free(naming.names(target.endpoint, policy.prefix, server_id), taken_names)
         taken_ids.add(server_id)
         taken_names.add(name)
-        lifecycle.add(target, name=name, server_id=server_id, reason=reason, policy=policy, draft=draft)
+        yield Addition(target, name, server_id, reason, trusted=server_id in memory.trusted)
+
+
+def _spared(server: Server, desired: Targets, policy: Policy) -> bool:
+    """Whether *server*, which does not serve, stays because the snapshot is empty and that is not believed."""
+    leaves_already = server.admin is not AdminState.READY and server.weight == 0
+    return not desired and policy.limits.on_empty is OnEmpty.KEEP and not leaves_already
+
+
+def _situation(
+    match_: _Match, leaving: Sequence[Server], *, desired: Targets, observed: Backend, memory: Memory
+) -> Situation:
+    added = [one.name for one in match_.additions if one.target.endpoint.state is EndpointState.READY]
+    failing = sum(name in memory.refused for name in added)
+    coming = len(added) - failing
+    serving = foreign = 0
+    for server in observed.servers:
+        if server.serving:
+            if server.name in match_.kept or server.name in match_.removed:
+                serving += 1
+            else:
+                foreign += 1
+        elif (target := match_.kept.get(server.name)) and target.endpoint.state is EndpointState.READY:
+            if server.admin is AdminState.READY:
+                failing += target.weight > 0
+            elif not lifecycle.held(server):
+                fails = server.check is Check.FAILED or server.since_change > _PATIENCE
+                failing += fails
+                coming += not fails
+    return Situation(
+        leaving=leaving, serving=serving, foreign=foreign, coming=coming, failing=failing, empty=not desired
+    )
+
+
+def _leave(
+    leaving: Sequence[tuple[Server, str]], match_: _Match, verdict: Verdict, *, policy: Policy, draft: Draft
+) -> None:
+    if verdict.refusal is not None and leaving:
+        draft.refusals.append(verdict.refusal)
+    waits_for = WaitsFor.SUCCESSOR if verdict.refusal is None else WaitsFor.GUARD
+    for number, (server, reason) in enumerate(leaving):
+        if number >= verdict.may_leave:
+            draft.waits.append(Wait(server.name, waits_for, f"{reason}; {verdict.kept}"))
+        elif server.name in match_.kept:
+            lifecycle.drain(server, reason=reason, draft=draft)
+        else:
+            lifecycle.remove(server, reason=reason, drained_for=0.0, policy=policy, draft=draft)

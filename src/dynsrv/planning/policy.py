@@ -20,6 +20,31 @@ class AfterDrain(StrEnum):
     WAIT = "wait"
 
 
+class OnEmpty(StrEnum):
+    """What an empty snapshot means."""
+
+    KEEP = "keep"
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a plan may take away at most.
+
+    *max_removed* is a share (a float, 0.0-1.0) or a number (an int) of serving servers, within *window* seconds.
+    *min_ready* is how many servers the backend is never taken below.
+    """
+
+    max_removed: float | int = 0.5
+    window: float = 60.0
+    min_ready: int = 1
+    on_empty: OnEmpty = OnEmpty.KEEP
+
+
+NO_LIMITS = Limits(max_removed=1.0, min_ready=0, on_empty=OnEmpty.REMOVE)
+"""What an operator who overrides the guard allows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The operator's choices for one backend.
@@ -35,6 +60,7 @@ class Policy:
     admission: Admission = Admission.AFTER_CHECK
     drain_timeout: float = 30.0
     after_drain: AfterDrain = AfterDrain.CLOSE
+    limits: Limits = Limits()
 
     @property
     def has_check(self) -> bool:

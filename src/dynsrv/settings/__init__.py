@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
 
 from dynsrv.documents import KeyPath, found, parse
 from dynsrv.documents.interpolation import interpolate
 from dynsrv.documents.problems import explain, problems_at, unreadable
 from dynsrv.documents.values import (
+    Count,
     Duration,
     HaproxyName,
     Interval,
@@ -20,10 +21,11 @@ from dynsrv.documents.values import (
     Prefix,
     RuntimeAddress,
     Section,
+    Share,
     host_and_port,
 )
 from dynsrv.errors import ConfigurationError
-from dynsrv.planning.policy import Admission, AfterDrain, Policy
+from dynsrv.planning.policy import Admission, AfterDrain, Limits, OnEmpty, Policy
 from dynsrv.settings.server import ServerSettings
 from dynsrv.sources.file import FileSourceSettings
 
@@ -42,6 +44,24 @@ class ProxySettings(Section):
     name: Label = Field(
         default_factory=lambda others: str(others["address"]),
         description="Its name in logs, metrics and backends[].proxies; by default its address.",
+    )
+
+
+class LimitsSettings(Section):
+    """What the guard lets a plan take away."""
+
+    max_removed: Share = Field(
+        default=0.5,
+        description="Serving servers that may leave within the window: a share (50%) or a number.",
+    )
+    window: Duration = Field(default=60.0, description="The time that max_removed speaks of.")
+    min_ready: Count = Field(default=1, description="Serving servers that the backend is never taken below.")
+    on_empty: OnEmpty = Field(
+        default=OnEmpty.KEEP,
+        description="What a source that wants no servers at all means: keep those, or remove them.",
+    )
+    override_until: AwareDatetime | None = Field(
+        default=None, description="Until this time (2026-01-31T12:00:00Z) the guard lets everything through."
     )
 
 
@@ -83,6 +103,7 @@ class BackendSettings(Section):
         description="When a new server gets requests: after its first passed check, or at once.",
     )
     drain: DrainSettings = Field(default=DrainSettings(), description="How a server is removed.")
+    limits: LimitsSettings = Field(default=LimitsSettings(), description="What the guard lets a plan take away.")
     prefix: Prefix = Field(
         default="dyn-",
         description="What the names of added servers begin with. A server of another name is never touched.",
@@ -97,6 +118,12 @@ class BackendSettings(Section):
             admission=self.admit,
             drain_timeout=self.drain.timeout,
             after_drain=self.drain.then,
+            limits=Limits(
+                max_removed=self.limits.max_removed,
+                window=self.limits.window,
+                min_ready=self.limits.min_ready,
+                on_empty=self.limits.on_empty,
+            ),
         )
 
 

@@ -18,6 +18,8 @@ from tests.integration.support.web_servers import WebServer
 
 Endpoints = Iterable[WebServer | Mapping[str, object]]
 
+UNGUARDED = {"max_removed": "100%", "min_ready": 0, "on_empty": "remove"}
+"""For tests of other things than the guard, which would not let the last server of a backend go."""
 FAST_CHECK = {"check": True, "inter": "100ms", "fall": 1, "rise": 1}
 
 
@@ -55,6 +57,7 @@ class Dynsrv:
                     "name": "be_app",
                     "source": {"kind": "file", "path": "servers.yaml"},
                     "server": FAST_CHECK,
+                    "limits": UNGUARDED,
                     **(backend or {}),
                 }
             ],

@@ -1,0 +1,63 @@
+"""What happened lately that HAProxy does not tell? Kept for the planner, in memory alone."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from dynsrv.model import Add, AdminState, Applied, Backend, Drain, Outcome, Plan, Process
+from dynsrv.planning import Memory, Policy
+
+_TRUST = 60.0
+"""Seconds for which it counts that a server served, when HAProxy was reloaded or restarted meanwhile."""
+
+
+class History:
+    """Of one backend of one proxy. All times are of the caller's one clock."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._prefix = policy.prefix
+        self._window = policy.limits.window
+        self._drains: dict[str, float] = {}
+        self._served: deque[tuple[float, int]] = deque()  # when, and how many were left serving
+        self._departed: deque[tuple[float, int]] = deque()  # when, and how many were drained
+        self._process: Process | None = None
+        self._serving: frozenset[int] = frozenset()
+        self._seen_at = 0.0
+        self._trusted: frozenset[int] = frozenset()
+        self._refused: frozenset[str] = frozenset()
+
+    def look(self, observed: Backend, *, now: float) -> Memory:
+        """Take in what is seen now, and return what the planner has to know."""
+        ours = [server for server in observed.servers if server.name.startswith(self._prefix)]
+        self._drains = {s.name: self._drains.get(s.name, now) for s in ours if s.admin is AdminState.DRAIN}
+        if self._process is not None and self._process != observed.process:
+            self._trusted = self._serving if now - self._seen_at <= _TRUST else frozenset()
+        self._process = observed.process
+        self._serving = frozenset(server.id for server in ours if server.serving)
+        self._seen_at = now
+        for events in (self._served, self._departed):
+            while events and events[0][0] < now - self._window:
+                events.popleft()
+        return Memory(
+            drains=self._drains,
+            peak=max((number for _, number in self._served), default=len(self._serving)),
+            departed=sum(number for _, number in self._departed),
+            trusted=self._trusted,
+            refused=self._refused,
+        )
+
+    def record(self, plan: Plan, applied: Applied, observed: Backend, *, now: float) -> None:
+        """Take in what became of a plan."""
+        serving = {server.name for server in observed.servers if server.serving}
+        done = [result.step for result in applied.results if result.outcome is Outcome.DONE]
+        drained = sum(isinstance(step, Drain) and step.server in serving for step in done)
+        self._served.append((now, len(self._serving) - drained))
+        if drained:
+            self._departed.append((now, drained))
+        self._refused = frozenset(
+            result.step.server
+            for result in applied.results
+            if isinstance(result.step, Add) and result.outcome is not Outcome.DONE
+        )
+        if not any(isinstance(step, Add) for step in plan.steps):
+            self._trusted = frozenset()  # all of them are there again

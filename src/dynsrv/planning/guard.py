@@ -1,0 +1,94 @@
+"""May so many serving servers leave now? The rules that make it safe to leave dynsrv alone.
+
+    | situation                                               | then                                                 |
+    |---------------------------------------------------------|------------------------------------------------------|
+    | the snapshot is empty, `on_empty: keep`                 | refuse: nothing of the backend goes                  |
+    | new servers are on their way                            | as many may leave as new ones serve: make first      |
+    | the rest stays within `max_removed` and `min_ready`     | all may leave                                        |
+    | it would, if the new servers passed their checks        | wait for them                                        |
+    | it would not                                            | refuse                                               |
+
+Only serving servers are counted: one that HAProxy sees DOWN may always go, since nobody misses it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dynsrv.model import Refusal, Rule, Server
+from dynsrv.planning.memory import Memory
+from dynsrv.planning.policy import Limits, OnEmpty
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What the guard judges.
+
+    *leaving* are the serving servers that are to get no more requests (and all others, if the snapshot is *empty*).
+    *serving* counts all of ours that serve, these included; *foreign* the serving servers that are not ours.
+    *coming* are wanted servers whose first check is not over; *failing* are those whose check fails.
+    """
+
+    leaving: Sequence[Server]
+    serving: int
+    foreign: int = 0
+    coming: int = 0
+    failing: int = 0
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How many of those that leave may do so now, why the others may not, and whether that is a refusal."""
+
+    may_leave: int
+    kept: str = ""
+    refusal: Refusal | None = None
+
+
+def judge(situation: Situation, *, memory: Memory, limits: Limits) -> Verdict:
+    """Apply the rules of *limits*. Pure."""
+    leaving = len(situation.leaving)
+    if situation.empty and limits.on_empty is OnEmpty.REMOVE:
+        return Verdict(leaving)
+    if situation.empty:
+        reason = (
+            f"the source wants no server at all: {situation.serving} that serve are kept (limits.on_empty: keep);"
+            " if that is meant, set it to remove, or use dynsrv apply --force"
+        )
+        return Verdict(0, "the source wants no server at all", Refusal(Rule.ON_EMPTY, reason))
+    if not leaving:
+        return Verdict(0)
+
+    # what served at the best time of the window, but for those that went down by themselves
+    before = min(memory.peak, situation.serving + memory.departed)
+    least = max(before - _allowed(limits, before), limits.min_ready - situation.foreign)
+    after = situation.serving - leaving
+    if situation.coming:
+        may_leave = min(leaving, max(0, situation.serving - max(before, least)))
+        return Verdict(may_leave, f"serves until new servers do: {situation.coming} are not ready yet")
+    if after >= least:
+        return Verdict(leaving)
+    if after + situation.failing >= least:
+        return Verdict(0, f"serves until new servers do: {situation.failing} fail their check")
+    if before - after > _allowed(limits, before):
+        share = f"{limits.max_removed:.0%}" if isinstance(limits.max_removed, float) else str(limits.max_removed)
+        reason = (
+            f"{leaving} of {situation.serving} serving servers would go, {before - after} fewer than served within the"
+            f" last {limits.window:g} s, and at most {_allowed(limits, before)} may (limits.max_removed: {share});"
+            " if that is meant, use dynsrv apply --force"
+        )
+        return Verdict(0, "the guard keeps it (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
+    reason = (
+        f"{leaving} of {situation.serving} serving servers would go, and {after + situation.foreign} would be left,"
+        f" fewer than limits.min_ready: {limits.min_ready}; if that is meant, use dynsrv apply --force"
+    )
+    return Verdict(0, "the guard keeps it (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
+
+
+def _allowed(limits: Limits, before: int) -> int:
+    if isinstance(limits.max_removed, float):
+        return math.floor(limits.max_removed * before)
+    return limits.max_removed
