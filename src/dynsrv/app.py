@@ -130,7 +130,9 @@ class App:
         async with AsyncExitStack() as stack:
             stack.callback(self.close)
             if address := self.settings.web_address:
-                site = web.application(self.metrics.registry, lambda: list(_not_ready(pairs)))
+                site = web.application(
+                    self.metrics.registry, not_ready=lambda: _not_ready(pairs), degraded=lambda: _degraded(pairs)
+                )
                 await stack.enter_async_context(web.serving(site, host=address[0], port=address[1]))
             log.info(
                 "started",
@@ -162,3 +164,15 @@ def _not_ready(pairs: list[tuple[Reconciler, Feed]]) -> Iterator[str]:
             yield f"{where}: {why}"
         else:
             yield str(reconciler.failure) if reconciler.failure else f"{where}: the first pass is not over"
+
+
+def _degraded(pairs: list[tuple[Reconciler, Feed]]) -> Iterator[str]:
+    for reconciler, feed in pairs:
+        where = f"backend {reconciler.backend} on {reconciler.proxy.name}"
+        if feed.failure is not None:
+            yield f"{where}: {feed.failure}"
+        if reconciler.failure is not None:
+            yield f"{where}: {reconciler.failure}"
+        elif reconciler.last is not None:
+            for refusal in reconciler.last.plan.refusals:
+                yield f"{where}: guard: {refusal.reason}"

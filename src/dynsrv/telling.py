@@ -50,6 +50,7 @@ class Telling:
         self._metrics = metrics
         self._log = log.bind(proxy=proxy, backend=backend)
         self._failure: DynsrvError | None = None
+        self._in_line = False
         self._told: dict[str, set[str]] = {}  # by kind of fact, what was told of those that still hold
 
     async def passed(self, this: Pass, *, seconds: float) -> None:
@@ -68,6 +69,9 @@ class Telling:
             self._metrics.guard_refusals.labels(self._labels[1], refusal.rule).inc()
         self._once("guard", "guard refuses to take servers away", {r.rule: r.reason for r in this.plan.refusals})
         await self._steps(this)
+        if this.plan.converged and not self._in_line:
+            self._log.info("backend is as the source wants it", servers=len(this.observed.servers))
+        self._in_line = this.plan.converged
         self._count(this)
         self._metrics.passes.labels(*self._labels, this.result).inc()
         self._metrics.pass_duration.labels(*self._labels).observe(seconds)

@@ -178,7 +178,7 @@ async def test_a_reload_during_a_batch_is_never_accepted_from_the_dying_worker(a
         adds = [commands.add_server("be_app", f"s{n}", ADDRESS, 80, id=70 + n, weight=1) for n in range(20_000)]
         running = asyncio.create_task(client.batch(adds))
         await eventually(lambda: _any_server(haproxy))
-        haproxy.signal(signal.SIGUSR2)
+        await haproxy.begin_reload()
         with pytest.raises((errors.DyingProcess, errors.ConnectionLost)):
             await running
         await eventually(lambda: _another(haproxy, old))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -12,12 +12,14 @@ from dynsrv.errors import ConfigurationError
 
 _SHUTDOWN_TIMEOUT = 0.5  # seconds that running answers get at the end
 
-NotReady = Callable[[], Sequence[str]]
-"""Returns the reasons for which dynsrv is not ready; none: it is."""
+Reasons = Callable[[], Iterable[str]]
 
 
-def application(registry: CollectorRegistry, not_ready: NotReady) -> web.Application:
-    """Return the application that answers `/metrics`, `/healthz` and `/readyz`."""
+def application(registry: CollectorRegistry, *, not_ready: Reasons, degraded: Reasons) -> web.Application:
+    """Return the application that answers `/metrics`, `/healthz` and `/readyz`.
+
+    `/readyz` is 503 as long as there are reasons for *not_ready*; 200 with those for *degraded* if there are any.
+    """
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -26,10 +28,9 @@ def application(registry: CollectorRegistry, not_ready: NotReady) -> web.Applica
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        reasons = not_ready()
-        if reasons:
+        if reasons := list(not_ready()):
             return web.Response(status=503, text="".join(f"{reason}\n" for reason in reasons))
-        return web.Response(text="ok\n")
+        return web.Response(text="".join(f"degraded: {reason}\n" for reason in degraded()) or "ok\n")
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])

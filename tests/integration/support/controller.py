@@ -20,6 +20,7 @@ Endpoints = Iterable[WebServer | Mapping[str, object]]
 
 UNGUARDED = {"max_removed": "100%", "min_ready": 0, "on_empty": "remove"}
 """For tests of other things than the guard, which would not let the last server of a backend go."""
+AS_WANTED = "backend is as the source wants it"
 FAST_CHECK = {"check": True, "inter": "100ms", "fall": 1, "rise": 1}
 
 

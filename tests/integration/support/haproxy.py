@@ -120,11 +120,16 @@ class HAProxy:
             await self._process.wait()
         self._process = None
 
+    async def begin_reload(self) -> int:
+        """Let the master reload, and return the pid of the worker that answers still."""
+        await eventually(self._answers)  # a master that has not come back from the last reload loses the signal
+        old = await self.pid()
+        self.signal(signal.SIGUSR2)
+        return old
+
     async def reload(self) -> None:
         """Reload (master-worker mode) and wait until another worker answers."""
-        old = await self.pid()
-        assert self._process is not None
-        self._process.send_signal(signal.SIGUSR2)
+        old = await self.begin_reload()
 
         async def another() -> bool:
             info = await self.ask("show info")
@@ -143,6 +148,9 @@ class HAProxy:
     async def pid(self) -> int:
         info = await self.ask("show info")
         return next(int(line[5:]) for line in info.splitlines() if line.startswith("Pid: "))
+
+    def lives(self, pid: int) -> bool:
+        return Path(f"/proc/{pid}").exists()
 
     async def ask(self, command: str, *, of: Path | None = None) -> str:
         """Send one command on a connection of its own and return the whole answer."""

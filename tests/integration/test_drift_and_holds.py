@@ -1,0 +1,103 @@
+"""What somebody changes by hand is set right, and counted; but a server that an operator took out stays out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.support.controller import AS_WANTED, Install
+from tests.integration.support.haproxy import HAProxy, serves
+from tests.integration.support.waiting import eventually
+from tests.integration.support.web_servers import WebServers
+
+RESYNC = {"interval": "200ms"}
+
+
+@pytest.mark.parametrize("state", ["maint", "drain"])
+@pytest.mark.parametrize("check", [True, False])
+async def test_a_server_that_an_operator_took_out_stays_out_until_it_is_set_ready(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, state: str, check: bool
+) -> None:
+    servers = await web_servers(3)
+    server = {"check": True, "inter": "100ms", "rise": 1} if check else {"check": False}
+    controller = dynsrv(haproxy, backend={"server": server}, resync=RESYNC)
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    name = f"dyn-127.0.0.1:{servers[0].port}"
+    await haproxy.do(f"set server be_app/{name} state {state}")
+    held = f"held by operator: put into {state} by hand; to release it, set it ready again"
+    line = await controller.logged("server is left as an operator put it")
+    assert name in line
+    assert held in line
+    others = {server.port for server in servers[1:]}
+
+    assert await controller.stop() == 0
+    await controller.start()  # it is told by HAProxy itself, and so survives a restart of dynsrv
+    await eventually(lambda: controller.log.read_text().count("server is left as an operator put it") == 2)
+    controller.want(servers[:2])  # other changes go on
+    await eventually(lambda: _gone(haproxy, servers[2].port))
+    assert await haproxy.ready_ports() == {servers[1].port} <= others
+    status = await controller.run("status")
+    assert status.code == 0, status
+    assert held in status.out
+
+    await haproxy.do(f"set server be_app/{name} state ready")
+    await serves(haproxy, servers[:2])
+    assert "drift" not in controller.log.read_text()
+
+
+async def _gone(haproxy: HAProxy, port: int) -> bool:
+    return port not in {row.port for row in (await haproxy.servers()).values()}
+
+
+async def test_a_deletion_by_hand_is_healed_within_one_resync_and_told_as_drift(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy, resync={"interval": "1s"})
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    name = f"dyn-127.0.0.1:{servers[0].port}"
+    await haproxy.do(f"set server be_app/{name} state maint")
+    await haproxy.do(f"del server be_app/{name}")
+    line = await controller.logged("drift: somebody else changed servers; they are set right", within=2)
+    assert name in line
+    await serves(haproxy, servers)
+    assert "as an operator put it" not in controller.log.read_text()
+
+
+async def test_a_server_added_by_hand_with_our_prefix_is_taken_away_as_drift(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    wanted, other = await web_servers(2)
+    controller = dynsrv(haproxy, resync=RESYNC)
+    controller.want([wanted])
+    await controller.start()
+    await serves(haproxy, [wanted])
+    await controller.logged(AS_WANTED)
+    await haproxy.do(f"add server be_app/dyn-by-hand 127.0.0.1:{other.port}")
+    await haproxy.do("enable server be_app/dyn-by-hand")
+    await controller.logged("drift: somebody else changed servers")
+    await serves(haproxy, [wanted])
+
+
+async def test_a_check_that_somebody_disabled_is_enabled_again(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    (server,) = await web_servers(1)
+    controller = dynsrv(haproxy, resync=RESYNC)
+    controller.want([server])
+    await controller.start()
+    await serves(haproxy, [server])
+    await controller.logged(AS_WANTED)
+    await haproxy.do(f"disable health be_app/dyn-127.0.0.1:{server.port}")
+    await controller.logged("drift: somebody else changed servers")
+    await server.stop()
+
+    async def down() -> bool:
+        return not await haproxy.ready_ports()
+
+    await eventually(down)

@@ -1,0 +1,98 @@
+"""A reload or restart of HAProxy that dynsrv did not cause is noticed, and the servers are there again at once."""
+
+from __future__ import annotations
+
+import time
+
+from tests.integration.support.controller import AS_WANTED, Install
+from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
+from tests.integration.support.waiting import eventually
+from tests.integration.support.web_servers import WebServer, WebServers
+
+
+async def _all_serve_again(haproxy: HAProxy, servers: list[WebServer], *, old: int) -> float:
+    """Return how many seconds it took until another process had all servers serving."""
+    begun = time.monotonic()
+    wanted = {server.port for server in servers}
+
+    async def again() -> bool:
+        try:
+            return await haproxy.pid() != old and await haproxy.ready_ports() == wanted
+        except OSError:
+            return False
+
+    await eventually(again)
+    return time.monotonic() - begun
+
+
+async def test_after_a_reload_what_served_just_before_serves_at_once(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(master_worker=True)
+    servers = await web_servers(5)
+    # a check that takes long: whoever waited for it would not serve within this test
+    slow = {"check": True, "inter": "1s", "rise": 1}
+    controller = dynsrv(haproxy, backend={"server": slow, "limits": {}}, resync={"interval": "1h", "probe": "200ms"})
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    old = await haproxy.begin_reload()
+    seconds = await _all_serve_again(haproxy, servers, old=old)
+    line = await controller.logged("HAProxy was reloaded or restarted; its servers are added again")
+    assert f"old_pid={old}" in line
+    assert "it served before HAProxy was reloaded or restarted" in controller.log.read_text()
+    print(f"HAProxy {haproxy.version}: all served again {seconds:.2f} s after SIGUSR2")
+    assert seconds < 5
+
+
+async def test_after_a_crash_and_a_restart_the_servers_are_there_again(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(5)
+    controller = dynsrv(haproxy, backend={"limits": {}}, resync={"interval": "1h", "probe": "200ms"})
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    old = await haproxy.pid()
+    await haproxy.stop(kill=True)
+    begun = time.monotonic()
+    await haproxy.start()
+    await _all_serve_again(haproxy, servers, old=old)
+    print(f"HAProxy {haproxy.version}: all served again {time.monotonic() - begun:.2f} s after SIGKILL and start")
+
+
+async def test_a_change_at_the_moment_of_a_reload_ends_up_in_the_new_process(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(master_worker=True)
+    servers = await web_servers(30)
+    controller = dynsrv(haproxy, backend={"limits": {}}, resync={"interval": "1h", "probe": "200ms"})
+    controller.want(servers[:5])
+    await controller.start()
+    await serves(haproxy, servers[:5])
+    await controller.logged(AS_WANTED)
+    for size in (10, 20, 30):
+        controller.want(servers[:size])
+        if size == 20:  # once not before, but after the change was seen
+            await controller.logged("endpoints=20")
+        old = await haproxy.begin_reload()
+        await _all_serve_again(haproxy, servers[:size], old=old)
+
+
+async def test_an_old_worker_ends_though_dynsrv_talked_to_it(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(master_worker=True)
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy)
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    old = await haproxy.pid()
+    await haproxy.reload()
+    begun = time.monotonic()
+    await eventually(lambda: not haproxy.lives(old), within=5)
+    assert time.monotonic() - begun < 2.5
