@@ -1,38 +1,39 @@
-"""Who works with whom? Makes the objects that the settings name, and runs them as one group of tasks."""
+"""Which objects does a configuration file name? Proxies, sources and backends, kept while they are equal."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import signal
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
-from dynsrv import web
 from dynsrv.errors import SourceError
-from dynsrv.feed import Feed
 from dynsrv.metrics import Metrics
 from dynsrv.model import Snapshot
 from dynsrv.planning import Policy
-from dynsrv.probe import Probe
 from dynsrv.proxy import HAProxy
 from dynsrv.reconciler import Reconciler
 from dynsrv.runtime import Client
-from dynsrv.settings import BackendSettings, Settings
+from dynsrv.settings import BackendSettings, ProxySettings, ResyncSettings, Settings
 from dynsrv.sources.base import Source
 
-log = structlog.get_logger()
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManagedProxy:
+    """A proxy with what talks to it."""
+
+    settings: ProxySettings
+    client: Client
+    haproxy: HAProxy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ManagedBackend:
     """A backend with everything that its settings name."""
 
     settings: BackendSettings
+    resync: ResyncSettings
     source: Source
     policy: Policy
     proxies: tuple[HAProxy, ...]
@@ -56,123 +57,57 @@ class ManagedBackend:
             raise SourceError("timeout", f"the source did not answer within {timeout:g} s") from None
         raise SourceError("ended", "the source ended by itself")
 
-
-class App:
-    """Everything that one configuration file names. *directory* is the one that its relative paths begin at."""
-
-    def __init__(self, settings: Settings, *, directory: Path) -> None:
-        self.settings = settings
-        self.metrics = Metrics()
-        self.clients = {
-            proxy.name: Client(proxy.address, hook=self.metrics.runtime_hook(proxy.name)) for proxy in settings.proxies
-        }
-        self.proxies = {name: HAProxy(name, client) for name, client in self.clients.items()}
-        self.backends = tuple(
-            ManagedBackend(
-                settings=backend,
-                source=backend.source.create(backend=backend.name, directory=directory),
-                policy=backend.policy(),
-                proxies=tuple(self.proxies[proxy.name] for proxy in settings.proxies_of(backend)),
-            )
-            for backend in settings.backends
+    def reconciler(self, proxy: HAProxy, metrics: Metrics, *, force: bool = False) -> Reconciler:
+        """Return what keeps this backend of *proxy* as desired; with *force*, without the guard."""
+        until = self.settings.limits.override_until
+        return Reconciler(
+            backend=self.name,
+            proxy=proxy,
+            policy=self.policy,
+            metrics=metrics,
+            resync=self.resync.interval,
+            override_until=math.inf if force else until.timestamp() if until else 0.0,
         )
 
-    def reconciler(self, backend: ManagedBackend, proxy: HAProxy, *, force: bool = False) -> Reconciler:
-        """Return what keeps *backend* of *proxy* as desired; with *force*, without the guard."""
-        until = backend.settings.limits.override_until
-        return Reconciler(
-            backend=backend.name,
-            proxy=proxy,
-            policy=backend.policy,
-            metrics=self.metrics,
-            resync=self.settings.resync.interval,
-            override_until=math.inf if force else until.timestamp() if until else 0.0,
+
+class App:
+    """Everything that one configuration file names. *directory* is the one that its relative paths begin at.
+
+    What was the same in *previous* is taken over from it: the very objects, so that they can be told from new ones.
+    """
+
+    def __init__(self, settings: Settings, *, directory: Path, previous: App | None = None) -> None:
+        self.settings = settings
+        self.metrics: Metrics = previous.metrics if previous else Metrics()
+        known_proxies: dict[str, ManagedProxy] = previous.proxies if previous else {}
+        self.proxies: dict[str, ManagedProxy] = {
+            one.name: self._proxy(one, known_proxies.get(one.name)) for one in settings.proxies
+        }
+        known_backends: tuple[ManagedBackend, ...] = previous.backends if previous else ()
+        self.backends: tuple[ManagedBackend, ...] = tuple(
+            self._backend(one, directory, known_backends) for one in settings.backends
+        )
+
+    def _proxy(self, settings: ProxySettings, known: ManagedProxy | None) -> ManagedProxy:
+        if known is not None and known.settings == settings:
+            return known
+        client = Client(settings.address, hook=self.metrics.runtime_hook(settings.name))
+        return ManagedProxy(settings, client, HAProxy(settings.name, client))
+
+    def _backend(self, settings: BackendSettings, directory: Path, known: tuple[ManagedBackend, ...]) -> ManagedBackend:
+        proxies = tuple(self.proxies[one.name].haproxy for one in self.settings.proxies_of(settings))
+        for one in known:
+            if (one.settings, one.resync, one.proxies) == (settings, self.settings.resync, proxies):
+                return one
+        return ManagedBackend(
+            settings=settings,
+            resync=self.settings.resync,
+            source=settings.source.create(backend=settings.name, directory=directory),
+            policy=settings.policy(),
+            proxies=proxies,
         )
 
     def close(self) -> None:
         """Close the connections to all proxies."""
-        for client in self.clients.values():
-            client.close()
-
-    async def run(self) -> None:
-        """Keep all backends as desired until SIGTERM or SIGINT.
-
-        Raises:
-            ConfigurationError: `web.listen` cannot be listened on.
-            ExceptionGroup: a task died, which is a bug; the others were stopped.
-        """
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stop.set)
-
-        probes = {
-            name: Probe(proxy, interval=self.settings.resync.probe, metrics=self.metrics)
-            for name, proxy in self.proxies.items()
-        }
-        pairs: list[tuple[Reconciler, Feed]] = []
-        feeds: list[Feed] = []
-        for backend in self.backends:
-            feed = Feed(
-                backend.source,
-                backend=backend.name,
-                kind=backend.settings.source.kind,
-                policy=backend.policy,
-                metrics=self.metrics,
-            )
-            feeds.append(feed)
-            for proxy in backend.proxies:
-                reconciler = self.reconciler(backend, proxy)
-                feed.listen(reconciler.wake)
-                probes[proxy.name].listen(reconciler.wake)
-                pairs.append((reconciler, feed))
-
-        async with AsyncExitStack() as stack:
-            stack.callback(self.close)
-            if address := self.settings.web_address:
-                site = web.application(
-                    self.metrics.registry, not_ready=lambda: _not_ready(pairs), degraded=lambda: _degraded(pairs)
-                )
-                await stack.enter_async_context(web.serving(site, host=address[0], port=address[1]))
-            log.info(
-                "started",
-                proxies=len(self.proxies),
-                backends=len(self.backends),
-                web=self.settings.web and self.settings.web.listen,
-            )
-            async with asyncio.TaskGroup() as tasks:
-                running = [
-                    *(tasks.create_task(probe.run(), name=f"probe {name}") for name, probe in probes.items()),
-                    *(tasks.create_task(feed.run(), name="feed") for feed in feeds),
-                    *(tasks.create_task(reconciler.run(feed), name="reconciler") for reconciler, feed in pairs),
-                ]
-                await stop.wait()
-                # A batch that is being sent is cut off: HAProxy finishes what it has read, and holds the stage of
-                # every server, so that the next start goes on from there.
-                for task in running:
-                    task.cancel()
-        log.info("stopped; the servers stay as they are")
-
-
-def _not_ready(pairs: list[tuple[Reconciler, Feed]]) -> Iterator[str]:
-    for reconciler, feed in pairs:
-        if reconciler.last is not None:
-            continue
-        where = f"backend {reconciler.backend} on {reconciler.proxy.name}"
-        if feed.targets is None:
-            why = feed.failure or "the source has not answered yet"
-            yield f"{where}: {why}"
-        else:
-            yield str(reconciler.failure) if reconciler.failure else f"{where}: the first pass is not over"
-
-
-def _degraded(pairs: list[tuple[Reconciler, Feed]]) -> Iterator[str]:
-    for reconciler, feed in pairs:
-        where = f"backend {reconciler.backend} on {reconciler.proxy.name}"
-        if feed.failure is not None:
-            yield f"{where}: {feed.failure}"
-        if reconciler.failure is not None:
-            yield f"{where}: {reconciler.failure}"
-        elif reconciler.last is not None:
-            for refusal in reconciler.last.plan.refusals:
-                yield f"{where}: guard: {refusal.reason}"
+        for proxy in self.proxies.values():
+            proxy.client.close()

@@ -23,7 +23,7 @@ class Finding:
 
 async def check_live(app: App) -> list[Finding]:
     """Return one finding for each proxy, for each source, and for each backend on each of its proxies."""
-    proxies = await asyncio.gather(*(_proxy(proxy) for proxy in app.proxies.values()))
+    proxies = await asyncio.gather(*(_proxy(one.haproxy) for one in app.proxies.values()))
     backends = await asyncio.gather(*(_backend(backend) for backend in app.backends))
     return [*proxies, *(finding for findings in backends for finding in findings)]
 

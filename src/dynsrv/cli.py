@@ -17,6 +17,7 @@ from dynsrv import __version__, logs, printing, reports
 from dynsrv.app import App
 from dynsrv.apply import Applying
 from dynsrv.check import check_live
+from dynsrv.daemon import Daemon
 from dynsrv.demo import run as run_demo
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
@@ -58,13 +59,19 @@ def cli() -> None:
 @cli.command()
 @_config_option
 def run(config: Path | None) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration file again.
 
     Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
     """
-    app = _open(config)
+    path, _ = _load(config)
+
+    def read(previous: App | None) -> App:
+        settings = load(path, os.environ)
+        logs.configure(level=settings.log.level, form=settings.log.format)
+        return App(settings, directory=path.absolute().parent, previous=previous)
+
     try:
-        asyncio.run(app.run())
+        asyncio.run(Daemon(read).run())
     except* ConfigurationError as errors:
         _fail(str(errors.exceptions[0]))
     except* Exception as errors:  # noqa: BLE001 - whatever it was, an operator has to see it

@@ -22,6 +22,16 @@ class Metrics:
         GCCollector(registry=registry)
         Info("dynsrv_build", "The version of dynsrv.", registry=registry).info({"version": __version__})
 
+        self.config_good = Gauge(
+            "dynsrv_config_last_reload_successful",
+            "1 if the configuration file was good when it was last read.",
+            registry=registry,
+        )
+        self.config_time = Gauge(
+            "dynsrv_config_last_reload_success_timestamp_seconds",
+            "Unix time at which a configuration was last taken over.",
+            registry=registry,
+        )
         where = ("proxy", "backend")
         self.servers = Gauge(
             "dynsrv_servers", "Servers of ours in HAProxy, and those it refused.", (*where, "state"), registry=registry
@@ -110,6 +120,15 @@ class Metrics:
             ("proxy", "error"),
             registry=registry,
         )
+
+    def forget(self, backend: str, *, proxy: str | None = None) -> None:
+        """Tell no more of *backend*, which is no longer managed: on *proxy*, or anywhere."""
+        if proxy is not None:
+            for metric in (self.servers, self.held_servers, self.backend_rejected):
+                metric.remove_by_labels({"proxy": proxy, "backend": backend})
+        else:
+            for metric in (self.desired_servers, self.source_up, self.source_last_success):
+                metric.remove_by_labels({"backend": backend})
 
     def runtime_hook(self, proxy: str) -> Hook:
         """Return the hook that measures the Runtime API of *proxy*."""

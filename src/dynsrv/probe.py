@@ -35,6 +35,10 @@ class Probe:
         """Call *wake* when HAProxy answers again, and when it is another process."""
         self._listeners.append(wake)
 
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Call *wake* no more."""
+        self._listeners.remove(wake)
+
     async def run(self) -> None:
         """Probe until cancelled."""
         while True:

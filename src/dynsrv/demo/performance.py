@@ -13,6 +13,7 @@ from rich.console import Console
 
 from dynsrv import settings
 from dynsrv.app import App
+from dynsrv.daemon import Daemon
 from dynsrv.demo.changes import recorded
 from dynsrv.demo.fleet import PREFIX, Fleet
 from dynsrv.demo.haproxy import BACKEND, SOCKET, RunningHaproxy, find, running
@@ -34,6 +35,7 @@ backends:
     source: {{kind: file, path: servers.yaml}}
     server: {{check: true, inter: 500ms, fall: 2, rise: 1}}
     drain: {{timeout: 3s}}
+    limits: {{window: 5s}}  # the story scales down more often than a minute lets it
     prefix: {PREFIX}
 web: null
 """
@@ -72,12 +74,12 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
         view = Picture(console, title=title, observer=observer, load=load)
     with recorded(folder / "dynsrv.log", view.tell):
         told: Outcome | None = None
-        app = App(settings.load(configuration, {}), directory=folder)
+        daemon = Daemon(lambda previous: App(settings.load(configuration, {}), directory=folder, previous=previous))
         try:
             async with asyncio.TaskGroup() as tasks:
                 story = Story(fleet=fleet, observer=observer, load=load, view=view, tasks=tasks)
                 around = [tasks.create_task(one) for one in (proxy.watch(), observer.run(), view.run())]
-                dynsrv = tasks.create_task(app.run())
+                dynsrv = tasks.create_task(daemon.run())
                 play = tasks.create_task(story.play())
                 # Only a signal makes dynsrv end before the story does.
                 await asyncio.wait((dynsrv, play), return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -45,6 +46,13 @@ class ProxySettings(Section):
         default_factory=lambda others: str(others["address"]),
         description="Its name in logs, metrics and backends[].proxies; by default its address.",
     )
+
+
+class OnRemoved(StrEnum):
+    """What becomes of the servers of a backend that is removed from this file."""
+
+    LEAVE = "leave"
+    DRAIN = "drain"
 
 
 class LimitsSettings(Section):
@@ -104,6 +112,10 @@ class BackendSettings(Section):
     )
     drain: DrainSettings = Field(default=DrainSettings(), description="How a server is removed.")
     limits: LimitsSettings = Field(default=LimitsSettings(), description="What the guard lets a plan take away.")
+    on_removed: OnRemoved = Field(
+        default=OnRemoved.LEAVE,
+        description="What becomes of its servers when this backend is removed from the file and SIGHUP is sent.",
+    )
     prefix: Prefix = Field(
         default="dyn-",
         description="What the names of added servers begin with. A server of another name is never touched.",

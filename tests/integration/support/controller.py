@@ -95,6 +95,11 @@ class Dynsrv:
             await process.wait()
             raise AssertionError(f"dynsrv did not stop within 2 s\n{self.log.read_text()}") from None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the daemon a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def run(self, *arguments: str) -> Finished:
         """Run another command to its end."""
         command, *rest = arguments

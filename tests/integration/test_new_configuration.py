@@ -1,0 +1,137 @@
+"""SIGHUP: a valid new configuration takes over, unseen by what did not change; an invalid one is refused whole."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import aiohttp
+import yaml
+
+from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
+from tests.integration.support.waiting import eventually
+from tests.integration.support.web_servers import WebServer, WebServers
+
+TWO_BACKENDS = "\nbackend be_other\n    balance leastconn\n"
+
+
+def _change(controller: Dynsrv, change: Any) -> None:
+    settings = yaml.safe_load(controller.configuration.read_text())
+    change(settings)
+    controller.configuration.write_text(yaml.safe_dump(settings))
+
+
+def _add_other(settings: dict[str, Any]) -> None:
+    settings["backends"].append({**settings["backends"][0], "name": "be_other"})
+
+
+async def _has(haproxy: HAProxy, backend: str, servers: list[WebServer]) -> None:
+    async def exactly() -> bool:
+        rows = (await haproxy.servers(backend)).values()
+        return {row.port for row in rows if row.ready} == {server.port for server in servers} and len(rows) == len(
+            servers
+        )
+
+    await eventually(exactly)
+
+
+async def test_a_backend_that_is_added_is_managed_and_the_other_sees_nothing_of_it(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(extra=TWO_BACKENDS)
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy)
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    before = controller.log.read_text()
+    _change(controller, _add_other)
+    controller.signal(signal.SIGHUP)
+    await _has(haproxy, "be_other", servers)
+    assert "backend=be_app" not in controller.log.read_text()[len(before) :]
+
+
+async def test_options_that_changed_replace_the_servers(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy)
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    ids = {row.id for row in (await haproxy.servers()).values()}
+    _change(controller, lambda settings: settings["backends"][0].update(server={"check": True, "inter": "123ms"}))
+    controller.signal(signal.SIGHUP)
+
+    async def replaced() -> bool:
+        rows = (await haproxy.servers()).values()
+        return len(rows) == 2 and not ids & {row.id for row in rows}
+
+    await eventually(replaced)
+    await serves(haproxy, servers)
+
+
+async def test_an_invalid_configuration_is_refused_whole_and_told(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, unused_tcp_port: int
+) -> None:
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}"})
+    controller.want(servers[:1])
+    await controller.start()
+    await serves(haproxy, servers[:1])
+    good = controller.configuration.read_text()
+    controller.configuration.write_text(good.replace("be_app", "be_other") + "nonsense: 1\n")
+    controller.signal(signal.SIGHUP)
+    line = await controller.logged("configuration not taken over; the old one stays")
+    assert "nonsense: unknown key" in line
+    url = f"http://127.0.0.1:{unused_tcp_port}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        assert "dynsrv_config_last_reload_successful 0.0" in await answer.text()
+    controller.want(servers)
+    await serves(haproxy, servers)  # the old one goes on
+    controller.configuration.write_text(good)
+    controller.signal(signal.SIGHUP)
+    await controller.logged("configuration taken over")
+
+
+async def test_a_backend_that_is_removed_keeps_its_servers_or_loses_them_as_configured(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(extra=TWO_BACKENDS + "backend be_third\n    balance leastconn\n")
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy)
+    _change(controller, _add_other)
+    _change(controller, lambda s: s["backends"].append({**s["backends"][0], "name": "be_third", "on_removed": "drain"}))
+    controller.want(servers)
+    await controller.start()
+    for backend in ("be_app", "be_other", "be_third"):
+        await _has(haproxy, backend, servers)
+    _change(controller, lambda settings: settings.update(backends=settings["backends"][:1]))
+    controller.signal(signal.SIGHUP)
+    await _has(haproxy, "be_third", [])
+    await _has(haproxy, "be_other", servers)
+    await _has(haproxy, "be_app", servers)
+    await controller.logged("backend is no longer managed")
+
+
+async def test_a_proxy_that_is_added_gets_the_servers_too(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    first, second = await a_haproxy(), await a_haproxy()
+    servers = await web_servers(2)
+    controller = dynsrv(first)
+    controller.want(servers)
+    await controller.start()
+    await serves(first, servers)
+    _change(controller, lambda settings: settings["proxies"].append({"name": "lb2", "address": str(second.socket)}))
+    controller.signal(signal.SIGHUP)
+    await serves(second, servers)
+    await serves(first, servers)
+    _change(controller, lambda settings: settings["proxies"].pop(0))
+    controller.signal(signal.SIGHUP)
+    await eventually(lambda: controller.log.read_text().count("configuration taken over") == 2)
+    controller.want(servers[:1])
+    await serves(second, servers[:1])
+    await serves(first, servers)  # no longer managed, and left as it is
