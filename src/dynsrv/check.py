@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import DynsrvError
-from dynsrv.proxy import HAProxy
+from dynsrv.proxy import HAProxy, check_options
 
 _SOURCE_TIMEOUT = 10.0
 
@@ -52,7 +52,8 @@ async def _backend(backend: ManagedBackend) -> list[Finding]:
     for proxy in backend.proxies:
         where = f"backend {backend.name} on {proxy.name}"
         try:
-            observed = await proxy.observe(backend.name)
+            observed = await proxy.observe(backend.name, with_maxconn=False)
+            check_options(observed, backend.policy.options, proxy=proxy.name)
             algorithm = await proxy.algorithm(backend.name)
         except DynsrvError as error:
             findings.append(Finding(good=False, what=where, found=str(error)))

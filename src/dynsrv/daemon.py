@@ -17,6 +17,7 @@ from dynsrv.feed import Feed
 from dynsrv.probe import Probe
 from dynsrv.proxy import HAProxy
 from dynsrv.reconciler import Reconciler
+from dynsrv.runtime import parse_address
 from dynsrv.settings import OnRemoved
 
 log = structlog.get_logger()
@@ -137,7 +138,9 @@ class Daemon:
             proxy.client.close()
         for proxy in app.proxies.values():
             if proxy not in self._probing:
-                probe = Probe(proxy.haproxy, interval=app.settings.resync.probe, metrics=app.metrics)
+                master = parse_address(proxy.settings.master) if proxy.settings.master else None
+                interval = app.settings.resync.probe
+                probe = Probe(proxy.haproxy, interval=interval, metrics=app.metrics, master=master)
                 self._probes[proxy.haproxy] = probe
                 self._probing[proxy] = tasks.create_task(probe.run(), name=f"probe of {proxy.settings.name}")
         for backend in app.backends:

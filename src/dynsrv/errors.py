@@ -49,7 +49,7 @@ class ProxyChanged(DynsrvError):
 class BackendRejected(DynsrvError):
     """HAProxy cannot add servers to this backend at runtime.
 
-    *reason* is one word (it becomes a metric's label): algorithm, level, missing, version, mode.
+    *reason* is one word (it becomes a metric's label): algorithm, level, missing, mode, options, version, unknown.
     """
 
     def __init__(self, *, backend: str, proxy: str, reason: str, problem: str, remedy: str) -> None:

@@ -15,7 +15,7 @@ class History:
     """Of one backend of one proxy. All times are of the caller's one clock."""
 
     def __init__(self, policy: Policy) -> None:
-        self._prefix = policy.prefix
+        self._owns = policy.owns
         self._window = policy.limits.window
         self._drains: dict[str, float] = {}
         self._served: deque[tuple[float, int]] = deque()  # when, and how many were left serving
@@ -28,7 +28,7 @@ class History:
 
     def look(self, observed: Backend, *, now: float) -> Memory:
         """Take in what is seen now, and return what the planner has to know."""
-        ours = [server for server in observed.servers if server.name.startswith(self._prefix)]
+        ours = [server for server in observed.servers if self._owns(server.name)]
         self._drains = {s.name: self._drains.get(s.name, now) for s in ours if s.admin is AdminState.DRAIN}
         if self._process is not None and self._process != observed.process:
             self._trusted = self._serving if now - self._seen_at <= _TRUST else frozenset()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from dynsrv.errors import DynsrvError
+
 MAX_WEIGHT = 256
 """HAProxy's own bound: `weight of server x is not within 0 and 256` (2.6-3.4)."""
 
@@ -43,8 +45,9 @@ class EndpointState(StrEnum):
 class Endpoint:
     """One address and port that a source wants in a backend.
 
-    *address* is canonical (see `canonical_address`), *port* 1-65535, *weight* 0-256 or None for the
-    backend's own. *name* is the source's name for it, made of `[A-Za-z0-9_:.-]`.
+    *address* is canonical (see `canonical_address`), *port* 1-65535. *weight* (0-256), *maxconn* and *options*
+    (keywords of `add server`, one with its arguments an item) are None or empty where the backend's own are meant; an
+    option replaces the backend's of the same keyword. *name* is the source's name for it, made of `[A-Za-z0-9_:.-]`.
     """
 
     address: str
@@ -52,6 +55,8 @@ class Endpoint:
     name: str | None = None
     weight: int | None = None
     state: EndpointState = EndpointState.READY
+    maxconn: int | None = None
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return host_port(self.address, self.port)
@@ -102,9 +107,9 @@ class Server:
     """One server of a live backend, as HAProxy describes it.
 
     *address* is None where HAProxy prints none (a unix socket, or a host name never resolved).
-    *since_change* is in whole seconds since HAProxy last changed its state. *sessions* counts the running
-    and queued ones, and is known only of servers in drain. *check_paused*: a check that HAProxy does not run
-    because the server was put into maintenance; its result is that of an earlier time.
+    *since_change* is in whole seconds since HAProxy last changed its state. *sessions* counts the running and queued
+    ones, and is known only of servers in drain, *maxconn* only where it was asked for. *check_paused*: a check that
+    HAProxy does not run because the server was put into maintenance; its result is that of an earlier time.
     """
 
     name: str
@@ -118,6 +123,7 @@ class Server:
     check_paused: bool = False
     since_change: float = 0.0
     sessions: int | None = None
+    maxconn: int | None = None
 
     @property
     def serving(self) -> bool:
@@ -193,6 +199,16 @@ class SetWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMaxconn:
+    """Change the bound on concurrent connections in place; 0: no bound."""
+
+    kind: ClassVar[str] = "set_maxconn"
+    server: str
+    maxconn: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Give the server no new requests but those that stick to it."""
 
@@ -228,7 +244,7 @@ class Delete:
     reason: str
 
 
-Step = Add | EnableHealth | Admit | SetWeight | Drain | Disable | CloseSessions | Delete
+Step = Add | EnableHealth | Admit | SetWeight | SetMaxconn | Drain | Disable | CloseSessions | Delete
 
 
 class Rule(StrEnum):
@@ -313,6 +329,7 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of each step of a plan, in the plan's order."""
+    """What became of each step of a plan, in the plan's order; of those that were sent before an *error*, if any."""
 
     results: tuple[StepResult, ...] = ()
+    error: DynsrvError | None = None

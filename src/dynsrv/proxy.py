@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol, assert_never
 
 from dynsrv import runtime
-from dynsrv.errors import BackendRejected, ProxyChanged, ProxyUnreachable
+from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
 from dynsrv.model import (
     Add,
     AdminState,
@@ -25,6 +26,7 @@ from dynsrv.model import (
     Outcome,
     Process,
     Server,
+    SetMaxconn,
     SetWeight,
     Step,
     StepResult,
@@ -39,28 +41,79 @@ _SINGLE_STATS = 50
 """Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
 
 
-class Proxy(Protocol):
-    """One HAProxy, in the words of the model.
+_BATCH_SECONDS = 0.05
+_SMALLEST_BATCH = 16
+_LARGEST_BATCH = 4096
 
-    Raises, from both methods: `ProxyUnreachable`, `ProxyChanged`.
-    """
+
+class Proxy(Protocol):
+    """One HAProxy, in the words of the model."""
 
     name: str
 
-    async def observe(self, backend: str) -> Backend:
-        """Return the live servers of *backend*. Raises `BackendRejected` where no server can be added to it."""
+    async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
+        """Return the live servers of *backend*: the sessions of draining ones, or maxconn and sessions of all.
+
+        Raises:
+            BackendRejected: no server can be added to it.
+            ProxyUnreachable, ProxyChanged: nobody can tell.
+        """
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
-        """Carry out *steps* in the process in which *backend* was observed, and in no other."""
+        """Carry out *steps* in the process in which *backend* was observed, and in no other.
+
+        An error that cuts it short is returned, with what was done before it.
+        """
+
+
+def check_options(backend: Backend, options: Iterable[str], *, proxy: str) -> None:
+    """Check that the HAProxy that has *backend* takes all *options*, as far as that depends on its version.
+
+    Raises:
+        BackendRejected: it does not.
+    """
+    version = backend.process.version
+    capabilities = Capabilities.of(version)
+    if unknown := [option for option in options if not capabilities.takes(option.partition(" ")[0])]:
+        raise BackendRejected(
+            backend=backend.name,
+            proxy=proxy,
+            reason="options",
+            problem=f"HAProxy {version} does not take these options of a server: {', '.join(unknown)}.",
+            remedy="Remove them from the backend's `server.options`, or use a HAProxy that takes them.",
+        )
+
+
+class Pace:
+    """How many commands go in one batch: as many as HAProxy answers in a twentieth of a second.
+
+    HAProxy stops all its threads to add or delete a server, and that takes longer the more servers a backend has, most
+    of all with `random` and consistent hashes. Between two batches traffic gets its turn.
+    """
+
+    def __init__(self) -> None:
+        self.size = 256
+
+    def took(self, seconds: float, *, commands: int) -> None:
+        """Take in how long a batch took."""
+        fitting = int(commands * _BATCH_SECONDS / max(seconds, 1e-6))
+        self.size = max(_SMALLEST_BATCH, min(fitting, 2 * self.size, _LARGEST_BATCH))
 
 
 class HAProxy:
     """A `Proxy` behind a Runtime API. One refused step does not keep the others from being sent."""
 
-    def __init__(self, name: str, client: runtime.Client) -> None:
+    def __init__(self, name: str, client: runtime.Client, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self.name = name
         self._client = client
+        self._clock = clock
+        self._pace = Pace()
         self._accepted: dict[str, ProcessInfo] = {}  # backends that take servers, and the process that said so
+
+    @property
+    def address(self) -> runtime.Address:
+        """Where its Runtime API is."""
+        return self._client.address
 
     async def identify(self) -> Process:
         """Return the process that answers now."""
@@ -72,7 +125,7 @@ class HAProxy:
         with self._translated():
             return await self._client.run(commands.cli_level())
 
-    async def observe(self, backend: str) -> Backend:
+    async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
         with self._translated():
             batch = await self._client.batch([commands.servers_state(backend)])
             match batch.replies[0]:
@@ -83,14 +136,24 @@ class HAProxy:
                 case refused:
                     raise refused
             await self._check_support(backend, batch.process)
-            servers = await self._with_sessions(backend, servers, batch.process)
+            servers = await self._with_stat(backend, servers, batch.process, everything=with_maxconn)
         return Backend(backend, servers, _process(batch.process))
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
         process = ProcessInfo(backend.process.version, backend.process.pid, backend.process.started, stopping=False)
-        with self._translated():
-            batch = await self._client.batch([_command(backend.name, step) for step in steps], process=process)
-        return Applied(tuple(_results(steps, batch.replies)))
+        replies: list[Reply[Any]] = []
+        error: DynsrvError | None = None
+        try:
+            with self._translated():
+                while len(replies) < len(steps):
+                    chunk = steps[len(replies) : len(replies) + self._pace.size]
+                    began = self._clock()
+                    batch = await self._client.batch([_command(backend.name, step) for step in chunk], process=process)
+                    self._pace.took(self._clock() - began, commands=len(chunk))
+                    replies += batch.replies
+        except DynsrvError as caught:
+            error = caught  # what was answered before it was done all the same
+        return Applied(tuple(_results(steps[: len(replies)], replies)), error)
 
     async def algorithm(self, backend: str) -> str | None:
         """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""
@@ -144,20 +207,25 @@ class HAProxy:
                 remedy = "See HAProxy's log."
         return BackendRejected(backend=backend, proxy=self.name, reason=reason, problem=problem, remedy=remedy)
 
-    async def _with_sessions(
-        self, backend: str, servers: tuple[Server, ...], process: ProcessInfo
+    async def _with_stat(
+        self, backend: str, servers: tuple[Server, ...], process: ProcessInfo, *, everything: bool
     ) -> tuple[Server, ...]:
+        """Add what only `show stat` tells: of all servers, or the sessions of the draining ones."""
         draining = [server.id for server in servers if server.admin is AdminState.DRAIN]
-        if not draining:
+        if not servers or not (everything or draining):
             return servers
-        asked = draining if len(draining) <= _SINGLE_STATS else [-1]
+        asked = draining if not everything and len(draining) <= _SINGLE_STATS else [-1]
         batch = await self._client.batch([commands.servers_stat(backend, one) for one in asked], process=process)
         rows = [row for reply in batch.replies if isinstance(reply, Done) for row in reply.value]
         # by name and id: between two questions a server can be deleted and another get its id
-        sessions = {(row.name, row.id): row.sessions + row.queued for row in rows}
+        stats = {(row.name, row.id): row for row in rows}
         return tuple(
-            replace(server, sessions=sessions.get((server.name, server.id)))
-            if server.admin is AdminState.DRAIN
+            replace(
+                server,
+                sessions=stat.sessions + stat.queued,
+                maxconn=stat.maxconn if everything else None,
+            )
+            if (stat := stats.get((server.name, server.id)))
             else server
             for server in servers
         )
@@ -236,6 +304,8 @@ def _command(backend: str, step: Step) -> Command[None]:
             return commands.enable_server(backend, step.server)
         case SetWeight():
             return commands.set_weight(backend, step.server, step.weight)
+        case SetMaxconn():
+            return commands.set_maxconn(backend, step.server, step.maxconn)
         case Drain():
             return commands.set_state(backend, step.server, State.DRAIN)
         case Disable():

@@ -19,7 +19,7 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Add, Admit, Applied, EnableHealth, Process, SetWeight, WaitsFor
 from dynsrv.passes import Pass, Result
 from dynsrv.planning import NO_LIMITS, Policy, Targets, make_plan
-from dynsrv.proxy import Proxy
+from dynsrv.proxy import Proxy, check_options
 from dynsrv.telling import Telling
 
 _SOON = 0.05  # seconds until the pass after one that changed something
@@ -56,7 +56,7 @@ class Reconciler:
         self._clock = clock
         self._wall_clock = wall_clock
         self._history = History(policy)
-        self._telling = Telling(proxy=proxy.name, backend=backend, prefix=policy.prefix, metrics=metrics)
+        self._telling = Telling(proxy=proxy.name, backend=backend, owns=policy.owns, metrics=metrics)
         self._wake = asyncio.Event()
         self._delay = _SOON
         self._in_line: tuple[Targets, Process] | None = None  # when HAProxy was last as desired: what, and who
@@ -88,7 +88,10 @@ class Reconciler:
         """Make one pass, whatever becomes of it, and return in how many seconds the next is due."""
         began = self._clock()
         try:
-            self.last = await self._pass(desired)
+            this = await self._pass(desired)
+            if this.applied.error is not None:
+                await self._telling.steps(this)
+                raise this.applied.error
         except BackendRejected as error:
             self._failed(error, Result.REJECTED)
             return self._resync
@@ -98,12 +101,19 @@ class Reconciler:
         except DynsrvError as error:
             self._failed(error, Result.UNREACHABLE)
             return self._grown(_LATER)
-        self.failure = None
-        await self._telling.passed(self.last, seconds=self._clock() - began)
-        return self._next(self.last)
+        self.last, self.failure = this, None
+        await self._telling.passed(this, seconds=self._clock() - began)
+        return self._next(this)
 
     async def _pass(self, desired: Targets) -> Pass:
-        observed = await self.proxy.observe(self.backend)
+        # it costs more than all else that is asked, so only where it may be needed
+        with_maxconn = (
+            self.last is None
+            or any(target.maxconn for target in desired.values())
+            or any(server.maxconn for server in self.last.observed.servers)
+        )
+        observed = await self.proxy.observe(self.backend, with_maxconn=with_maxconn)
+        check_options(observed, self._policy.options, proxy=self.proxy.name)
         now = self._clock()
         memory = self._history.look(observed, now=now)
         plan = make_plan(desired=desired, observed=observed, memory=memory, now=now, policy=self._policy_now())

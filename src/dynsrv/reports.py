@@ -14,8 +14,8 @@ from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import DynsrvError
 from dynsrv.history import History
 from dynsrv.model import Backend, Hold, Plan, Refusal, Server, Step, Wait, host_port
-from dynsrv.planning import Targets, make_plan, targets
-from dynsrv.proxy import HAProxy
+from dynsrv.planning import Policy, Targets, make_plan, targets
+from dynsrv.proxy import HAProxy, check_options
 
 _SOURCE_TIMEOUT = 10.0
 
@@ -26,7 +26,7 @@ class Look:
 
     backend: str
     proxy: str
-    prefix: str
+    policy: Policy
     desired: Targets | None = None
     observed: Backend | None = None
     plan: Plan | None = None
@@ -54,7 +54,7 @@ class Look:
             wanted = {(server.address, server.port) for server in self.observed.servers}
             data["converged"] = self.converged
             data["desired"] = len(self.desired)
-            data["servers"] = [_server_data(server, self.prefix, why) for server in self.observed.servers]
+            data["servers"] = [_server_data(server, self.policy, why) for server in self.observed.servers]
             data["refusals"] = [_refusal_data(refusal) for refusal in self.plan.refusals]
             data["missing"] = [
                 {"address": target.endpoint.address, "port": target.endpoint.port, "why": "not added yet"}
@@ -81,18 +81,19 @@ async def _look_at(backend: ManagedBackend) -> list[Look]:
     try:
         desired = targets(await backend.first_snapshot(timeout=_SOURCE_TIMEOUT), backend.policy)
     except DynsrvError as error:
-        return [Look(backend.name, proxy.name, backend.policy.prefix, error=error) for proxy in backend.proxies]
+        return [Look(backend.name, proxy.name, backend.policy, error=error) for proxy in backend.proxies]
     return await asyncio.gather(*(_look_on(backend, proxy, desired) for proxy in backend.proxies))
 
 
 async def _look_on(backend: ManagedBackend, proxy: HAProxy, desired: Targets) -> Look:
     try:
-        observed = await proxy.observe(backend.name)
+        observed = await proxy.observe(backend.name, with_maxconn=True)
+        check_options(observed, backend.policy.options, proxy=proxy.name)
     except DynsrvError as error:
-        return Look(backend.name, proxy.name, backend.policy.prefix, desired=desired, error=error)
+        return Look(backend.name, proxy.name, backend.policy, desired=desired, error=error)
     memory = History(backend.policy).look(observed, now=0.0)
     plan = make_plan(desired=desired, observed=observed, memory=memory, now=0.0, policy=backend.policy)
-    return Look(backend.name, proxy.name, backend.policy.prefix, desired=desired, observed=observed, plan=plan)
+    return Look(backend.name, proxy.name, backend.policy, desired=desired, observed=observed, plan=plan)
 
 
 def step_data(step: Step) -> dict[str, Any]:
@@ -114,8 +115,8 @@ def _why(plan: Plan) -> dict[str, str]:
     return {item.server: item.reason for item in items}
 
 
-def _server_data(server: Server, prefix: str, why: dict[str, str]) -> dict[str, Any]:
-    ours = server.name.startswith(prefix)
+def _server_data(server: Server, policy: Policy, why: dict[str, str]) -> dict[str, Any]:
+    ours = policy.owns(server.name)
     return {
         "name": server.name,
         "id": server.id,
@@ -124,6 +125,7 @@ def _server_data(server: Server, prefix: str, why: dict[str, str]) -> dict[str, 
         "operational": server.operational.value,
         "check": server.check.value,
         "weight": server.weight,
+        "maxconn": server.maxconn,
         "sessions": server.sessions,
         "ours": ours,
         "why": why.get(server.name, "as desired" if ours else "not ours"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 import structlog
 
@@ -19,6 +20,7 @@ from dynsrv.model import (
     Drain,
     EnableHealth,
     Outcome,
+    SetMaxconn,
     SetWeight,
     Step,
     StepResult,
@@ -34,6 +36,7 @@ _SENTENCES: dict[type[Step], str] = {
     EnableHealth: "health check enabled",
     Admit: "server gets requests",
     SetWeight: "weight changed",
+    SetMaxconn: "maxconn changed",
     Drain: "server drains",
     Disable: "server in maintenance",
     CloseSessions: "sessions closed",
@@ -42,11 +45,11 @@ _SENTENCES: dict[type[Step], str] = {
 
 
 class Telling:
-    """Logs and counts what becomes of one backend of one proxy. *prefix* begins the names of our servers."""
+    """Logs and counts what becomes of one backend of one proxy. *owns* tells by its name whether a server is ours."""
 
-    def __init__(self, *, proxy: str, backend: str, prefix: str, metrics: Metrics) -> None:
+    def __init__(self, *, proxy: str, backend: str, owns: Callable[[str], bool], metrics: Metrics) -> None:
         self._labels = (proxy, backend)
-        self._prefix = prefix
+        self._owns = owns
         self._metrics = metrics
         self._log = log.bind(proxy=proxy, backend=backend)
         self._failure: DynsrvError | None = None
@@ -68,7 +71,7 @@ class Telling:
         for refusal in this.plan.refusals:
             self._metrics.guard_refusals.labels(self._labels[1], refusal.rule).inc()
         self._once("guard", "guard refuses to take servers away", {r.rule: r.reason for r in this.plan.refusals})
-        await self._steps(this)
+        await self.steps(this)
         if this.plan.converged and not self._in_line:
             self._log.info("backend is as the source wants it", servers=len(this.observed.servers))
         self._in_line = this.plan.converged
@@ -100,7 +103,8 @@ class Telling:
                 self._log.warning(sentence, **{"rule" if kind == "guard" else "server": name}, reason=reason)
         self._told[kind] = set(facts)
 
-    async def _steps(self, this: Pass) -> None:
+    async def steps(self, this: Pass) -> None:
+        """Log and count what became of each step."""
         for number, one in enumerate(this.applied.results, 1):
             if number % _LINES_AT_ONCE == 0:
                 await asyncio.sleep(0)  # thousands of lines must not hold the others up
@@ -110,6 +114,9 @@ class Telling:
                 self._not_done(one)
         if this.plan.converged:
             self._told.pop("step", None)
+        counts = Counter((one.step.kind, one.outcome) for one in this.applied.results)
+        for (step, outcome), number in counts.items():
+            self._metrics.steps.labels(*self._labels, step, outcome).inc(number)
 
     def _not_done(self, one: StepResult) -> None:
         told = self._told.setdefault("step", set())
@@ -123,10 +130,7 @@ class Telling:
             self._log.warning("HAProxy refused a step", server=one.step.server, step=one.step.kind, answer=one.detail)
 
     def _count(self, this: Pass) -> None:
-        steps = Counter((one.step.kind, one.outcome) for one in this.applied.results)
-        for (step, outcome), number in steps.items():
-            self._metrics.steps.labels(*self._labels, step, outcome).inc(number)
-        states = Counter(server.admin for server in this.observed.servers if server.name.startswith(self._prefix))
+        states = Counter(server.admin for server in this.observed.servers if self._owns(server.name))
         waiting = sum(wait.waits_for is WaitsFor.CHECK for wait in this.waits)
         counts = {
             "waiting_check": waiting,

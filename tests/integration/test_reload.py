@@ -46,6 +46,39 @@ async def test_after_a_reload_what_served_just_before_serves_at_once(
     assert seconds < 5
 
 
+async def test_with_the_master_cli_a_reload_is_noticed_without_asking(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(master_worker=True)
+    servers = await web_servers(5)
+    controller = dynsrv(haproxy, resync={"interval": "1h", "probe": "1h"})
+    text = controller.configuration.read_text()
+    controller.configuration.write_text(text.replace("- address:", f"- master: {haproxy.master}\n  address:"))
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    for _ in range(2):
+        old = await haproxy.begin_reload()
+        seconds = await _all_serve_again(haproxy, servers, old=old)
+        print(f"HAProxy {haproxy.version}: all served again {seconds:.2f} s after SIGUSR2, with the master CLI")
+
+
+async def test_a_restart_is_noticed_by_the_sockets_file_without_asking(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(5)
+    controller = dynsrv(haproxy, resync={"interval": "1h", "probe": "1h"})
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    old = await haproxy.pid()
+    await haproxy.stop(kill=True)
+    await haproxy.start()
+    await _all_serve_again(haproxy, servers, old=old)
+
+
 async def test_after_a_crash_and_a_restart_the_servers_are_there_again(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:

@@ -74,6 +74,69 @@ async def test_changed_options_replace_the_servers_without_losing_a_request(
         await serves(haproxy, servers)
     assert not counts.failed
     assert counts.sent > 0
+    assert await _maxconn(haproxy) == {"77"}
+
+
+async def _maxconn(haproxy: HAProxy) -> set[str]:
     stat = (await haproxy.ask("show stat be_app 4 -1")).splitlines()
     column = stat[0][2:].split(",").index("slim")
-    assert {line.split(",")[column] for line in stat[1:] if line} == {"77"}
+    return {line.split(",")[column] for line in stat[1:] if line}
+
+
+async def test_maxconn_is_changed_in_place_set_right_and_taken_away(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    (server,) = await web_servers(1)
+    controller = dynsrv(haproxy, backend={"server": {"check": False, "maxconn": 10}}, resync={"interval": "300ms"})
+    controller.want([server])
+    await controller.start()
+    await serves(haproxy, [server])
+    (before,) = (await haproxy.servers()).values()
+
+    async def is_(maxconn: str) -> bool:
+        return await _maxconn(haproxy) == {maxconn}
+
+    assert await is_("10")
+    controller.want([{**server.endpoint, "maxconn": 25}])
+    await eventually(lambda: is_("25"))
+    await haproxy.do(f"set maxconn server be_app/{before.name} 3")
+    await eventually(lambda: is_("25"))
+    controller.want([{**server.endpoint, "maxconn": 0}])
+    await eventually(lambda: is_(""))
+    (after,) = (await haproxy.servers()).values()
+    assert (after.name, after.id) == (before.name, before.id)
+
+
+async def test_an_endpoints_own_options_replace_the_backends(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    one, two = await web_servers(2)
+    controller = dynsrv(haproxy)
+    controller.want([one, {**two.endpoint, "options": ["backup"]}])
+    await controller.start()
+    await serves(haproxy, [one, two])
+    assert {await request(haproxy.frontend) for _ in range(6)} == {one.port}  # a backup server waits for the others
+    controller.want([one, two])
+    await eventually(lambda: _answers_too(haproxy, two.port))
+
+
+async def _answers_too(haproxy: HAProxy, port: int) -> bool:
+    return port in {await request(haproxy.frontend) for _ in range(4)}
+
+
+async def test_an_option_that_this_version_does_not_take_is_told_before_anything_is_sent(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    options = ["strict-maxconn"]  # 3.2
+    controller = dynsrv(haproxy, backend={"server": {"check": False, "options": options}})
+    controller.want(await web_servers(1))
+    applied = await controller.run("apply")
+    live = await controller.run("check", "--live")
+    if haproxy.version in {"2.6", "3.0"}:
+        assert applied.code == live.code == 1, applied
+        sentence = "does not take these options of a server: strict-maxconn. Remove them"
+        assert sentence in applied.out
+        assert sentence in live.out
+        assert "unknown keyword" not in haproxy.log.read_text()
+    else:
+        assert applied.code == live.code == 0, applied

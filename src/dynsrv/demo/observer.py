@@ -30,7 +30,7 @@ class Observer:
         async with self._client:
             while True:
                 with suppress(ProxyUnreachable):  # then the last look stays, and who waits for another waits on
-                    self.servers = (await self._proxy.observe(self._backend)).servers
+                    self.servers = (await self._proxy.observe(self._backend, with_maxconn=False)).servers
                 async with self._looked:
                     self._looked.notify_all()
                 await asyncio.sleep(_PAUSE)

@@ -31,6 +31,7 @@ from dynsrv.model import (
     Hold,
     Refusal,
     Server,
+    SetMaxconn,
     SetWeight,
     Step,
     Wait,
@@ -66,7 +67,8 @@ def add(addition: Addition, *, policy: Policy, draft: Draft) -> None:
     target, name = addition.target, addition.name
     endpoint = target.endpoint
     weight = target.weight if policy.has_check else 0
-    draft.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, target.options, addition.reason))
+    options = (*target.options, f"maxconn {target.maxconn}") if target.maxconn else target.options
+    draft.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, options, addition.reason))
     if not policy.has_check and target.weight:
         draft.steps.append(SetWeight(name, target.weight, "its own weight; it was added with 0"))
     check = Check.DISABLED if policy.has_check else Check.NONE
@@ -93,6 +95,9 @@ def held(server: Server) -> bool:
 
 def keep(server: Server, target: Target, *, policy: Policy, draft: Draft) -> None:
     """Bring a server that is wanted, and wanted ready, to that."""
+    if server.maxconn is not None and server.maxconn != target.maxconn:
+        reason = f"maxconn is {server.maxconn}, wanted {target.maxconn}"
+        draft.steps.append(SetMaxconn(server.name, target.maxconn, reason))
     if server.admin is not AdminState.READY and held(server):
         reason = f"held by operator: put into {server.admin} by hand; to release it, set it ready again"
         draft.holds.append(Hold(server.name, reason))

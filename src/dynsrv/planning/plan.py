@@ -10,8 +10,8 @@ Endpoints and servers meet by address and port:
     | drain   | one, whatever its options     | keep it in drain                                          |
     | no      | any                           | remove it                                                 |
 
-Ours is what bears the prefix; other servers count only as takers of names and ids, and as serving. A serving server
-leaves only if the guard lets it.
+Ours is what bears the prefix, or all with `adopt: all`; other servers count only as takers of names and ids, and as
+serving. A serving server leaves only if the guard lets it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from dynsrv.model import (
     EndpointState,
     Plan,
     Server,
+    SetMaxconn,
     SetWeight,
     Step,
     Wait,
@@ -45,7 +46,17 @@ from dynsrv.planning.memory import Memory
 from dynsrv.planning.policy import OnEmpty, Policy
 from dynsrv.planning.targets import Location, Target, Targets
 
-_ORDER: tuple[type[Step], ...] = (Add, EnableHealth, SetWeight, Admit, Drain, Disable, CloseSessions, Delete)
+_ORDER: tuple[type[Step], ...] = (
+    Add,
+    EnableHealth,
+    SetMaxconn,
+    SetWeight,
+    Admit,
+    Drain,
+    Disable,
+    CloseSessions,
+    Delete,
+)
 """What adds goes before what takes away. Runs of equal commands are also what HAProxy answers fastest."""
 _RANK = {step: rank for rank, step in enumerate(_ORDER)}
 
@@ -111,13 +122,13 @@ def _match(desired: Targets, observed: Backend, memory: Memory, policy: Policy) 
     match_ = _Match()
     ours: dict[Location, list[Server]] = {}
     for server in observed.servers:
-        if server.name.startswith(policy.prefix):
+        if policy.owns(server.name):
             ours.setdefault((server.address, server.port), []).append(server)
 
     missing: list[tuple[Target, str]] = []
     for location, target in desired.items():
         servers = ours.pop(location, ())
-        current = _current(servers, target)
+        current = _current(servers, target, policy)
         if current is not None:
             match_.kept[current.name] = target
         else:
@@ -132,10 +143,13 @@ def _match(desired: Targets, observed: Backend, memory: Memory, policy: Policy) 
     return match_
 
 
-def _current(servers: Sequence[Server], target: Target) -> Server | None:
-    """Return the server that is to stay for *target*: of several the one that serves, else the first."""
+def _current(servers: Sequence[Server], target: Target, policy: Policy) -> Server | None:
+    """Return the server that is to stay for *target*: of several the one that serves, else the first.
+
+    The options of an adopted server are those of HAProxy's configuration file, and count as right.
+    """
     if target.endpoint.state is EndpointState.READY:
-        servers = [server for server in servers if target.made(server)]
+        servers = [one for one in servers if target.made(one) or not one.name.startswith(policy.prefix)]
     return max(servers, key=lambda server: server.serving, default=None)
 
 

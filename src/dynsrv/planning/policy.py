@@ -49,18 +49,25 @@ NO_LIMITS = Limits(max_removed=1.0, min_ready=0, on_empty=OnEmpty.REMOVE)
 class Policy:
     """The operator's choices for one backend.
 
-    *prefix* begins the name of every server that is ours; it is not empty. *weight* is for endpoints that bring none.
-    *options* are keywords of `add server`, one with its arguments an item, without weight and id; a server has a check
-    if one of them is `check`. *drain_timeout* is in seconds.
+    *prefix* begins the name of every server that is ours; with *adopt_all* all others are ours too. *weight* and
+    *maxconn* (0: no bound) are for endpoints that bring none. *options* are keywords of `add server`, one with its
+    arguments an item, without weight, maxconn and id; a server has a check if one of them is `check`. *drain_timeout*
+    is in seconds.
     """
 
     prefix: str = "dyn-"
+    adopt_all: bool = False
     weight: int = 100
+    maxconn: int = 0
     options: tuple[str, ...] = ()
     admission: Admission = Admission.AFTER_CHECK
     drain_timeout: float = 30.0
     after_drain: AfterDrain = AfterDrain.CLOSE
     limits: Limits = Limits()
+
+    def owns(self, name: str) -> bool:
+        """Whether a server of this name is ours."""
+        return self.adopt_all or name.startswith(self.prefix)
 
     @property
     def has_check(self) -> bool:

@@ -19,10 +19,11 @@ Location = tuple[str | None, int]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An endpoint as a server to be: with its weight, its options and its preferred *id*."""
+    """An endpoint as a server to be: with its weight, its maxconn (0: none), its options and its preferred *id*."""
 
     endpoint: Endpoint
     weight: int
+    maxconn: int
     options: tuple[str, ...]
     id: int
 
@@ -40,12 +41,18 @@ Targets = Mapping[Location, Target]
 
 def targets(snapshot: Snapshot, policy: Policy) -> Targets:
     """Return the servers that *snapshot* calls for. It costs a hash an endpoint: do it once for each snapshot."""
-    return {
-        (endpoint.address, endpoint.port): Target(
-            endpoint=endpoint,
-            weight=policy.weight if endpoint.weight is None else endpoint.weight,
-            options=policy.options,
-            id=next(naming.ids(endpoint, policy.options)),
-        )
-        for endpoint in snapshot.endpoints
-    }
+    return {(endpoint.address, endpoint.port): _target(endpoint, policy) for endpoint in snapshot.endpoints}
+
+
+def _target(endpoint: Endpoint, policy: Policy) -> Target:
+    options = policy.options
+    if endpoint.options:
+        own = {option.partition(" ")[0] for option in endpoint.options}
+        options = (*(one for one in options if one.partition(" ")[0] not in own), *endpoint.options)
+    return Target(
+        endpoint=endpoint,
+        weight=policy.weight if endpoint.weight is None else endpoint.weight,
+        maxconn=policy.maxconn if endpoint.maxconn is None else endpoint.maxconn,
+        options=options,
+        id=next(naming.ids(endpoint, options)),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dynsrv.runtime import commands, errors
+from dynsrv.runtime import commands, connecting, errors
 from dynsrv.runtime.address import Address, TcpAddress, UnixAddress, parse_address
 from dynsrv.runtime.capabilities import Capabilities
 from dynsrv.runtime.client import Batch, Client
@@ -32,6 +32,7 @@ __all__ = [
     "TcpAddress",
     "UnixAddress",
     "commands",
+    "connecting",
     "errors",
     "parse_address",
 ]

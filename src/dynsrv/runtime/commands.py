@@ -153,6 +153,12 @@ def set_weight(backend: str, server: str, weight: int) -> Command[None]:
     return Command("set server weight", line, nothing)
 
 
+def set_maxconn(backend: str, server: str, maxconn: int) -> Command[None]:
+    """Set the bound on concurrent connections, 0 for none."""
+    line = f"set maxconn server {_server(backend, server)} {_within('maxconn', maxconn, 0, 2**31 - 1)}"
+    return Command("set maxconn server", line, nothing)
+
+
 def shutdown_sessions(backend: str, server: str) -> Command[None]:
     """Cut every session of the server: its clients see a reset, a closed connection or a 502."""
     line = f"shutdown sessions server {_server(backend, server)}"

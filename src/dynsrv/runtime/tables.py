@@ -119,7 +119,8 @@ class Stat(NamedTuple):
     """One row of `show stat`: what `show servers state` does not tell.
 
     *name* is the server's, or BACKEND or FRONTEND. *sessions* are the running ones, *queued* those that wait for the
-    server. *algorithm* stands in the BACKEND row only; it is empty below the level operator, and `unknown` for some.
+    server; *maxconn* is its bound, 0 for none. *algorithm* stands in the BACKEND row only; it is empty below the level
+    operator, and `unknown` for some.
     """
 
     proxy: str
@@ -128,6 +129,7 @@ class Stat(NamedTuple):
     status: str
     sessions: int
     queued: int
+    maxconn: int
     algorithm: str
 
 
@@ -137,8 +139,8 @@ def read_stat(text: str) -> tuple[Stat, ...]:
         raise ValueError("not the dump of `show stat`")
     rows = csv.reader(text[2:].splitlines())
     header = next(rows)
-    proxy, name, sid, status, current, queued = (
-        header.index(column) for column in ("pxname", "svname", "sid", "status", "scur", "qcur")
+    proxy, name, sid, status, current, queued, limit = (
+        header.index(column) for column in ("pxname", "svname", "sid", "status", "scur", "qcur", "slim")
     )
     algorithm = header.index("algo") if "algo" in header else -1
     try:
@@ -150,6 +152,7 @@ def read_stat(text: str) -> tuple[Stat, ...]:
                 row[status],
                 int(row[current] or 0),
                 int(row[queued] or 0),
+                int(row[limit] or 0),
                 row[algorithm] if algorithm >= 0 else "",
             )
             for row in rows

@@ -42,6 +42,10 @@ class ProxySettings(Section):
         description="HAProxy's stats socket, of level admin: unix:///path, a path (relative to this file), "
         "tcp://host:port or tcp://[::1]:port."
     )
+    master: RuntimeAddress | None = Field(
+        default=None,
+        description="HAProxy's master CLI (haproxy -W -S); with it a reload is noticed at once.",
+    )
     name: Label = Field(
         default_factory=lambda others: str(others["address"]),
         description="Its name in logs, metrics and backends[].proxies; by default its address.",
@@ -53,6 +57,13 @@ class OnRemoved(StrEnum):
 
     LEAVE = "leave"
     DRAIN = "drain"
+
+
+class Adopt(StrEnum):
+    """Which servers of a backend are dynsrv's."""
+
+    PREFIX = "prefix"
+    ALL = "all"
 
 
 class LimitsSettings(Section):
@@ -112,6 +123,10 @@ class BackendSettings(Section):
     )
     drain: DrainSettings = Field(default=DrainSettings(), description="How a server is removed.")
     limits: LimitsSettings = Field(default=LimitsSettings(), description="What the guard lets a plan take away.")
+    adopt: Adopt = Field(
+        default=Adopt.PREFIX,
+        description="Which servers are dynsrv's: those whose name begins with the prefix, or all of the backend.",
+    )
     on_removed: OnRemoved = Field(
         default=OnRemoved.LEAVE,
         description="What becomes of its servers when this backend is removed from the file and SIGHUP is sent.",
@@ -125,7 +140,9 @@ class BackendSettings(Section):
         """Return what the planner has to know of these settings."""
         return Policy(
             prefix=self.prefix,
+            adopt_all=self.adopt is Adopt.ALL,
             weight=self.server.weight,
+            maxconn=self.server.maxconn,
             options=self.server.keywords(),
             admission=self.admit,
             drain_timeout=self.drain.timeout,

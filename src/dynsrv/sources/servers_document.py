@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from dynsrv.documents import Document, KeyPath, found, refusal, spelled
+from dynsrv.documents import Document, KeyPath, found, refusal, server_options, spelled
 from dynsrv.documents.problems import unknown_key
 from dynsrv.model import MAX_WEIGHT, Endpoint, EndpointState, Snapshot, canonical_address
 
@@ -155,6 +155,18 @@ def _weight(value: object) -> int:
     raise ValueError(f"expected a whole number from 0 to {MAX_WEIGHT}")
 
 
+def _maxconn(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31:
+        return value
+    raise ValueError("expected a whole number from 0")
+
+
+def _options(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(option, str) for option in value):
+        raise ValueError('expected a list of texts such as ["backup"]')
+    return tuple(server_options.checked_option(option) for option in value)
+
+
 def _name(value: object) -> str:
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
@@ -173,6 +185,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "weight": _weight,
     "name": _name,
     "state": _state,
+    "maxconn": _maxconn,
+    "options": _options,
 }
 
 

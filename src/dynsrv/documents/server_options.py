@@ -1,4 +1,4 @@
-"""Which of HAProxy's server keywords may an operator write as text, and which are dynsrv's to write?"""
+"""Which of HAProxy's server keywords may a file or a source write as text, and which are dynsrv's to write?"""
 
 from __future__ import annotations
 
