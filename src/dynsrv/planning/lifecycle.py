@@ -1,7 +1,7 @@
 """What is the next step of one server? Two state machines without a stage of their own: HAProxy holds it.
 
     admit    (not there) ─Add→ maint, check off ─EnableHealth→ maint, check runs ─first check passed─Admit→ ready
-             drain, weight 0 ─SetWeight, Admit→ ready          (an endpoint that came back)
+             drain, weight 0 ─Admit, SetWeight→ ready          (an endpoint that came back)
              maint, check paused, weight 0 ─Drain→ drain       (where the check runs again)
 
     remove   ready ─SetWeight 0, Drain→ drain ─no session left, or deadline─Disable→ maint ─Delete→ (not there)
@@ -133,6 +133,8 @@ def keep_in_drain(server: Server, target: Target, *, policy: Policy, draft: Draf
             pass
         case AdminState.MAINT if held(server):
             draft.holds.append(Hold(server.name, "held by operator: put into maint by hand"))
+        case AdminState.MAINT if server.check_paused:
+            draft.steps.append(Drain(server.name, "the source wants it drained"))
         case AdminState.MAINT:
             _leave_maintenance(server.name, server.check, target, policy=policy, draft=draft)
         case _:

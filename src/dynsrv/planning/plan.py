@@ -50,14 +50,15 @@ _ORDER: tuple[type[Step], ...] = (
     Add,
     EnableHealth,
     SetMaxconn,
-    SetWeight,
     Admit,
+    SetWeight,
     Drain,
     Disable,
     CloseSessions,
     Delete,
 )
-"""What adds goes before what takes away. Runs of equal commands are also what HAProxy answers fastest."""
+"""What adds goes before what takes away; runs of equal commands are also what HAProxy answers fastest. A weight goes
+behind the admission and before the drain: a server that was left between the two is still seen to be dynsrv's work."""
 _RANK = {step: rank for rank, step in enumerate(_ORDER)}
 
 _PATIENCE = 30.0

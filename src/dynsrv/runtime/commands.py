@@ -72,6 +72,8 @@ def _host_port(address: str, port: int) -> str:
     except ValueError:
         # HAProxy takes `256.1.1.1` and any host name, and registers a server that has no address
         raise InvalidArgument("address", address, "an IPv4 or IPv6 address") from None
+    if "%" in address:
+        raise InvalidArgument("address", address, "an address without a zone")
     if host.version == 6:
         return f"[{host.compressed}]:{_within('port', port, 1, 65535)}"
     return f"{host}:{_within('port', port, 1, 65535)}"
@@ -104,7 +106,8 @@ def add_server(
     2.6-3.2 search for a free one in time that grows with the backend. *keywords* are single words, in order.
     """
     line = _line(
-        "add server",
+        "add",
+        "server",
         _server(backend, server),
         _host_port(address, port),
         "id",

@@ -47,7 +47,8 @@ class Connection:
     @property
     def reusable(self) -> bool:
         """Whether the next reply will be the next command's, as far as this side can tell."""
-        return self._owed == 0 and not self._writer.is_closing() and not self._reader.at_eof()
+        in_step = self._owed == 0 and not self._framing.partial
+        return in_step and not self._writer.is_closing() and not self._reader.at_eof()
 
     def close(self) -> None:
         """Close at once, whatever HAProxy still owes; it may go on with commands that it has read."""

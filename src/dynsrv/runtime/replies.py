@@ -57,7 +57,6 @@ REFUSALS: tuple[tuple[str, type[Refused]], ...] = (
     ("invalid port", BadArgument),
     ("port range not permitted", BadArgument),
     ("invalid character", BadArgument),
-    ("custom id has to be", BadArgument),
     ("is not within 0 and 256", BadArgument),
     ("can only be between 0 and 256", BadArgument),
     ("verify is enabled by default but no CA file", BadArgument),
@@ -73,6 +72,10 @@ REFUSALS: tuple[tuple[str, type[Refused]], ...] = (
     ("Too many arguments", BadArgument),
     ("Invalid duration", BadArgument),
     ("Missing server name", BadArgument),
+    ("has to be", BadArgument),  # 'ws' has to be 'auto', 'h1' or 'h2'.
+    ("unexpected character", BadArgument),
+    ("unknown verify method", BadArgument),
+    ("unknown ssl/tls version", BadArgument),
     ("is suspiciously small", BadArgument),  # 3.2: a time in milliseconds without its unit
     ("' expects ", BadArgument),  # '<keyword>' expects <argument>
     (" expects an ", BadArgument),

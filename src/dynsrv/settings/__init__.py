@@ -71,9 +71,14 @@ class LimitsSettings(Section):
 
     max_removed: Share = Field(
         default=0.5,
+        json_schema_extra={"default": "50%"},
         description="Serving servers that may leave within the window: a share (50%) or a number.",
     )
-    window: Duration = Field(default=60.0, description="The time that max_removed speaks of.")
+    window: Duration = Field(
+        default=60.0,
+        description="The time that max_removed speaks of.",
+        json_schema_extra={"default": "1m"},
+    )
     min_ready: Count = Field(default=1, description="Serving servers that the backend is never taken below.")
     on_empty: OnEmpty = Field(
         default=OnEmpty.KEEP,

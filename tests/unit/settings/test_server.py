@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dynsrv.settings.keywords import MAX_WORDS, NEVER_ACCEPTED, OWNED, checked_option, inherited
+from dynsrv.documents.server_options import MAX_WORDS, NEVER_ACCEPTED, OWNED, checked_option, inherited
 from dynsrv.settings.server import ServerSettings
 
 VERIFIED = {"verify": "required", "ca_file": "/etc/ssl/ca.pem", "sni": "example.com"}
@@ -32,7 +32,6 @@ def test_every_key_becomes_the_keyword_of_haproxy_with_times_in_milliseconds() -
         "downinter 5000ms",
         "fall 3",
         "rise 2",
-        "maxconn 0",
         "slowstart 60000ms",
         "backup",
     )

@@ -75,7 +75,8 @@ backends:
     assert settings.backends[0].policy() == Policy(
         prefix="auto_",
         weight=7,
-        options=("maxconn 5", "backup"),
+        maxconn=5,
+        options=("backup",),
         admission=Admission.AT_ONCE,
         drain_timeout=1.5,
         after_drain=AfterDrain.WAIT,
@@ -91,7 +92,7 @@ def test_the_environment_can_bring_text_numbers_and_switches() -> None:
     text = SMALLEST.replace(SOCKET, "${SOCKET}").replace(CHECK, "check: ${CHECK}\n      maxconn: ${MAXCONN}")
     settings = loaded(text, SOCKET="/run/x.sock", CHECK="false", MAXCONN="200")
     assert settings.proxies[0].address == "/run/x.sock"
-    assert settings.backends[0].policy().options == ("maxconn 200",)
+    assert settings.backends[0].policy().maxconn == 200
 
 
 def test_one_backend_may_be_managed_on_two_proxies_by_two_entries() -> None:
@@ -136,7 +137,8 @@ def test_without_any_file_both_defaults_are_named() -> None:
 def test_the_example_of_the_repository_can_be_loaded() -> None:
     settings = load(ROOT / "deploy" / "dynsrv.yaml", {})
     assert [(proxy.name, proxy.address) for proxy in settings.proxies] == [("lb1", "unix:///run/haproxy/admin.sock")]
-    assert settings.backends[0].policy().options == ("check", "inter 2000ms", "fall 3", "rise 2", "maxconn 200")
+    assert settings.backends[0].policy().options == ("check", "inter 2000ms", "fall 3", "rise 2")
+    assert settings.backends[0].policy().maxconn == 200
     assert (ROOT / "deploy" / settings.backends[0].source.path).exists()
 
 

@@ -39,8 +39,9 @@ REFUSALS = [
     ("server:", "servr:", "6: backends[0].servr: unknown key; did you mean server?"),
     (
         "server:",
-        "adopt:",
-        "6: backends[0].adopt: unknown key; the keys here are admit, drain, name, prefix, proxies, server, source",
+        "zone:",
+        "6: backends[0].zone: unknown key; the keys here are admit, adopt, drain, limits, name, on_removed, prefix, "
+        "proxies, server, source",
     ),
     (CHECK, "inter: 5", "7: backends[0].server.inter: found 5, expected a duration with its unit: write 5s or 5ms"),
     (CHECK, "inter: fast", f'7: backends[0].server.inter: found "fast", {A_DURATION}'),
