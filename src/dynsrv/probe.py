@@ -97,7 +97,7 @@ class Probe:
 
     async def _watch_master(self, master: Address) -> None:
         """Hint whenever a connection to the master ends."""
-        missing = False
+        missing = lost = False
         while True:
             try:
                 reader, writer = await connecting.open_streams(master)
@@ -107,7 +107,9 @@ class Probe:
                 await asyncio.sleep(_MASTER_MISSING if missing else _MASTER_RETRY * 5)
                 missing = True
                 continue
-            missing = False
+            if lost:
+                self._hint.set()  # there may have been another reload while there was no connection
+            missing, lost = False, True
             try:
                 await reader.read()
             except OSError:

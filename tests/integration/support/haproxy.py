@@ -149,6 +149,13 @@ class HAProxy:
         info = await self.ask("show info")
         return next(int(line[5:]) for line in info.splitlines() if line.startswith("Pid: "))
 
+    async def freeze(self) -> None:
+        """Stop the process, and wait until it is stopped: a signal takes its time."""
+        assert self._process is not None
+        self.signal(signal.SIGSTOP)
+        status = Path(f"/proc/{self._process.pid}/status")
+        await eventually(lambda: "State:\tT" in status.read_text())
+
     def lives(self, pid: int) -> bool:
         return Path(f"/proc/{pid}").exists()
 
