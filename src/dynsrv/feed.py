@@ -46,8 +46,8 @@ class Feed:
         self._snapshot: Snapshot | None = None
         self.targets: Targets | None = None
         """What the last snapshot calls for; None: there was none yet, which is not the same as an empty one."""
-        self.changed_at: float | None = None
-        """When the snapshot last changed, by *clock*."""
+        self.changed_at = 0.0
+        """When the snapshot last changed, by *clock*; means nothing before the first."""
         self.failure: SourceError | None = None
         """Why the source cannot tell now; None while it can."""
 

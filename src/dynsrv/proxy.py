@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Protocol, assert_never
 
@@ -192,7 +192,7 @@ class HAProxy:
                 reason = "missing"
                 problem = f"HAProxy has no such backend. {said}"
                 remedy = "Compare `name` in the configuration of dynsrv with `backend` in haproxy.cfg."
-            case errors.BackendUnsupported() if "log" in reply.sentence:
+            case errors.BackendUnsupported() if "log backends" in said or "uses mode log" in said:
                 reason = "mode"
                 problem = f"its mode takes no servers at runtime. {said}"
                 remedy = "Use `mode http` or `mode tcp`."
@@ -287,7 +287,8 @@ def _server(row: ServerState) -> Server:
 
 def _address(text: str) -> str | None:
     if ":" in text:  # IPv6 has many spellings
-        return canonical_address(text)
+        with suppress(ValueError):  # somebody else's server at an address that no endpoint has
+            return canonical_address(text)
     return None if text == "-" else text
 
 

@@ -16,7 +16,7 @@ from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.feed import Feed
 from dynsrv.history import History
 from dynsrv.metrics import Metrics
-from dynsrv.model import Add, Admit, Applied, EnableHealth, Process, SetWeight, WaitsFor
+from dynsrv.model import Add, Admit, Applied, EnableHealth, Plan, Process, SetWeight, WaitsFor
 from dynsrv.passes import Pass, Result
 from dynsrv.planning import NO_LIMITS, Policy, Targets, make_plan
 from dynsrv.proxy import Proxy, check_options
@@ -74,9 +74,12 @@ class Reconciler:
         """Follow *feed* until cancelled."""
         while True:
             self._wake.clear()
-            delay = await self.attempt(feed.targets) if feed.targets is not None else None
-            if feed.changed_at is not None:
-                self._measure_convergence(feed.changed_at)
+            delay = None
+            if feed.targets is not None:
+                changed_at, before = feed.changed_at, self.last  # both may be others when the pass is over
+                delay = await self.attempt(feed.targets)
+                if self.last is not None and self.last is not before:
+                    self._measure_convergence(self.last.plan, changed_at)
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
@@ -148,12 +151,9 @@ class Reconciler:
         self.failure = error
         self._telling.failed(error, result)
 
-    def _measure_convergence(self, changed_at: float) -> None:
+    def _measure_convergence(self, plan: Plan, changed_at: float) -> None:
         """Measure, once for each change of the feed's, how long it took until every wanted server served."""
-        if self._settled_for == changed_at or self.failure is not None or self.last is None:
-            return
-        plan = self.last.plan
-        if any(isinstance(step, _ADMITTING) for step in plan.steps):
+        if self._settled_for == changed_at or any(isinstance(step, _ADMITTING) for step in plan.steps):
             return
         if any(wait.waits_for in _ADMISSION_WAITS for wait in plan.waits):
             return

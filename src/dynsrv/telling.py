@@ -53,14 +53,14 @@ class Telling:
         self._metrics = metrics
         self._log = log.bind(proxy=proxy, backend=backend)
         self._failure: DynsrvError | None = None
+        self._reason: str | None = None  # of the rejection that the metrics show
         self._in_line = False
         self._told: dict[str, set[str]] = {}  # by kind of fact, what was told of those that still hold
 
     async def passed(self, this: Pass, *, seconds: float) -> None:
         """Tell of a pass that got as far as a plan."""
+        self._rejected(None)
         if self._failure is not None:
-            if isinstance(self._failure, BackendRejected):
-                self._metrics.backend_rejected.labels(*self._labels, self._failure.reason).set(0)
             self._log.info("backend is managed again")
             self._failure = None
         if this.drift:
@@ -82,8 +82,7 @@ class Telling:
     def failed(self, error: DynsrvError, result: Result) -> None:
         """Tell of a pass that failed: once, until the error changes."""
         self._metrics.passes.labels(*self._labels, result).inc()
-        if isinstance(error, BackendRejected):
-            self._metrics.backend_rejected.labels(*self._labels, error.reason).set(1)
+        self._rejected(error.reason if isinstance(error, BackendRejected) else None)
         if isinstance(error, ProxyChanged):
             return  # which the probe tells, once for all backends
         if self._failure is None or str(self._failure) != str(error):
@@ -94,6 +93,14 @@ class Telling:
     def converged(self, seconds: float) -> None:
         """Tell how long it took from the source's event until every wanted server served."""
         self._metrics.convergence.labels(self._labels[1]).observe(seconds)
+
+    def _rejected(self, reason: str | None) -> None:
+        """Show this reason of a rejection, and no longer the one before."""
+        if self._reason not in {None, reason}:
+            self._metrics.backend_rejected.labels(*self._labels, self._reason).set(0)
+        if reason is not None:
+            self._metrics.backend_rejected.labels(*self._labels, reason).set(1)
+        self._reason = reason
 
     def _once(self, kind: str, sentence: str, facts: dict[str, str]) -> None:
         """Log each fact when it begins to hold; numbers in its reason may change without another line."""

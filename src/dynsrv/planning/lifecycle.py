@@ -69,7 +69,7 @@ def add(addition: Addition, *, policy: Policy, draft: Draft) -> None:
     weight = target.weight if policy.has_check else 0
     options = (*target.options, f"maxconn {target.maxconn}") if target.maxconn else target.options
     draft.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, options, addition.reason))
-    if not policy.has_check and target.weight:
+    if not policy.has_check and target.weight and endpoint.state is EndpointState.READY:
         draft.steps.append(SetWeight(name, target.weight, "its own weight; it was added with 0"))
     check = Check.DISABLED if policy.has_check else Check.NONE
     if addition.trusted and policy.has_check:
