@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import DynsrvError
 from dynsrv.proxy import HAProxy, check_options
+from dynsrv.runtime import Capabilities
 
 _SOURCE_TIMEOUT = 10.0
 
@@ -55,10 +56,15 @@ async def _backend(backend: ManagedBackend) -> list[Finding]:
             observed = await proxy.observe(backend.name, with_maxconn=False)
             check_options(observed, backend.policy.options, proxy=proxy.name)
             algorithm = await proxy.algorithm(backend.name)
+            cookie = await proxy.cookie(backend.name)
         except DynsrvError as error:
             findings.append(Finding(good=False, what=where, found=str(error)))
             continue
         balance = f", balance {algorithm}" if algorithm else ""
         found = f"takes servers at runtime{balance}; {len(observed.servers)} servers now"
+        if cookie and not Capabilities.of(observed.process.version).takes("cookie"):
+            found += (
+                f"; warning: `cookie {cookie}`: a server added at runtime takes that cookie from its clients (to 2.8)"
+            )
         findings.append(Finding(good=True, what=where, found=found))
     return findings

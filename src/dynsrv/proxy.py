@@ -161,6 +161,12 @@ class HAProxy:
             rows = await self._client.run(commands.backend_stat(backend))
         return next((row.algorithm for row in rows if row.algorithm not in {"", "unknown"}), None)
 
+    async def cookie(self, backend: str) -> str | None:
+        """Return the name of the cookie of `cookie … insert` and its like, None where there is none, or nobody tells."""
+        with self._translated():
+            rows = await self._client.run(commands.backend_stat(backend))
+        return next((row.cookie for row in rows if row.cookie), None)
+
     async def _check_support(self, backend: str, process: ProcessInfo) -> None:
         """Ask HAProxy whether it can add servers to *backend*, once for each process: only a reload can change that."""
         accepted = self._accepted.get(backend)

@@ -104,6 +104,17 @@ async def test_check_live_tells_version_level_algorithm_and_source(
     assert "2 endpoints" in checked.out
 
 
+async def test_check_live_warns_of_cookies_that_servers_added_at_runtime_would_take_away(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(backend="balance roundrobin\ncookie SRV insert")
+    controller = dynsrv(haproxy)
+    controller.want(await web_servers(1))
+    checked = await controller.run("check", "--live")
+    assert checked.code == 0, checked
+    assert ("warning: `cookie SRV`" in checked.out) == (haproxy.version == "2.6")
+
+
 async def test_the_shipped_examples_are_good(dynsrv: Install, tmp_path: Path) -> None:
     controller = dynsrv()
     controller.configuration.write_text((REPOSITORY / "deploy" / "dynsrv.yaml").read_text())

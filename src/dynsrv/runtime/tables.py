@@ -119,8 +119,8 @@ class Stat(NamedTuple):
     """One row of `show stat`: what `show servers state` does not tell.
 
     *name* is the server's, or BACKEND or FRONTEND. *sessions* are the running ones, *queued* those that wait for the
-    server; *maxconn* is its bound, 0 for none. *algorithm* stands in the BACKEND row only; it is empty below the level
-    operator, and `unknown` for some.
+    server; *maxconn* is its bound, 0 for none. *algorithm* and the name of a persistence *cookie* stand in the BACKEND
+    row only; they are empty below the level operator, and *algorithm* is `unknown` for some.
     """
 
     proxy: str
@@ -131,6 +131,7 @@ class Stat(NamedTuple):
     queued: int
     maxconn: int
     algorithm: str
+    cookie: str = ""
 
 
 def read_stat(text: str) -> tuple[Stat, ...]:
@@ -142,7 +143,7 @@ def read_stat(text: str) -> tuple[Stat, ...]:
     proxy, name, sid, status, current, queued, limit = (
         header.index(column) for column in ("pxname", "svname", "sid", "status", "scur", "qcur", "slim")
     )
-    algorithm = header.index("algo") if "algo" in header else -1
+    algorithm, cookie = (header.index(column) if column in header else -1 for column in ("algo", "cookie"))
     try:
         return tuple(
             Stat(
@@ -154,6 +155,7 @@ def read_stat(text: str) -> tuple[Stat, ...]:
                 int(row[queued] or 0),
                 int(row[limit] or 0),
                 row[algorithm] if algorithm >= 0 else "",
+                row[cookie] if cookie >= 0 else "",
             )
             for row in rows
             if row
