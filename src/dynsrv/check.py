@@ -63,8 +63,6 @@ async def _backend(backend: ManagedBackend) -> list[Finding]:
         balance = f", balance {algorithm}" if algorithm else ""
         found = f"takes servers at runtime{balance}; {len(observed.servers)} servers now"
         if cookie and not Capabilities.of(observed.process.version).takes("cookie"):
-            found += (
-                f"; warning: `cookie {cookie}`: a server added at runtime takes that cookie from its clients (to 2.8)"
-            )
+            found += f"; warning: `cookie {cookie}`: a server added at runtime takes that cookie from its clients (before 3.0)"
         findings.append(Finding(good=True, what=where, found=found))
     return findings

@@ -162,7 +162,7 @@ class HAProxy:
         return next((row.algorithm for row in rows if row.algorithm not in {"", "unknown"}), None)
 
     async def cookie(self, backend: str) -> str | None:
-        """Return the name of the cookie of `cookie … insert` and its like, None where there is none, or nobody tells."""
+        """Return the name of the cookie of `cookie … insert` and its like, None where none is told."""
         with self._translated():
             rows = await self._client.run(commands.backend_stat(backend))
         return next((row.cookie for row in rows if row.cookie), None)
