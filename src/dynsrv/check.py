@@ -63,6 +63,6 @@ async def _backend(backend: ManagedBackend) -> list[Finding]:
         balance = f", balance {algorithm}" if algorithm else ""
         found = f"takes servers at runtime{balance}; {len(observed.servers)} servers now"
         if cookie and not Capabilities.of(observed.process.version).takes("cookie"):
-            found += f"; warning: `cookie {cookie}`: a server added at runtime takes that cookie from its clients (before 3.0)"
+            found += f"; warning: before 3.0 a server added at runtime takes `cookie {cookie}` from its clients"
         findings.append(Finding(good=True, what=where, found=found))
     return findings

@@ -19,7 +19,8 @@ log = structlog.get_logger()
 
 _GLANCE = 0.05  # seconds between two looks at the socket's file, which cost a microsecond each
 _RELOAD_SECONDS = 10.0  # a reload that takes longer is noticed by the regular question
-_MASTER_RETRY = 0.02  # a master that reloads refuses connections for 10 to 60 ms
+_MASTER_RETRY = 0.02
+_MASTER_RELOADS = 0.1  # a master that reloads refuses connections for 10 to 60 ms
 _MASTER_MISSING = 1.0
 
 
@@ -97,19 +98,20 @@ class Probe:
 
     async def _watch_master(self, master: Address) -> None:
         """Hint whenever a connection to the master ends."""
-        missing = lost = False
+        failures = 0
+        lost = False
         while True:
             try:
                 reader, writer = await connecting.open_streams(master)
             except OSError as error:
-                if missing:
+                failures += 1
+                if failures == 2:  # the first may be a reload's
                     self._log.warning("no master CLI; a reload is noticed by asking alone", error=str(error))
-                await asyncio.sleep(_MASTER_MISSING if missing else _MASTER_RETRY * 5)
-                missing = True
+                await asyncio.sleep(_MASTER_RELOADS if failures == 1 else _MASTER_MISSING)
                 continue
             if lost:
                 self._hint.set()  # there may have been another reload while there was no connection
-            missing, lost = False, True
+            failures, lost = 0, True
             try:
                 await reader.read()
             except OSError:

@@ -51,7 +51,8 @@ class Look:
         data = self._where()
         if self.plan is not None and self.observed is not None and self.desired is not None:
             why = _why(self.plan)
-            wanted = {(server.address, server.port) for server in self.observed.servers}
+            ours = [server for server in self.observed.servers if self.policy.owns(server.name)]
+            there = {(server.address, server.port) for server in ours}
             data["converged"] = self.converged
             data["desired"] = len(self.desired)
             data["servers"] = [_server_data(server, self.policy, why) for server in self.observed.servers]
@@ -59,7 +60,7 @@ class Look:
             data["missing"] = [
                 {"address": target.endpoint.address, "port": target.endpoint.port, "why": "not added yet"}
                 for location, target in self.desired.items()
-                if location not in wanted
+                if location not in there
             ]
         return data
 

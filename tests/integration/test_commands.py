@@ -112,7 +112,7 @@ async def test_check_live_warns_of_cookies_that_servers_added_at_runtime_would_t
     controller.want(await web_servers(1))
     checked = await controller.run("check", "--live")
     assert checked.code == 0, checked
-    assert ("warning: `cookie SRV`" in checked.out) == (haproxy.version == "2.6")
+    assert ("takes `cookie SRV` from its clients" in checked.out) == (haproxy.version == "2.6")
 
 
 async def test_the_shipped_examples_are_good(dynsrv: Install, tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""A source that says what a test has written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from dynsrv.model import Snapshot
+
+
+class ScriptedSource:
+    """Says one line of its script after the other, and then nothing more.
+
+    A snapshot is told; an error, and None, end one `watch`; a number lets so many seconds pass.
+    """
+
+    def __init__(self, *script: Snapshot | Exception | float | None) -> None:
+        self.script = list(script)
+        self.watched: list[float] = []
+        """When it was asked, by the loop's clock."""
+        self.closed = 0
+        """How often whoever asked was done with the answers."""
+
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
+        """Tell what the script says next."""
+        self.watched.append(asyncio.get_running_loop().time())
+        try:
+            while self.script:
+                said = self.script.pop(0)
+                match said:
+                    case None:
+                        return
+                    case Exception():
+                        raise said
+                    case Snapshot():
+                        yield said
+                    case seconds:
+                        await asyncio.sleep(seconds)
+            await asyncio.Event().wait()
+        finally:
+            self.closed += 1

@@ -1,0 +1,273 @@
+"""May so many serving servers leave now? One test for each row of the guard's table, and the numbers in between."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynsrv.model import AdminState, Check, Drain, EndpointState, OperationalState, Plan, Refusal, Rule, Server
+from dynsrv.planning import Limits, Memory, OnEmpty, Policy, guard
+from dynsrv.planning.guard import Situation, Verdict
+from tests.fakes.builders import a_policy, a_server, an_endpoint
+from tests.unit.planning.plans import the_plan, waits_of
+
+MAINT = AdminState.MAINT
+GUARDED = a_policy(limits=Limits())
+
+
+def the_verdict(
+    *,
+    leaving: int,
+    serving: int,
+    limits: Limits | None = None,
+    foreign: int = 0,
+    coming: int = 0,
+    failing: int = 0,
+    empty: bool = False,
+    peak: int | None = None,
+    departed: int = 0,
+) -> Verdict:
+    situation = Situation(
+        leaving=[a_server(an_endpoint(host)) for host in range(leaving)],
+        serving=serving,
+        foreign=foreign,
+        coming=coming,
+        failing=failing,
+        empty=empty,
+    )
+    memory = Memory(peak=serving if peak is None else peak, departed=departed)
+    return guard.judge(situation, memory=memory, limits=limits or Limits())
+
+
+def servers(count: int, **options: object) -> list[Server]:
+    return [a_server(an_endpoint(host), **options) for host in range(1, count + 1)]  # type: ignore[arg-type]
+
+
+def drained(plan: Plan) -> list[str]:
+    return [step.server for step in plan.steps if isinstance(step, Drain)]
+
+
+# ---- an empty snapshot
+
+
+def test_that_the_source_wants_nothing_at_all_is_not_believed() -> None:
+    verdict = the_verdict(leaving=3, serving=3, empty=True)
+    assert verdict.may_leave == 0
+    assert verdict.refusal == Refusal(
+        Rule.ON_EMPTY,
+        "the source wants no server at all: 3 that serve are kept (limits.on_empty: keep);"
+        " if that is meant, set it to remove, or use dynsrv apply --force",
+    )
+
+
+def test_where_it_is_to_be_believed_all_may_go_whatever_the_other_limits() -> None:
+    limits = Limits(on_empty=OnEmpty.REMOVE, min_ready=3, max_removed=0)
+    assert the_verdict(leaving=3, serving=3, empty=True, limits=limits) == Verdict(3)
+
+
+def test_nothing_of_a_backend_goes_for_an_empty_snapshot_not_even_what_is_down() -> None:
+    down = a_server(an_endpoint(2), operational=OperationalState.DOWN, check=Check.FAILED)
+    waiting = a_server(an_endpoint(3), admin=MAINT, check=Check.PENDING)
+    plan = the_plan(a_server(), down, waiting, policy=GUARDED)
+    assert plan.steps == ()
+    assert [refusal.rule for refusal in plan.refusals] == [Rule.ON_EMPTY]
+    assert waits_of(plan) == [f"dyn-10.0.0.{host}:80 guard" for host in (1, 2, 3)]
+    assert not plan.converged
+
+
+def test_a_removal_that_has_begun_goes_on_though_the_snapshot_became_empty() -> None:
+    plan = the_plan(a_server(admin=AdminState.DRAIN), policy=GUARDED)
+    assert [step.kind for step in plan.steps] == ["disable", "delete"]
+
+
+# ---- make before break
+
+
+@pytest.mark.parametrize(
+    ("serving", "peak", "may_leave"), [(4, 4, 0), (5, 4, 1), (6, 4, 2), (8, 4, 4), (9, 4, 4), (3, 4, 0)]
+)
+def test_while_new_servers_come_as_many_may_leave_as_new_ones_serve(serving: int, peak: int, may_leave: int) -> None:
+    verdict = the_verdict(leaving=4, serving=serving, peak=peak, coming=2, limits=Limits(max_removed=0.0))
+    assert verdict == Verdict(may_leave, "serves until new servers do: 2 are not ready yet")
+
+
+def test_replaced_servers_leave_one_by_one_as_their_replacements_serve() -> None:
+    old = servers(3)
+    new = [an_endpoint(host) for host in (11, 12, 13)]
+    plan = the_plan(*old, wanted=tuple(new), policy=GUARDED)
+    assert drained(plan) == []
+    assert waits_of(plan)[-3:] == [f"dyn-10.0.0.{host}:80 successor" for host in (1, 2, 3)]
+    one_serves = [a_server(new[0]), *(a_server(one, admin=MAINT, check=Check.PENDING) for one in new[1:])]
+    assert drained(the_plan(*old, *one_serves, wanted=tuple(new), policy=GUARDED, peak=3)) == ["dyn-10.0.0.1:80"]
+    all_serve = map(a_server, new)
+    assert len(drained(the_plan(*old, *all_serve, wanted=tuple(new), policy=GUARDED, peak=3))) == 3
+
+
+# ---- the limits
+
+
+@pytest.mark.parametrize(
+    ("leaving", "serving", "limits", "may_leave"),
+    [
+        (0, 4, Limits(), 0),
+        (2, 4, Limits(), 2),
+        (3, 4, Limits(), 0),
+        (1, 3, Limits(), 1),
+        (2, 3, Limits(), 0),
+        (1, 1, Limits(), 0),
+        (1, 1, Limits(min_ready=0), 0),
+        (1, 1, Limits(min_ready=0, max_removed=1.0), 1),
+        (4, 4, Limits(min_ready=0, max_removed=1.0), 4),
+        (3, 4, Limits(min_ready=2, max_removed=1.0), 0),
+        (2, 4, Limits(min_ready=2, max_removed=1.0), 2),
+        (1, 9, Limits(max_removed=1), 1),
+        (2, 9, Limits(max_removed=1), 0),
+        (1, 9, Limits(max_removed=0), 0),
+        (1, 9, Limits(max_removed=0.1), 0),
+        (1, 10, Limits(max_removed=0.1), 1),
+    ],
+)
+def test_no_more_may_leave_than_the_limits_allow_and_otherwise_none(
+    leaving: int, serving: int, limits: Limits, may_leave: int
+) -> None:
+    verdict = the_verdict(leaving=leaving, serving=serving, limits=limits)
+    assert verdict.may_leave == may_leave
+    assert (verdict.refusal is None) == (may_leave == leaving)
+
+
+def test_a_share_that_is_a_whole_number_is_that_number() -> None:
+    assert the_verdict(leaving=29, serving=100, limits=Limits(max_removed=0.29)).may_leave == 29
+
+
+def test_too_large_a_share_is_refused_with_the_numbers_and_what_to_do() -> None:
+    refusal = the_verdict(leaving=3, serving=4).refusal
+    assert refusal == Refusal(
+        Rule.MAX_REMOVED,
+        "3 of 4 serving servers would go, 3 fewer than served within the last 60 s, and at most 2 may"
+        " (limits.max_removed: 50%); if that is meant, use dynsrv apply --force",
+    )
+    number = the_verdict(leaving=3, serving=4, limits=Limits(max_removed=1)).refusal
+    assert number is not None
+    assert "at most 1 may (limits.max_removed: 1)" in number.reason
+
+
+def test_too_few_servers_are_refused_with_the_numbers_and_what_to_do() -> None:
+    verdict = the_verdict(leaving=3, serving=4, foreign=0, limits=Limits(min_ready=2, max_removed=1.0))
+    assert verdict.refusal == Refusal(
+        Rule.MIN_READY,
+        "3 of 4 serving servers would go, and 1 would be left, fewer than limits.min_ready: 2;"
+        " if that is meant, use dynsrv apply --force",
+    )
+
+
+def test_what_left_within_the_window_counts_so_that_many_small_steps_are_one_large_one() -> None:
+    assert the_verdict(leaving=1, serving=3, peak=4, departed=1).may_leave == 1
+    assert the_verdict(leaving=1, serving=2, peak=4, departed=2).may_leave == 0
+
+
+def test_what_went_down_by_itself_does_not_keep_others_from_leaving() -> None:
+    assert the_verdict(leaving=1, serving=2, peak=4, departed=0).may_leave == 1
+
+
+def test_foreign_servers_count_for_the_least_that_must_serve() -> None:
+    limits = Limits(min_ready=2, max_removed=1.0)
+    assert the_verdict(leaving=1, serving=1, foreign=2, limits=limits).may_leave == 1
+    assert the_verdict(leaving=1, serving=1, foreign=1, limits=limits).may_leave == 0
+
+
+def test_servers_that_would_make_it_up_if_their_check_passed_are_waited_for() -> None:
+    verdict = the_verdict(leaving=3, serving=4, failing=2)
+    assert verdict == Verdict(0, "serves until new servers do: 2 fail their check")
+    assert the_verdict(leaving=3, serving=4, failing=0).refusal is not None
+
+
+def test_a_server_that_haproxy_sees_down_may_always_go() -> None:
+    down = [a_server(an_endpoint(host), operational=OperationalState.DOWN, check=Check.FAILED) for host in (1, 2, 3)]
+    plan = the_plan(*down, wanted=(an_endpoint(9),), policy=GUARDED)
+    assert drained(plan) == [server.name for server in down]
+
+
+def test_a_plan_that_is_refused_still_adds() -> None:
+    limits = Limits(max_removed=0.5)
+    policy = a_policy(limits=limits, options=())
+    plan = the_plan(*servers(4, options=()), wanted=(an_endpoint(9),), policy=policy, refused=frozenset())
+    assert [step.kind for step in plan.steps][:1] == ["add"]
+    assert drained(plan) == []
+
+
+def test_draining_by_the_source_s_wish_takes_servers_away_too() -> None:
+    wanted = tuple(an_endpoint(host, state=EndpointState.DRAIN) for host in (1, 2, 3))
+    plan = the_plan(*servers(3), wanted=wanted, policy=GUARDED)
+    assert drained(plan) == []
+    assert [refusal.rule for refusal in plan.refusals] == [Rule.MAX_REMOVED]
+    assert [step.server for step in the_plan(*servers(3), wanted=wanted).steps if isinstance(step, Drain)] == [
+        server.name for server in servers(3)
+    ]
+
+
+def test_a_new_server_that_haproxy_refuses_counts_as_failing_and_not_as_coming() -> None:
+    wanted = (an_endpoint(2), an_endpoint(3))
+    old = [a_server(an_endpoint(1)), a_server(an_endpoint(2)), a_server(an_endpoint(4))]
+    refused = frozenset({"dyn-10.0.0.3:80"})
+    assert drained(the_plan(*old, wanted=wanted, policy=GUARDED)) == []
+    plan = the_plan(*old, wanted=wanted, policy=GUARDED, refused=refused)
+    assert drained(plan) == []
+    assert plan.waits[-1].reason.endswith("serves until new servers do: 1 fail their check")
+
+
+@pytest.mark.parametrize(("since_change", "says"), [(30, "1 are not ready yet"), (31, "1 fail their check")])
+def test_a_first_check_that_is_never_over_counts_as_failing_after_half_a_minute(since_change: float, says: str) -> None:
+    coming = a_server(an_endpoint(3), admin=MAINT, check=Check.PENDING, since_change=since_change)
+    plan = the_plan(*servers(2), coming, wanted=(an_endpoint(3),), policy=GUARDED)
+    assert drained(plan) == []
+    assert plan.waits[-1].reason.endswith(says)
+
+
+def test_a_wanted_server_that_went_down_or_is_held_is_not_on_its_way() -> None:
+    down = a_server(an_endpoint(3), operational=OperationalState.DOWN, check=Check.FAILED)
+    held = a_server(an_endpoint(4), admin=MAINT, paused=True, weight=100)
+    plan = the_plan(*servers(2), down, held, wanted=(an_endpoint(1), an_endpoint(3), an_endpoint(4)), policy=GUARDED)
+    assert drained(plan) == ["dyn-10.0.0.2:80"]
+
+
+# ---- whatever the numbers
+
+
+@given(
+    serving=st.integers(0, 20),
+    leaving=st.integers(0, 20),
+    foreign=st.integers(0, 3),
+    coming=st.integers(0, 3),
+    failing=st.integers(0, 3),
+    peak=st.integers(0, 25),
+    departed=st.integers(0, 25),
+    limits=st.builds(Limits, max_removed=st.floats(0, 1) | st.integers(0, 5), min_ready=st.integers(0, 5)),
+)
+def test_what_may_leave_never_breaks_a_limit_and_a_refusal_lets_nothing_go(
+    *, serving: int, leaving: int, foreign: int, coming: int, failing: int, peak: int, departed: int, limits: Limits
+) -> None:
+    leaving = min(leaving, serving)
+    verdict = the_verdict(
+        leaving=leaving,
+        serving=serving,
+        foreign=foreign,
+        coming=coming,
+        failing=failing,
+        peak=peak,
+        departed=departed,
+        limits=limits,
+    )
+    assert 0 <= verdict.may_leave <= leaving
+    if verdict.may_leave:
+        assert verdict.refusal is None
+        assert serving - verdict.may_leave + foreign >= limits.min_ready
+        before = min(peak, serving + departed)
+        share = limits.max_removed if isinstance(limits.max_removed, int) else limits.max_removed * before
+        assert serving - verdict.may_leave >= before - share - 1e-9
+
+
+def test_without_limits_everything_may_go() -> None:
+    assert the_verdict(leaving=3, serving=3, limits=Policy().limits).refusal is not None
+    assert the_verdict(leaving=3, serving=3, empty=True, limits=a_policy().limits) == Verdict(3)
+    assert the_verdict(leaving=3, serving=3, limits=a_policy().limits) == Verdict(3)

@@ -1,0 +1,289 @@
+"""The next step of one server, for every state that HAProxy may hold it in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dynsrv.model import (
+    Add,
+    AdminState,
+    Check,
+    Endpoint,
+    EndpointState,
+    Hold,
+    OperationalState,
+    Plan,
+    Server,
+    SetWeight,
+)
+from dynsrv.planning import Admission, AfterDrain, Policy, lifecycle
+from tests.fakes.builders import a_policy, a_server, an_endpoint
+from tests.unit.planning.plans import the_plan
+
+DRAIN, MAINT = AdminState.DRAIN, AdminState.MAINT
+AT_ONCE = a_policy(admission=Admission.AT_ONCE)
+UNCHECKED = a_policy(options=())
+S = "dyn-10.0.0.1:80"
+CLOSE = a_policy(after_drain=AfterDrain.CLOSE, drain_timeout=30)
+WAIT = a_policy(after_drain=AfterDrain.WAIT, drain_timeout=30)
+
+
+def the_plan_for(server: Server | None, endpoint: Endpoint | None, policy: Policy, *, drained_for: float = 0) -> Plan:
+    return the_plan(
+        *([server] if server else []),
+        wanted=(endpoint,) if endpoint else (),
+        policy=policy,
+        drains={server.name: 100.0} if server else {},
+        now=100.0 + drained_for,
+    )
+
+
+def the_steps(server: Server | None, policy: Policy, *, state: EndpointState = EndpointState.READY) -> set[str]:
+    """What is to be done with a server whose endpoint is wanted."""
+    return kinds(the_plan_for(server, an_endpoint(state=state), policy))
+
+
+def the_removal(server: Server, policy: Policy, *, drained_for: float = 0) -> set[str]:
+    """What is to be done with a server whose endpoint is not wanted."""
+    return kinds(the_plan_for(server, None, policy, drained_for=drained_for))
+
+
+def kinds(plan: Plan) -> set[str]:
+    """The steps of a plan without their order, what it waits for, and whether it holds."""
+    steps = {f"weight {step.weight}" if isinstance(step, SetWeight) else step.kind for step in plan.steps}
+    return steps | {f"wait {wait.waits_for}" for wait in plan.waits} | {"hold" for _ in plan.holds}
+
+
+# ---- add, and admit
+
+
+def test_a_new_server_waits_for_its_first_check_before_it_gets_requests() -> None:
+    assert the_steps(None, a_policy()) == {"add", "enable_health", "wait check"}
+
+
+def test_a_new_server_gets_requests_at_once_where_the_policy_says_so_and_is_checked_from_then_on() -> None:
+    assert the_steps(None, AT_ONCE) == {"add", "enable_health", "admit"}
+
+
+def test_a_new_server_without_a_check_is_added_without_weight_so_that_nobody_takes_it_for_an_operator_s() -> None:
+    assert the_steps(None, UNCHECKED) == {"add", "weight 100", "admit"}
+    (add, *_) = the_plan_for(None, an_endpoint(), UNCHECKED).steps
+    assert isinstance(add, Add)
+    assert add.weight == 0
+
+
+def test_a_new_server_that_is_to_have_no_weight_gets_none() -> None:
+    assert kinds(the_plan_for(None, an_endpoint(weight=0), UNCHECKED)) == {"add", "admit"}
+
+
+def test_a_new_server_that_the_source_drains_is_checked_and_then_put_into_drain() -> None:
+    assert the_steps(None, a_policy(), state=EndpointState.DRAIN) == {"add", "enable_health", "wait check"}
+    assert the_steps(None, AT_ONCE, state=EndpointState.DRAIN) == {"add", "enable_health", "weight 0", "drain"}
+
+
+def test_a_new_server_without_a_check_that_the_source_drains_never_gets_a_weight() -> None:
+    assert the_steps(None, UNCHECKED, state=EndpointState.DRAIN) - {"weight 0"} == {"add", "drain"}
+
+
+@pytest.mark.parametrize(
+    ("check", "steps"),
+    [
+        (Check.DISABLED, {"enable_health", "wait check"}),
+        (Check.PENDING, {"wait check"}),
+        (Check.FAILED, {"wait check"}),
+        (Check.PASSED, {"admit"}),
+        (Check.NONE, {"admit", "weight 100"}),
+    ],
+)
+def test_the_first_passed_check_is_what_ends_the_first_maintenance(check: Check, steps: set[str]) -> None:
+    assert the_steps(a_server(admin=MAINT, check=check), a_policy()) == steps
+
+
+@pytest.mark.parametrize(
+    ("check", "steps"),
+    [
+        (Check.DISABLED, {"enable_health", "admit"}),
+        (Check.PENDING, {"admit"}),
+        (Check.FAILED, {"admit"}),
+        (Check.PASSED, {"admit"}),
+        (Check.NONE, {"admit", "weight 100"}),
+    ],
+)
+def test_at_once_no_check_is_waited_for(check: Check, steps: set[str]) -> None:
+    assert the_steps(a_server(admin=MAINT, check=check), AT_ONCE) == steps
+
+
+@pytest.mark.parametrize("check", [Check.PENDING, Check.FAILED])
+def test_a_check_that_haproxy_paused_runs_again_in_drain(check: Check) -> None:
+    assert the_steps(a_server(admin=MAINT, check=check, paused=True), a_policy()) == {"drain"}
+
+
+@pytest.mark.parametrize("check", [Check.PENDING, Check.FAILED])
+def test_a_check_that_haproxy_paused_is_not_waited_for_where_the_source_wants_a_drain(check: Check) -> None:
+    server = a_server(admin=MAINT, check=check, paused=True)
+    assert "drain" in the_steps(server, a_policy(), state=EndpointState.DRAIN)
+
+
+def test_a_paused_check_that_had_passed_is_a_first_passed_check() -> None:
+    server = a_server(admin=MAINT, check=Check.PASSED, paused=True)
+    assert the_steps(server, a_policy()) == {"admit", "weight 100"}
+
+
+def test_at_once_a_paused_check_is_not_waited_for_either() -> None:
+    server = a_server(admin=MAINT, check=Check.FAILED, paused=True)
+    assert the_steps(server, AT_ONCE) == {"admit", "weight 100"}
+
+
+def test_a_server_in_maintenance_that_the_source_drains_goes_to_drain_and_gets_nothing_on_the_way() -> None:
+    assert the_steps(a_server(admin=MAINT), a_policy(), state=EndpointState.DRAIN) == {"drain", "weight 0"}
+
+
+def test_a_server_that_served_before_a_reload_is_let_in_at_once() -> None:
+    trusted = frozenset({a_server().id})
+    plan = the_plan(wanted=(an_endpoint(),), trusted=trusted)
+    assert kinds(plan) == {"add", "enable_health", "admit"}
+    assert plan.steps[-1].reason == "it served before HAProxy was reloaded or restarted"
+    drained = the_plan(wanted=(an_endpoint(state=EndpointState.DRAIN),), trusted=trusted)
+    assert kinds(drained) == {"add", "enable_health", "weight 0", "drain"}
+    assert kinds(the_plan(wanted=(an_endpoint(2),), trusted=trusted)) == {"add", "enable_health", "wait check"}
+
+
+# ---- keep
+
+
+@pytest.mark.parametrize("check", [Check.NONE, Check.PENDING, Check.FAILED, Check.PASSED])
+def test_a_server_that_is_ready_and_wanted_so_is_left_alone_whatever_its_check_says(check: Check) -> None:
+    assert the_steps(a_server(check=check), a_policy()) == set()
+
+
+def test_a_check_that_somebody_left_off_is_turned_on() -> None:
+    assert the_steps(a_server(check=Check.DISABLED), a_policy()) == {"enable_health"}
+
+
+def test_a_server_that_the_source_drains_is_drained_and_stays() -> None:
+    assert the_steps(a_server(), a_policy(), state=EndpointState.DRAIN) == {"weight 0", "drain"}
+    assert the_steps(a_server(weight=0), a_policy(), state=EndpointState.DRAIN) == {"drain"}
+    assert the_steps(a_server(admin=DRAIN), a_policy(), state=EndpointState.DRAIN) == set()
+
+
+@pytest.mark.parametrize(
+    ("check", "steps"),
+    [
+        (Check.DISABLED, {"enable_health", "wait check"}),
+        (Check.PENDING, {"wait check"}),
+        (Check.FAILED, {"wait check"}),
+        (Check.PASSED, {"weight 100", "admit"}),
+        (Check.NONE, {"weight 100", "admit"}),
+    ],
+)
+def test_a_server_whose_endpoint_returns_is_put_back_instead_of_added_again(check: Check, steps: set[str]) -> None:
+    assert the_steps(a_server(admin=DRAIN, check=check, sessions=3), a_policy()) == steps
+
+
+@pytest.mark.parametrize("check", [Check.DISABLED, Check.PENDING, Check.FAILED, Check.PASSED])
+def test_at_once_a_server_whose_endpoint_returns_is_put_back_without_waiting(check: Check) -> None:
+    assert the_steps(a_server(admin=DRAIN, check=check), AT_ONCE) == {"weight 100", "admit"}
+
+
+def test_a_weight_is_changed_in_place_as_soon_as_it_matters() -> None:
+    assert the_steps(a_server(weight=5), a_policy()) == {"weight 100"}
+    assert the_steps(a_server(weight=5, admin=MAINT), a_policy()) == {"weight 100", "admit"}
+    assert the_steps(a_server(weight=5, admin=MAINT, check=Check.PENDING), a_policy()) == {"wait check"}
+
+
+def test_a_maxconn_is_changed_in_place_where_it_is_known() -> None:
+    policy = a_policy(maxconn=30)
+    assert the_steps(replace(a_server(), maxconn=20), policy) == {"set_maxconn"}
+    assert the_steps(replace(a_server(), maxconn=30), policy) == set()
+    assert the_steps(a_server(), policy) == set()
+    held = replace(a_server(admin=DRAIN, weight=100), maxconn=20)
+    assert the_steps(held, policy) == {"set_maxconn", "hold"}
+    (add, *_) = the_plan_for(None, an_endpoint(), policy).steps
+    assert isinstance(add, Add)
+    assert add.options[-1] == "maxconn 30"
+
+
+# ---- what an operator did by hand
+
+
+def test_only_what_does_not_serve_can_be_held() -> None:
+    assert not lifecycle.held(a_server())
+    assert not lifecycle.held(a_server(admin=DRAIN))
+    assert lifecycle.held(a_server(admin=DRAIN, weight=1))
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        a_server(admin=DRAIN, weight=100),
+        a_server(admin=DRAIN, weight=5, check=Check.NONE),
+        a_server(admin=MAINT, weight=100, paused=True),
+        a_server(admin=MAINT, weight=100, check=Check.FAILED, paused=True),
+        a_server(admin=MAINT, weight=100, check=Check.NONE),
+    ],
+)
+def test_what_an_operator_put_aside_stays_there_while_it_is_wanted_and_goes_when_it_is_not(server: Server) -> None:
+    plan = the_plan_for(server, an_endpoint(), a_policy())
+    assert kinds(plan) == {"hold"}
+    assert plan.converged
+    assert plan.holds == (
+        Hold(S, f"held by operator: put into {server.admin} by hand; to release it, set it ready again"),
+    )
+    assert "delete" in the_removal(server, a_policy())
+
+
+def test_a_maintenance_of_an_operator_s_stays_one_where_the_source_wants_a_drain() -> None:
+    server = a_server(admin=MAINT, weight=100, paused=True)
+    assert the_steps(server, a_policy(), state=EndpointState.DRAIN) == {"hold"}
+    assert the_steps(a_server(admin=DRAIN, weight=100), a_policy(), state=EndpointState.DRAIN) == set()
+
+
+# ---- remove
+
+
+def test_a_server_that_is_not_wanted_drains_first() -> None:
+    assert the_removal(a_server(), CLOSE) == {"weight 0", "drain", "wait sessions"}
+    assert the_removal(a_server(weight=0), CLOSE) == {"drain", "wait sessions"}
+    assert the_removal(a_server(operational=OperationalState.DOWN), CLOSE) == {"weight 0", "drain", "wait sessions"}
+
+
+def test_a_server_that_no_session_is_left_on_is_deleted_before_its_time_is_over() -> None:
+    assert the_removal(a_server(admin=DRAIN, sessions=0), CLOSE, drained_for=1) == {"disable", "delete"}
+
+
+@pytest.mark.parametrize("policy", [CLOSE, WAIT])
+def test_while_sessions_run_it_goes_on_draining(policy: Policy) -> None:
+    assert the_removal(a_server(admin=DRAIN, sessions=2), policy, drained_for=29.9) == {"wait sessions"}
+
+
+def test_at_the_deadline_its_sessions_are_closed_in_maintenance_where_no_new_ones_come() -> None:
+    server = a_server(admin=DRAIN, sessions=2)
+    assert the_removal(server, CLOSE, drained_for=30) == {"disable", "close_sessions", "delete"}
+
+
+def test_at_the_deadline_its_sessions_go_on_in_maintenance_where_they_are_waited_for() -> None:
+    assert the_removal(a_server(admin=DRAIN, sessions=2), WAIT, drained_for=30) == {"disable", "delete"}
+
+
+def test_sessions_that_nobody_could_count_are_taken_for_some() -> None:
+    server = replace(a_server(admin=DRAIN), sessions=None)
+    assert the_removal(server, CLOSE, drained_for=29) == {"wait sessions"}
+    assert the_removal(server, CLOSE, drained_for=30) == {"disable", "close_sessions", "delete"}
+    assert the_plan_for(server, None, CLOSE).waits[0].reason.endswith("drains, an unknown number of sessions left")
+
+
+def test_a_server_in_maintenance_is_deleted_at_once() -> None:
+    assert the_removal(a_server(admin=MAINT), CLOSE) == {"delete"}
+    assert the_removal(a_server(admin=MAINT, since_change=29), CLOSE) == {"delete"}
+
+
+def test_sessions_that_outlive_the_maintenance_too_are_closed_as_when_dynsrv_was_restarted_in_between() -> None:
+    assert the_removal(a_server(admin=MAINT, since_change=30), CLOSE) == {"close_sessions", "delete"}
+    assert the_removal(a_server(admin=MAINT, since_change=30), WAIT) == {"delete"}
+
+
+def test_without_time_to_drain_sessions_are_closed_at_once() -> None:
+    policy = a_policy(drain_timeout=0)
+    assert the_removal(a_server(admin=DRAIN, sessions=2), policy) == {"disable", "close_sessions", "delete"}

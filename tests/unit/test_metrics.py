@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+
+from dynsrv import __version__
+from dynsrv.metrics import Metrics
+from dynsrv.runtime import Broke, Replied
+
+# other people's dashboards and alerts depend on these
+METRICS = {
+    "dynsrv_servers": ("gauge", "proxy", "backend", "state"),
+    "dynsrv_desired_servers": ("gauge", "backend"),
+    "dynsrv_pass_duration_seconds": ("histogram", "proxy", "backend"),
+    "dynsrv_passes": ("counter", "proxy", "backend", "result"),
+    "dynsrv_steps": ("counter", "proxy", "backend", "step", "result"),
+    "dynsrv_convergence_seconds": ("histogram", "backend"),
+    "dynsrv_source_up": ("gauge", "backend", "kind"),
+    "dynsrv_source_last_success_timestamp_seconds": ("gauge", "backend", "kind"),
+    "dynsrv_source_errors": ("counter", "backend", "kind", "reason"),
+    "dynsrv_guard_refusals": ("counter", "backend", "rule"),
+    "dynsrv_backend_rejected": ("gauge", "proxy", "backend", "reason"),
+    "dynsrv_proxy_up": ("gauge", "proxy"),
+    "dynsrv_proxy_reloads": ("counter", "proxy"),
+    "dynsrv_runtime_command_duration_seconds": ("histogram", "proxy", "command"),
+    "dynsrv_runtime_connections_broken": ("counter", "proxy", "error"),
+    "dynsrv_drift": ("counter", "proxy", "backend"),
+    "dynsrv_held_servers": ("gauge", "proxy", "backend"),
+    "dynsrv_config_last_reload_successful": ("gauge",),
+    "dynsrv_config_last_reload_success_timestamp_seconds": ("gauge",),
+}
+
+
+def test_every_metric_has_the_name_the_type_and_the_labels_that_are_documented() -> None:
+    metrics = Metrics()
+    found = {
+        metric._name: (metric._type, *metric._labelnames)
+        for metric in vars(metrics).values()
+        if hasattr(metric, "_labelnames")
+    }
+    assert found == METRICS
+
+
+def test_every_metric_is_told_and_says_what_it_is() -> None:
+    families = {family.name: family for family in Metrics().registry.collect()}
+    assert families.keys() >= METRICS.keys()
+    assert all(families[name].documentation.endswith(".") for name in METRICS)
+
+
+def test_the_version_is_told() -> None:
+    assert Metrics().registry.get_sample_value("dynsrv_build_info", {"version": __version__}) == 1
+
+
+def test_the_process_itself_is_measured() -> None:
+    names = {family.name for family in Metrics().registry.collect()}
+    assert names >= {"process_resident_memory_bytes", "process_cpu_seconds", "python_info"}
+
+
+def test_two_of_them_do_not_know_of_each_other() -> None:
+    one, other = Metrics(), Metrics()
+    one.proxy_up.labels("lb1").set(1)
+    assert other.registry.get_sample_value("dynsrv_proxy_up", {"proxy": "lb1"}) is None
+
+
+def test_a_run_of_commands_is_measured_by_the_mean() -> None:
+    metrics = Metrics()
+    hook = metrics.runtime_hook("lb1")
+    hook(Replied("add server", replies=10, seconds=0.5))
+    hook(Broke("ReplyTimeout"))
+    labels = {"proxy": "lb1", "command": "add server"}
+    value = metrics.registry.get_sample_value
+    assert value("dynsrv_runtime_command_duration_seconds_count", labels) == 1
+    assert value("dynsrv_runtime_command_duration_seconds_sum", labels) == pytest.approx(0.05)
+    assert value("dynsrv_runtime_connections_broken_total", {"proxy": "lb1", "error": "ReplyTimeout"}) == 1
+
+
+def test_what_is_no_longer_managed_is_no_longer_told() -> None:
+    metrics = Metrics()
+    for backend in ("be_app", "be_other"):
+        for proxy in ("lb1", "lb2"):
+            metrics.servers.labels(proxy, backend, "ready").set(1)
+            metrics.held_servers.labels(proxy, backend).set(1)
+            metrics.backend_rejected.labels(proxy, backend, "level").set(1)
+        metrics.desired_servers.labels(backend).set(1)
+        metrics.source_up.labels(backend, "file").set(1)
+        metrics.source_last_success.labels(backend, "file").set(1)
+
+    def told() -> set[tuple[str, str | None]]:
+        return {
+            (sample.labels["backend"], sample.labels.get("proxy"))
+            for family in metrics.registry.collect()
+            for sample in family.samples
+            if "backend" in sample.labels
+        }
+
+    metrics.forget("be_app", proxy="lb1")
+    assert told() == {(one, other) for one in ("be_app", "be_other") for other in ("lb1", "lb2", None)} - {
+        ("be_app", "lb1")
+    }
+    metrics.forget("be_app")
+    assert ("be_app", None) not in told()
+    assert ("be_other", None) in told()
