@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import DynsrvError
-from dynsrv.proxy import HAProxy, check_options
+from dynsrv.proxy import HAProxy
+from dynsrv.rejections import check_options
 from dynsrv.runtime import Capabilities
 
 _SOURCE_TIMEOUT = 10.0

@@ -32,11 +32,9 @@ from dynsrv.model import (
     StepResult,
     canonical_address,
 )
+from dynsrv.rejections import rejection
 from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, ServerState, State, commands, errors
 
-_DYNAMIC_ALGORITHMS = (
-    "Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
-)
 _SINGLE_STATS = 50
 """Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
 
@@ -64,24 +62,6 @@ class Proxy(Protocol):
 
         An error that cuts it short is returned, with what was done before it.
         """
-
-
-def check_options(backend: Backend, options: Iterable[str], *, proxy: str) -> None:
-    """Check that the HAProxy that has *backend* takes all *options*, as far as that depends on its version.
-
-    Raises:
-        BackendRejected: it does not.
-    """
-    version = backend.process.version
-    capabilities = Capabilities.of(version)
-    if unknown := [option for option in options if not capabilities.takes(option.partition(" ")[0])]:
-        raise BackendRejected(
-            backend=backend.name,
-            proxy=proxy,
-            reason="options",
-            problem=f"HAProxy {version} does not take these options of a server: {', '.join(unknown)}.",
-            remedy="Remove them from the backend's `server.options`, or use a HAProxy that takes them.",
-        )
 
 
 class Pace:
@@ -180,38 +160,8 @@ class HAProxy:
         self._accepted[backend] = process
 
     async def _rejected(self, backend: str, process: ProcessInfo, reply: Reply[Any] | None) -> BackendRejected:
-        said = (
-            f"HAProxy {process.version} says: {' '.join(reply.sentence.split())}"
-            if isinstance(reply, errors.Refused | errors.UnknownReply)
-            else ""
-        )
-        match reply:
-            case None | errors.CommandUnsupported():
-                reason = "version"
-                problem = f"HAProxy {process.version} cannot add servers at runtime."
-                remedy = "dynsrv needs HAProxy 2.5 or later."
-            case errors.PermissionDenied():
-                reason = "level"
-                problem = f"the stats socket's level is too low. {said}"
-                remedy = "Write `level admin` on the `stats socket` line."
-            case errors.NoSuchBackend():
-                reason = "missing"
-                problem = f"HAProxy has no such backend. {said}"
-                remedy = "Compare `name` in the configuration of dynsrv with `backend` in haproxy.cfg."
-            case errors.BackendUnsupported() if "log backends" in said or "uses mode log" in said:
-                reason = "mode"
-                problem = f"its mode takes no servers at runtime. {said}"
-                remedy = "Use `mode http` or `mode tcp`."
-            case errors.BackendUnsupported():
-                algorithm = await self.algorithm(backend)
-                reason = "algorithm"
-                problem = f"its algorithm{f' ({algorithm})' if algorithm else ''} takes no servers at runtime. {said}"
-                remedy = _DYNAMIC_ALGORITHMS
-            case _:
-                reason = "unknown"
-                problem = f"it cannot be told whether it takes servers at runtime. {said}"
-                remedy = "See HAProxy's log."
-        return BackendRejected(backend=backend, proxy=self.name, reason=reason, problem=problem, remedy=remedy)
+        algorithm = await self.algorithm(backend) if isinstance(reply, errors.BackendUnsupported) else None
+        return rejection(reply, backend=backend, proxy=self.name, version=process.version, algorithm=algorithm)
 
     async def _with_stat(
         self, backend: str, servers: tuple[Server, ...], process: ProcessInfo, *, everything: bool

@@ -19,7 +19,8 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Add, Admit, Applied, EnableHealth, Plan, Process, SetWeight, WaitsFor
 from dynsrv.passes import Pass, Result
 from dynsrv.planning import NO_LIMITS, Policy, Targets, make_plan
-from dynsrv.proxy import Proxy, check_options
+from dynsrv.proxy import Proxy
+from dynsrv.rejections import check_options
 from dynsrv.telling import Telling
 
 _SOON = 0.05  # seconds until the pass after one that changed something

@@ -15,7 +15,8 @@ from dynsrv.errors import DynsrvError
 from dynsrv.history import History
 from dynsrv.model import Backend, Hold, Plan, Refusal, Server, Step, Wait, host_port
 from dynsrv.planning import Policy, Targets, make_plan, targets
-from dynsrv.proxy import HAProxy, check_options
+from dynsrv.proxy import HAProxy
+from dynsrv.rejections import check_options
 
 _SOURCE_TIMEOUT = 10.0
 

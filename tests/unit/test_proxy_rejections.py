@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dynsrv.errors import BackendRejected
-from dynsrv.proxy import check_options
+from dynsrv.rejections import check_options
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_backend, a_process
 from tests.fakes.streams import Hang

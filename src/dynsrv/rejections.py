@@ -1,0 +1,70 @@
+"""Why can a backend not be managed, and what is to be done about it? HAProxy's refusals in words for an operator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dynsrv.errors import BackendRejected
+from dynsrv.model import Backend
+from dynsrv.runtime import Capabilities, Reply, errors
+
+_DYNAMIC_ALGORITHMS = (
+    "Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
+)
+
+
+def rejection(
+    reply: Reply[Any] | None, *, backend: str, proxy: str, version: str, algorithm: str | None
+) -> BackendRejected:
+    """Return what to tell of *reply*, HAProxy's answer to the question whether *backend* takes servers at runtime.
+
+    *reply* is None where the *version* alone says no. *algorithm* is None where it is not known.
+    """
+    said = ""
+    if isinstance(reply, errors.Refused | errors.UnknownReply):
+        said = f"HAProxy {version} says: {' '.join(reply.sentence.split())}"
+    match reply:
+        case None | errors.CommandUnsupported():
+            reason = "version"
+            problem = f"HAProxy {version} cannot add servers at runtime."
+            remedy = "dynsrv needs HAProxy 2.5 or later."
+        case errors.PermissionDenied():
+            reason = "level"
+            problem = f"the stats socket's level is too low. {said}"
+            remedy = "Write `level admin` on the `stats socket` line."
+        case errors.NoSuchBackend():
+            reason = "missing"
+            problem = f"HAProxy has no such backend. {said}"
+            remedy = "Compare `name` in the configuration of dynsrv with `backend` in haproxy.cfg."
+        case errors.BackendUnsupported() if "log backends" in said or "uses mode log" in said:
+            reason = "mode"
+            problem = f"its mode takes no servers at runtime. {said}"
+            remedy = "Use `mode http` or `mode tcp`."
+        case errors.BackendUnsupported():
+            reason = "algorithm"
+            problem = f"its algorithm{f' ({algorithm})' if algorithm else ''} takes no servers at runtime. {said}"
+            remedy = _DYNAMIC_ALGORITHMS
+        case _:
+            reason = "unknown"
+            problem = f"it cannot be told whether it takes servers at runtime. {said}"
+            remedy = "See HAProxy's log."
+    return BackendRejected(backend=backend, proxy=proxy, reason=reason, problem=problem, remedy=remedy)
+
+
+def check_options(backend: Backend, options: Iterable[str], *, proxy: str) -> None:
+    """Check that the HAProxy that has *backend* takes all *options*, as far as that depends on its version.
+
+    Raises:
+        BackendRejected: it does not.
+    """
+    version = backend.process.version
+    capabilities = Capabilities.of(version)
+    if unknown := [option for option in options if not capabilities.takes(option.partition(" ")[0])]:
+        raise BackendRejected(
+            backend=backend.name,
+            proxy=proxy,
+            reason="options",
+            problem=f"HAProxy {version} does not take these options of a server: {', '.join(unknown)}.",
+            remedy="Remove them from the backend's `server.options`, or use a HAProxy that takes them.",
+        )
