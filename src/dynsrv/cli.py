@@ -59,7 +59,9 @@ def cli() -> None:
 @cli.command()
 @_config_option
 def run(config: Path | None) -> None:
-    """Run the daemon until SIGTERM or SIGINT; SIGHUP reads the configuration file again.
+    """Run the daemon.
+
+    It ends by SIGTERM or SIGINT; SIGHUP reads the configuration file again.
 
     Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
     """
@@ -85,7 +87,9 @@ def run(config: Path | None) -> None:
 @_backend_option
 @_json_option
 def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Print the steps that would be taken, and why, and change nothing.
+    """Print what would be done, and why.
+
+    Nothing is changed.
 
     Exit code: 0 if there is nothing to do, 2 if there is, 1 for an error.
     """
@@ -101,7 +105,9 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
 @_config_option
 @_json_option
 def status(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Print desired beside live, per backend and server, from HAProxy itself.
+    """Print desired beside live.
+
+    Per backend and server, from HAProxy itself, with the reason for each difference.
 
     Exit code: 0 if they are in line, 2 if they differ, 1 for an error.
     """
@@ -141,7 +147,9 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
 @_config_option
 @click.option("--live", is_flag=True, help="Also ask each HAProxy and each source.")
 def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's way
-    """Validate the configuration file, and with --live what it names.
+    """Validate the configuration file.
+
+    With --live also ask each HAProxy and each source that it names.
 
     Exit code: 0 if all is well, 1 if not.
     """
@@ -165,7 +173,10 @@ def schema() -> None:
 @click.option("--haproxy", type=click.Path(path_type=Path), help="The HAProxy to start.  [default: the one on PATH]")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, and print the addresses.")
 def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's way
-    """Start a HAProxy and a few web servers on loopback, and scale them up and down before your eyes."""
+    """Show dynsrv at work, for half a minute.
+
+    Starts a HAProxy of its own and a few web servers on loopback, and scales them up and down before your eyes.
+    """
     try:
         sys.exit(asyncio.run(run_demo(haproxy=haproxy, keep=keep)))
     except DynsrvError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from dynsrv.model import Add, AdminState, Applied, Backend, Drain, Outcome, Plan, Process
+from dynsrv.model import Add, AdminState, Applied, Backend, Drain, Outcome, Plan, Process, SetWeight, Step
 from dynsrv.planning import Memory, Policy
 
 _TRUST = 60.0
@@ -29,7 +29,11 @@ class History:
     def look(self, observed: Backend, *, now: float) -> Memory:
         """Take in what is seen now, and return what the planner has to know."""
         ours = [server for server in observed.servers if self._owns(server.name)]
-        self._drains = {s.name: self._drains.get(s.name, now) for s in ours if s.admin is AdminState.DRAIN}
+        self._drains = {
+            server.name: min(self._drains.get(server.name, now), now - (server.drained_for or 0.0))
+            for server in ours
+            if server.admin is AdminState.DRAIN
+        }
         if self._process is not None and self._process != observed.process:
             self._trusted = self._serving if now - self._seen_at <= _TRUST else frozenset()
         self._process = observed.process
@@ -50,7 +54,7 @@ class History:
         """Take in what became of a plan."""
         serving = {server.name for server in observed.servers if server.serving}
         done = [result.step for result in applied.results if result.outcome is Outcome.DONE]
-        drained = sum(isinstance(step, Drain) and step.server in serving for step in done)
+        drained = len({step.server for step in done if _ends_service(step)} & serving)
         self._served.append((now, len(self._serving) - drained))
         if drained:
             self._departed.append((now, drained))
@@ -61,3 +65,7 @@ class History:
         )
         if not any(isinstance(step, Add) for step in plan.steps):
             self._trusted = frozenset()  # all of them are there again
+
+
+def _ends_service(step: Step) -> bool:
+    return isinstance(step, Drain) or (isinstance(step, SetWeight) and step.weight == 0)

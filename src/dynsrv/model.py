@@ -110,6 +110,7 @@ class Server:
     *since_change* is in whole seconds since HAProxy last changed its state. *sessions* counts the running and queued
     ones, and is known only of servers in drain, *maxconn* only where it was asked for. *check_paused*: a check that
     HAProxy does not run because the server was put into maintenance; its result is that of an earlier time.
+    *drained_for* is in seconds, and known only of servers in drain, and only where HAProxy tells (2.6).
     """
 
     name: str
@@ -124,6 +125,7 @@ class Server:
     since_change: float = 0.0
     sessions: int | None = None
     maxconn: int | None = None
+    drained_for: float | None = None
 
     @property
     def serving(self) -> bool:

@@ -32,16 +32,12 @@ from dynsrv.model import (
     StepResult,
     canonical_address,
 )
+from dynsrv.pace import Pace
 from dynsrv.rejections import rejection
 from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, ServerState, State, commands, errors
 
 _SINGLE_STATS = 50
 """Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
-
-
-_BATCH_SECONDS = 0.05
-_SMALLEST_BATCH = 16
-_LARGEST_BATCH = 4096
 
 
 class Proxy(Protocol):
@@ -62,22 +58,6 @@ class Proxy(Protocol):
 
         An error that cuts it short is returned, with what was done before it.
         """
-
-
-class Pace:
-    """How many commands go in one batch: as many as HAProxy answers in a twentieth of a second.
-
-    HAProxy stops all its threads to add or delete a server, and that takes longer the more servers a backend has, most
-    of all with `random` and consistent hashes. Between two batches traffic gets its turn.
-    """
-
-    def __init__(self) -> None:
-        self.size = 256
-
-    def took(self, seconds: float, *, commands: int) -> None:
-        """Take in how long a batch took."""
-        fitting = int(commands * _BATCH_SECONDS / max(seconds, 1e-6))
-        self.size = max(_SMALLEST_BATCH, min(fitting, 2 * self.size, _LARGEST_BATCH))
 
 
 class HAProxy:
@@ -110,7 +90,8 @@ class HAProxy:
             batch = await self._client.batch([commands.servers_state(backend)])
             match batch.replies[0]:
                 case Done(value=rows):
-                    servers = tuple(map(_server, rows))
+                    timed = Capabilities.of(batch.process.version).drain_is_timed
+                    servers = tuple(_server(row, drain_is_timed=timed) for row in rows)
                 case errors.NoSuchBackend():
                     raise await self._rejected(backend, batch.process, batch.replies[0])
                 case refused:
@@ -121,19 +102,23 @@ class HAProxy:
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
         process = ProcessInfo(backend.process.version, backend.process.pid, backend.process.started, stopping=False)
+        written = [_written(backend.name, step) for step in steps]
+        to_send = [one for one in written if isinstance(one, Command)]
         replies: list[Reply[Any]] = []
         error: DynsrvError | None = None
         try:
             with self._translated():
-                while len(replies) < len(steps):
-                    chunk = steps[len(replies) : len(replies) + self._pace.size]
+                while len(replies) < len(to_send):
+                    chunk = to_send[len(replies) : len(replies) + self._pace.size]
                     began = self._clock()
-                    batch = await self._client.batch([_command(backend.name, step) for step in chunk], process=process)
+                    batch = await self._client.batch(chunk, process=process)
                     self._pace.took(self._clock() - began, commands=len(chunk))
                     replies += batch.replies
         except DynsrvError as caught:
             error = caught  # what was answered before it was done all the same
-        return Applied(tuple(_results(steps[: len(replies)], replies)), error)
+        answers = iter(replies)
+        answered = (next(answers, None) if isinstance(one, Command) else one for one in written)
+        return Applied(tuple(_results(steps, answered)), error)
 
     async def algorithm(self, backend: str) -> str | None:
         """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""
@@ -214,7 +199,7 @@ _PAUSED = 8
 _CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passed, with `disable-on-404`
 
 
-def _server(row: ServerState) -> Server:
+def _server(row: ServerState, *, drain_is_timed: bool) -> Server:
     if row.admin_state & _MAINT:
         admin = AdminState.MAINT
     elif row.admin_state & _DRAIN:
@@ -238,6 +223,7 @@ def _server(row: ServerState) -> Server:
         check=check,
         check_paused=bool(row.check_state & _PAUSED),
         since_change=row.since_change,
+        drained_for=row.since_change if drain_is_timed and admin is AdminState.DRAIN else None,
     )
 
 
@@ -275,10 +261,26 @@ def _command(backend: str, step: Step) -> Command[None]:
             assert_never(step)
 
 
-def _results(steps: Iterable[Step], replies: Iterable[Reply[Any]]) -> Iterator[StepResult]:
+def _written(backend: str, step: Step) -> Command[None] | errors.InvalidArgument:
+    """Return the command for a step, or why it cannot be written as one."""
+    try:
+        return _command(backend, step)
+    except errors.InvalidArgument as error:
+        return error
+
+
+def _results(
+    steps: Iterable[Step], replies: Iterable[Reply[Any] | errors.InvalidArgument | None]
+) -> Iterator[StepResult]:
+    """Yield what became of each step, up to the first that got no reply."""
     not_added: set[str] = set()
     for step, reply in zip(steps, replies, strict=True):
         match reply:
+            case None:
+                return
+            case errors.InvalidArgument():
+                not_added.add(step.server)
+                yield StepResult(step, Outcome.REFUSED, str(reply))
             case Done():
                 yield StepResult(step, Outcome.DONE)
             case errors.StillInUse():

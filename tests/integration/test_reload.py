@@ -6,6 +6,7 @@ import time
 
 from tests.integration.support.controller import AS_WANTED, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
+from tests.integration.support.load import load
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
@@ -44,6 +45,33 @@ async def test_after_a_reload_what_served_just_before_serves_at_once(
     assert "it served before HAProxy was reloaded or restarted" in controller.log.read_text()
     print(f"HAProxy {haproxy.version}: all served again {seconds:.2f} s after SIGUSR2")
     assert seconds < 5
+
+
+async def test_a_takeover_under_load_costs_requests_only_until_the_servers_are_back(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(5)
+    controller = dynsrv(haproxy, backend={"limits": {}}, resync={"interval": "1h", "probe": "1h"})
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await controller.logged(AS_WANTED)
+    async with load(haproxy.frontend) as counts:
+        await eventually(lambda: counts.sent > 200)
+        old = await haproxy.pid()
+        begun = time.monotonic()
+        await haproxy.replace()
+        await _all_serve_again(haproxy, servers, old=old)
+        seconds = time.monotonic() - begun
+        failed = counts.failed.total()
+        sent = counts.sent
+        await eventually(lambda: counts.sent > sent + 500)
+    told = f"{seconds:.2f} s after the start of its successor (-sf), {failed} of {counts.sent} requests had no server"
+    print(f"HAProxy {haproxy.version}: all served again {told}")
+    assert all("503" in reason or "OSError" in reason or "Connection" in reason for reason in counts.failed), (
+        counts.failed
+    )
+    assert counts.answered.total() > counts.failed.total()
 
 
 async def test_with_the_master_cli_a_reload_is_noticed_without_asking(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dynsrv.history import History
@@ -147,3 +149,10 @@ def test_two_reloads_in_a_row_leave_nothing_to_trust() -> None:
 def test_with_all_servers_adopted_there_is_no_foreign_one(*, adopt_all: bool) -> None:
     history = a_history(Policy(adopt_all=adopt_all))
     assert history.look(a_backend(a_server(name="web1")), now=0).peak == int(adopt_all)
+
+
+def test_a_drain_whose_age_haproxy_tells_began_when_it_says_also_after_a_restart_of_dynsrv() -> None:
+    told = replace(a_server(an_endpoint(1), admin=AdminState.DRAIN), drained_for=20.0)
+    untold = a_server(an_endpoint(2), admin=AdminState.DRAIN)
+    memory = a_history().look(a_backend(told, untold), now=100)
+    assert memory.drains == {told.name: 80, untold.name: 100}

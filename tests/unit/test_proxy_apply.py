@@ -18,7 +18,7 @@ from dynsrv.model import (
     SetWeight,
     Step,
 )
-from dynsrv.proxy import Pace
+from dynsrv.pace import Pace
 from tests.fakes.behind import Behind
 from tests.fakes.haproxy import FakeServer
 from tests.fakes.streams import Cut, Hang
@@ -76,6 +76,14 @@ async def test_one_refused_step_does_not_keep_the_others_from_being_sent() -> No
         (DONE, "", False),
         (DONE, "", False),
     ]
+
+
+@pytest.mark.parametrize("option", ["sni a<<b", " ".join(["sni"] * 64)])
+async def test_one_step_that_cannot_be_written_does_not_keep_the_others_from_being_sent(option: str) -> None:
+    behind = Behind()
+    applied = await behind.proxy.apply(await behind.observed(), [an_add("a", options=(option,)), an_add("b", id=8)])
+    assert applied.error is None
+    assert [one.outcome for one in applied.results] == [REFUSED, DONE]
 
 
 async def test_that_a_server_is_still_in_use_is_expected() -> None:

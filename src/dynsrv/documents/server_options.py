@@ -130,6 +130,6 @@ def inherited(options: Sequence[str]) -> list[str]:
 def _checked_words(text: str) -> str:
     if character := _FORBIDDEN.search(text):
         raise ValueError(f"but {found(character[0])} could end the command or begin another; leave it out")
-    if any(word.startswith("<<") for word in text.split(" ")):
-        raise ValueError("but HAProxy takes a word that begins with << for the beginning of a payload; leave it out")
+    if "<<" in text:
+        raise ValueError("but HAProxy may take << for the beginning of a payload; leave it out")
     return text

@@ -95,10 +95,12 @@ def make_plan(*, desired: Targets, observed: Backend, memory: Memory, now: float
             else:
                 drained_for = now - memory.drains.get(server.name, now)
                 lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, draft=draft)
+        elif server.serving and target.endpoint.state is EndpointState.DRAIN:
+            leaving.append((server, "the source wants it drained"))
+        elif server.serving and target.weight == 0:
+            leaving.append((server, "the source wants it at weight 0"))
         elif target.endpoint.state is EndpointState.READY:
             lifecycle.keep(server, target, policy=policy, draft=draft)
-        elif server.serving:
-            leaving.append((server, "the source wants it drained"))
         else:
             lifecycle.keep_in_drain(server, target, policy=policy, draft=draft)
 
@@ -210,7 +212,9 @@ def _leave(
     for number, (server, reason) in enumerate(leaving):
         if number >= verdict.may_leave:
             draft.waits.append(Wait(server.name, waits_for, f"{reason}; {verdict.kept}"))
-        elif server.name in match_.kept:
-            lifecycle.drain(server, reason=reason, draft=draft)
-        else:
+        elif (target := match_.kept.get(server.name)) is None:
             lifecycle.remove(server, reason=reason, drained_for=0.0, policy=policy, draft=draft)
+        elif target.endpoint.state is EndpointState.READY:
+            lifecycle.keep(server, target, policy=policy, draft=draft)
+        else:
+            lifecycle.drain(server, reason=reason, draft=draft)

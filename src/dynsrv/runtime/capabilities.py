@@ -46,6 +46,8 @@ class Capabilities:
     init_state: bool
     """The server keyword `init-state` (3.1)."""
 
+    drain_is_timed: bool
+    """`show servers state` counts `srv_time_since_last_change` from the drain (2.6; no longer in 3.0)."""
     number: tuple[int, int]
     """Major and minor version."""
 
@@ -67,5 +69,6 @@ class Capabilities:
             experimental_mode=(2, 4) <= number <= (2, 5),
             wait_removable=number >= (3, 0),
             init_state=number >= (3, 1),
+            drain_is_timed=number < (2, 7),
             number=number,
         )

@@ -7,6 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,7 @@ class HAProxy:
         self.configuration = folder / "haproxy.cfg"
         self.configure(backend=backend, level=level, extra=extra)
         self._process: asyncio.subprocess.Process | None = None
+        self._old: list[asyncio.subprocess.Process] = []  # which -sf replaced
 
     def configure(self, *, backend: str | None = None, level: str = "admin", extra: str = "") -> None:
         """Write the shipped configuration, with *backend* instead of its `balance` line."""
@@ -120,6 +122,21 @@ class HAProxy:
             await self._process.wait()
         self._process = None
 
+    async def replace(self) -> None:
+        """Start another process that takes over from this one (`haproxy -sf`), and wait until it answers."""
+        old = await self.pid()
+        assert self._process is not None
+        self._old.append(self._process)
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                binary(self.version), "-db", "-f", self.configuration, "-sf", str(old), stdout=log, stderr=log
+            )
+
+        async def another() -> bool:
+            return await self.pid() != old
+
+        await eventually(another)
+
     async def begin_reload(self) -> int:
         """Let the master reload, and return the pid of the worker that answers still."""
         await eventually(self._answers)  # a master that has not come back from the last reload loses the signal
@@ -142,6 +159,10 @@ class HAProxy:
         self._process.send_signal(number)
 
     async def close(self) -> None:
+        for old in self._old:
+            with suppress(ProcessLookupError):
+                old.kill()
+            await old.wait()
         await self.stop(kill=True)
         self._folder.cleanup()
 

@@ -206,6 +206,13 @@ def test_draining_by_the_source_s_wish_takes_servers_away_too() -> None:
     ]
 
 
+def test_a_weight_of_0_by_the_source_s_wish_takes_servers_away_too() -> None:
+    wanted = tuple(an_endpoint(host, weight=0) for host in (1, 2, 3))
+    plan = the_plan(*servers(3), wanted=wanted, policy=GUARDED)
+    assert plan.steps == ()
+    assert [refusal.rule for refusal in plan.refusals] == [Rule.MAX_REMOVED]
+
+
 def test_a_new_server_that_haproxy_refuses_counts_as_failing_and_not_as_coming() -> None:
     wanted = (an_endpoint(2), an_endpoint(3))
     old = [a_server(an_endpoint(1)), a_server(an_endpoint(2)), a_server(an_endpoint(4))]
