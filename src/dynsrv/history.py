@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from dynsrv.model import Add, AdminState, Applied, Backend, Drain, Outcome, Plan, Process, SetWeight, Step
+from dynsrv.model import AdminState, Backend, Process
 from dynsrv.planning import Memory, Policy
+from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step
 
 _TRUST = 60.0
 """Seconds for which it counts that a server served, when HAProxy was reloaded or restarted meanwhile."""

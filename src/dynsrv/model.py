@@ -1,13 +1,10 @@
-"""What do the words of dynsrv mean? Endpoints, servers, steps and plans, as frozen values that do nothing."""
+"""What is wanted, and what is there? Endpoints and servers, as frozen values that do nothing."""
 
 from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
-
-from dynsrv.errors import DynsrvError
 
 MAX_WEIGHT = 256
 """HAProxy's own bound: `weight of server x is not within 0 and 256` (2.6-3.4)."""
@@ -29,9 +26,6 @@ def canonical_address(text: str) -> str:
 def host_port(address: str, port: int) -> str:
     """Join an address and a port as people and HAProxy write them: `10.0.0.1:80`, `[::1]:80`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-# ---- what a source wants
 
 
 class EndpointState(StrEnum):
@@ -70,9 +64,6 @@ class Snapshot:
     """
 
     endpoints: tuple[Endpoint, ...]
-
-
-# ---- what HAProxy has
 
 
 class AdminState(StrEnum):
@@ -153,185 +144,3 @@ class Backend:
     name: str
     servers: tuple[Server, ...]
     process: Process
-
-
-# ---- the changes
-
-
-@dataclass(frozen=True, slots=True)
-class Add:
-    """Add a server; it starts in maintenance, with its check not enabled."""
-
-    kind: ClassVar[str] = "add"
-    server: str
-    id: int
-    address: str
-    port: int
-    weight: int
-    options: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EnableHealth:
-    """Let HAProxy run the server's check, which it does in maintenance too."""
-
-    kind: ClassVar[str] = "enable_health"
-    server: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """Let the server receive requests."""
-
-    kind: ClassVar[str] = "admit"
-    server: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetWeight:
-    """Change the weight in place."""
-
-    kind: ClassVar[str] = "set_weight"
-    server: str
-    weight: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetMaxconn:
-    """Change the bound on concurrent connections in place; 0: no bound."""
-
-    kind: ClassVar[str] = "set_maxconn"
-    server: str
-    maxconn: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Give the server no new requests but those that stick to it."""
-
-    kind: ClassVar[str] = "drain"
-    server: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Disable:
-    """Put the server into maintenance: running requests go on, nothing new comes."""
-
-    kind: ClassVar[str] = "disable"
-    server: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CloseSessions:
-    """Cut the sessions that are left."""
-
-    kind: ClassVar[str] = "close_sessions"
-    server: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Delete the server; HAProxy refuses as long as anything uses it."""
-
-    kind: ClassVar[str] = "delete"
-    server: str
-    reason: str
-
-
-Step = Add | EnableHealth | Admit | SetWeight | SetMaxconn | Drain | Disable | CloseSessions | Delete
-
-
-class Rule(StrEnum):
-    """The rules of the guard, by the keys of `limits` that set them."""
-
-    MAX_REMOVED = "max_removed"
-    MIN_READY = "min_ready"
-    ON_EMPTY = "on_empty"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A removal that the guard does not let through. *reason* has the rule's key, the numbers, and what to do."""
-
-    rule: Rule
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A server that an operator put into maintenance or drain by hand, and that stays there until set ready again."""
-
-    server: str
-    reason: str
-
-
-class WaitsFor(StrEnum):
-    """What has to happen in HAProxy before a server's next step."""
-
-    CHECK = "check"
-    SESSIONS = "sessions"
-    REMOVAL = "removal"
-    SUCCESSOR = "successor"
-    GUARD = "guard"
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A server that has no next step yet, and why. *deadline* is in seconds from now; None: there is none."""
-
-    server: str
-    waits_for: WaitsFor
-    reason: str
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps from observed to desired, in the order in which they may be sent, and what is waited for."""
-
-    steps: tuple[Step, ...] = ()
-    waits: tuple[Wait, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    holds: tuple[Hold, ...] = ()
-
-    @property
-    def converged(self) -> bool:
-        """Whether HAProxy is as desired, but for what an operator holds: nothing to do, to wait for, or refused."""
-        return not (self.steps or self.waits or self.refusals)
-
-
-# ---- what became of them
-
-
-class Outcome(StrEnum):
-    """What HAProxy made of a step."""
-
-    DONE = "done"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """A step and HAProxy's word on it. *expected*: a refusal that the next pass mends by trying again."""
-
-    step: Step
-    outcome: Outcome
-    detail: str = ""
-    expected: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of each step of a plan, in the plan's order; of those that were sent before an *error*, if any."""
-
-    results: tuple[StepResult, ...] = ()
-    error: DynsrvError | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dynsrv.model import Applied, Backend, Outcome, Plan, StepResult, Wait, WaitsFor
+from dynsrv.model import Backend
+from dynsrv.steps import Applied, Outcome, Plan, StepResult, Wait, WaitsFor
 
 
 class Result(StrEnum):

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from dynsrv.apply import Settled
 from dynsrv.check import Finding
-from dynsrv.model import Add, Plan, SetWeight, Step, host_port
+from dynsrv.model import host_port
 from dynsrv.reports import Look
+from dynsrv.steps import Add, Plan, SetWeight, Step
 
 _STYLES = {
     "add": "green",

@@ -10,31 +10,25 @@ from typing import Any, Protocol, assert_never
 
 from dynsrv import runtime
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
-from dynsrv.model import (
+from dynsrv.model import AdminState, Backend, Check, OperationalState, Process, Server, canonical_address
+from dynsrv.pace import Pace
+from dynsrv.rejections import rejection
+from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, ServerState, State, commands, errors
+from dynsrv.steps import (
     Add,
-    AdminState,
     Admit,
     Applied,
-    Backend,
-    Check,
     CloseSessions,
     Delete,
     Disable,
     Drain,
     EnableHealth,
-    OperationalState,
     Outcome,
-    Process,
-    Server,
     SetMaxconn,
     SetWeight,
     Step,
     StepResult,
-    canonical_address,
 )
-from dynsrv.pace import Pace
-from dynsrv.rejections import rejection
-from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, ServerState, State, commands, errors
 
 _SINGLE_STATS = 50
 """Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""

@@ -16,11 +16,12 @@ from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.feed import Feed
 from dynsrv.history import History
 from dynsrv.metrics import Metrics
-from dynsrv.model import Add, Admit, Applied, EnableHealth, Plan, Process, SetWeight, WaitsFor
+from dynsrv.model import Process
 from dynsrv.passes import Pass, Result
 from dynsrv.planning import NO_LIMITS, Policy, Targets, make_plan
 from dynsrv.proxy import Proxy
 from dynsrv.rejections import check_options
+from dynsrv.steps import Add, Admit, Applied, EnableHealth, Plan, SetWeight, WaitsFor
 from dynsrv.telling import Telling
 
 _SOON = 0.05  # seconds until the pass after one that changed something

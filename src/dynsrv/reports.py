@@ -13,10 +13,11 @@ from typing import Any
 from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import DynsrvError
 from dynsrv.history import History
-from dynsrv.model import Backend, Hold, Plan, Refusal, Server, Step, Wait, host_port
+from dynsrv.model import Backend, Server, host_port
 from dynsrv.planning import Policy, Targets, make_plan, targets
 from dynsrv.proxy import HAProxy
 from dynsrv.rejections import check_options
+from dynsrv.steps import Hold, Plan, Refusal, Step, Wait
 
 _SOURCE_TIMEOUT = 10.0
 

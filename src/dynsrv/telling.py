@@ -10,9 +10,10 @@ import structlog
 
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.metrics import Metrics
-from dynsrv.model import (
+from dynsrv.model import AdminState
+from dynsrv.passes import Pass, Result
+from dynsrv.steps import (
     Add,
-    AdminState,
     Admit,
     CloseSessions,
     Delete,
@@ -26,7 +27,6 @@ from dynsrv.model import (
     StepResult,
     WaitsFor,
 )
-from dynsrv.passes import Pass, Result
 
 log = structlog.get_logger()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynsrv.model import Backend, Outcome, Step
+from dynsrv.model import Backend
 from dynsrv.proxy import HAProxy
 from dynsrv.runtime import Client
+from dynsrv.steps import Outcome, Step
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy
 from tests.fakes.streams import Wire
 

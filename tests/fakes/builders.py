@@ -12,9 +12,9 @@ from dynsrv.model import (
     Process,
     Server,
     Snapshot,
-    Step,
 )
 from dynsrv.planning import NO_LIMITS, Admission, AfterDrain, Limits, Policy, Targets, naming, targets
+from dynsrv.steps import Step
 
 CHECKED = ("check", "inter 2s")
 

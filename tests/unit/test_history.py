@@ -5,20 +5,9 @@ from dataclasses import replace
 import pytest
 
 from dynsrv.history import History
-from dynsrv.model import (
-    Add,
-    AdminState,
-    Applied,
-    Drain,
-    OperationalState,
-    Outcome,
-    Plan,
-    Server,
-    SetWeight,
-    Step,
-    StepResult,
-)
+from dynsrv.model import AdminState, OperationalState, Server
 from dynsrv.planning import Limits, Policy
+from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, StepResult
 from tests.fakes.builders import a_backend, a_policy, a_process, a_server, an_endpoint
 
 S = "dyn-10.0.0.1:80"

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from dynsrv.errors import ProxyChanged, ProxyUnreachable
-from dynsrv.model import (
+from dynsrv.pace import Pace
+from dynsrv.steps import (
     Add,
     Admit,
     CloseSessions,
@@ -18,7 +19,6 @@ from dynsrv.model import (
     SetWeight,
     Step,
 )
-from dynsrv.pace import Pace
 from tests.fakes.behind import Behind
 from tests.fakes.haproxy import FakeServer
 from tests.fakes.streams import Cut, Hang

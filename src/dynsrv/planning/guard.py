@@ -17,9 +17,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynsrv.model import Refusal, Rule, Server
+from dynsrv.model import Server
 from dynsrv.planning.memory import Memory
 from dynsrv.planning.policy import Limits, OnEmpty
+from dynsrv.steps import Refusal, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

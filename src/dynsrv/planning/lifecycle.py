@@ -17,28 +17,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from dynsrv.model import (
+from dynsrv.model import AdminState, Check, EndpointState, Server
+from dynsrv.planning.policy import Admission, AfterDrain, Policy
+from dynsrv.planning.targets import Target
+from dynsrv.steps import (
     Add,
-    AdminState,
     Admit,
-    Check,
     CloseSessions,
     Delete,
     Disable,
     Drain,
     EnableHealth,
-    EndpointState,
     Hold,
     Refusal,
-    Server,
     SetMaxconn,
     SetWeight,
     Step,
     Wait,
     WaitsFor,
 )
-from dynsrv.planning.policy import Admission, AfterDrain, Policy
-from dynsrv.planning.targets import Target
 
 
 @dataclass(slots=True)

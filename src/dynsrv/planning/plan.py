@@ -19,32 +19,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dynsrv.model import (
-    Add,
-    AdminState,
-    Admit,
-    Backend,
-    Check,
-    CloseSessions,
-    Delete,
-    Disable,
-    Drain,
-    EnableHealth,
-    EndpointState,
-    Plan,
-    Server,
-    SetMaxconn,
-    SetWeight,
-    Step,
-    Wait,
-    WaitsFor,
-)
+from dynsrv.model import AdminState, Backend, Check, EndpointState, Server
 from dynsrv.planning import guard, lifecycle, naming
 from dynsrv.planning.guard import Situation, Verdict
 from dynsrv.planning.lifecycle import Addition, Draft
 from dynsrv.planning.memory import Memory
 from dynsrv.planning.policy import OnEmpty, Policy
 from dynsrv.planning.targets import Location, Target, Targets
+from dynsrv.steps import (
+    Add,
+    Admit,
+    CloseSessions,
+    Delete,
+    Disable,
+    Drain,
+    EnableHealth,
+    Plan,
+    SetMaxconn,
+    SetWeight,
+    Step,
+    Wait,
+    WaitsFor,
+)
 
 _ORDER: tuple[type[Step], ...] = (
     Add,

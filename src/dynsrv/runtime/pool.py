@@ -44,6 +44,8 @@ class Pool:
     async def lend(self, *, fresh: bool = False) -> AsyncIterator[Connection]:
         """Lend a connection: an idle one, or a new one if there is none or *fresh* is asked for.
 
+        Asking for a fresh one closes the idle ones.
+
         Raises:
             PoolTimeout: none came back in time.
             ConnectFailed, ConnectTimeout: no new one could be made.
@@ -54,7 +56,9 @@ class Pool:
         except TimeoutError:
             raise PoolTimeout(self._name, self._size, self._lend_timeout) from None
         try:
-            connection = (None if fresh else self._take()) or await self._connect()
+            if fresh:  # one was of no use, so the others, which are as old, are not either
+                self._expire_all()
+            connection = self._take() or await self._connect()
             try:
                 yield connection
             finally:
@@ -65,8 +69,7 @@ class Pool:
     def close(self) -> None:
         """Close the idle connections now, and the lent ones when they come back."""
         self._closed = True
-        for connection in list(self._idle):
-            self._expire(connection)
+        self._expire_all()
 
     def _take(self) -> Connection | None:
         while self._idle:
@@ -83,6 +86,10 @@ class Pool:
             return
         loop = asyncio.get_running_loop()
         self._idle[connection] = loop.call_later(self._idle_timeout, self._expire, connection)
+
+    def _expire_all(self) -> None:
+        for connection in list(self._idle):
+            self._expire(connection)
 
     def _expire(self, connection: Connection) -> None:
         self._idle.pop(connection).cancel()

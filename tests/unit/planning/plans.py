@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dynsrv.model import Drain, Endpoint, Plan, Server, SetWeight
+from dynsrv.model import Endpoint, Server
 from dynsrv.planning import Memory, Policy, make_plan
+from dynsrv.steps import Drain, Plan, SetWeight
 from tests.fakes.builders import a_backend, a_policy, in_short, the_targets
 
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.model import AdminState, Check, Drain, EndpointState, OperationalState, Plan, Refusal, Rule, Server
+from dynsrv.model import AdminState, Check, EndpointState, OperationalState, Server
 from dynsrv.planning import Limits, Memory, OnEmpty, Policy, guard
 from dynsrv.planning.guard import Situation, Verdict
+from dynsrv.steps import Drain, Plan, Refusal, Rule
 from tests.fakes.builders import a_policy, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan, waits_of
 

@@ -6,19 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from dynsrv.model import (
-    Add,
-    AdminState,
-    Check,
-    Endpoint,
-    EndpointState,
-    Hold,
-    OperationalState,
-    Plan,
-    Server,
-    SetWeight,
-)
+from dynsrv.model import AdminState, Check, Endpoint, EndpointState, OperationalState, Server
 from dynsrv.planning import Admission, AfterDrain, Policy, lifecycle
+from dynsrv.steps import Add, Hold, Plan, SetWeight
 from tests.fakes.builders import a_policy, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan
 

@@ -6,8 +6,9 @@ from itertools import islice
 
 import pytest
 
-from dynsrv.model import Add, AdminState, Check, EndpointState, Plan, Server, WaitsFor
+from dynsrv.model import AdminState, Check, EndpointState, Server
 from dynsrv.planning import Admission, Policy, naming
+from dynsrv.steps import Add, Plan, WaitsFor
 from tests.fakes.builders import CHECKED, a_policy, a_server, an_endpoint, in_short
 from tests.unit.planning.plans import steps_of, the_plan, waits_of
 

@@ -7,8 +7,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.model import Add, AdminState, Check, Endpoint, EndpointState, OperationalState, Server
+from dynsrv.model import AdminState, Check, Endpoint, EndpointState, OperationalState, Server
 from dynsrv.planning import naming
+from dynsrv.steps import Add
 from tests.fakes.builders import CHECKED, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan
 

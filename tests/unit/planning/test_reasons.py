@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dynsrv.model import AdminState, Check, Endpoint, EndpointState, Plan, Server, SetWeight, Wait, WaitsFor
+from dynsrv.model import AdminState, Check, Endpoint, EndpointState, Server
 from dynsrv.planning import Admission, AfterDrain, Policy
+from dynsrv.steps import Plan, SetWeight, Wait, WaitsFor
 from tests.fakes.builders import a_policy, a_server, an_endpoint, in_short
 from tests.unit.planning.plans import the_plan
 

@@ -7,10 +7,11 @@ from copy import deepcopy
 from dataclasses import replace
 
 from dynsrv.history import History
-from dynsrv.model import Applied, Delete, Endpoint, EndpointState, Outcome, Plan
+from dynsrv.model import Endpoint, EndpointState
 from dynsrv.planning import Admission, AfterDrain, Policy, make_plan
 from dynsrv.proxy import HAProxy
 from dynsrv.runtime import Client
+from dynsrv.steps import Applied, Delete, Outcome, Plan
 from tests.fakes.builders import the_targets
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy, FakeServer
 from tests.fakes.haproxy_process import CONFIGURED, DRAIN, MAINT, PAUSED
