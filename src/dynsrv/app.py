@@ -21,9 +21,10 @@ from dynsrv.sources.base import Source
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ManagedProxy:
-    """A proxy with what talks to it."""
+    """A proxy with what talks to it. *interval* is the time between two probes, in seconds."""
 
     settings: ProxySettings
+    interval: float
     client: Client
     haproxy: HAProxy
 
@@ -89,10 +90,11 @@ class App:
         )
 
     def _proxy(self, settings: ProxySettings, known: ManagedProxy | None) -> ManagedProxy:
-        if known is not None and known.settings == settings:
+        interval = self.settings.resync.probe
+        if known is not None and (known.settings, known.interval) == (settings, interval):
             return known
         client = Client(settings.address, hook=self.metrics.runtime_hook(settings.name))
-        return ManagedProxy(settings, client, HAProxy(settings.name, client))
+        return ManagedProxy(settings, interval, client, HAProxy(settings.name, client))
 
     def _backend(self, settings: BackendSettings, directory: Path, known: tuple[ManagedBackend, ...]) -> ManagedBackend:
         proxies = tuple(self.proxies[one.name].haproxy for one in self.settings.proxies_of(settings))

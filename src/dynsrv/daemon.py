@@ -87,6 +87,7 @@ class Daemon:
         self._units: dict[ManagedBackend, Unit] = {}
         self._probes: dict[HAProxy, Probe] = {}
         self._probing: dict[ManagedProxy, asyncio.Task[None]] = {}
+        self._removals: dict[tuple[str, str], asyncio.Task[None]] = {}  # by names of backend and proxy
 
     async def run(self) -> None:
         """Keep all backends as desired until SIGTERM or SIGINT.
@@ -111,7 +112,8 @@ class Daemon:
                     await self._reload(tasks)
                 # HAProxy finishes what it has read of a batch, and holds the stage of every server, so that the
                 # next start goes on from there
-                for task in [*self._probing.values(), *(task for unit in self._units.values() for task in unit.tasks)]:
+                working = [task for unit in self._units.values() for task in unit.tasks]
+                for task in [*self._probing.values(), *self._removals.values(), *working]:
                     task.cancel()
         log.info("stopped; the servers stay as they are")
 
@@ -135,16 +137,19 @@ class Daemon:
             self._leave(tasks, backend, app)
         for proxy in [one for one in self._probing if one not in app.proxies.values()]:
             self._probing.pop(proxy).cancel()
+            self._probes.pop(proxy.haproxy)
             proxy.client.close()
         for proxy in app.proxies.values():
             if proxy not in self._probing:
                 master = parse_address(proxy.settings.master) if proxy.settings.master else None
-                interval = app.settings.resync.probe
-                probe = Probe(proxy.haproxy, interval=interval, metrics=app.metrics, master=master)
+                probe = Probe(proxy.haproxy, interval=proxy.interval, metrics=app.metrics, master=master)
                 self._probes[proxy.haproxy] = probe
                 self._probing[proxy] = tasks.create_task(probe.run(), name=f"probe of {proxy.settings.name}")
         for backend in app.backends:
             if backend not in self._units:
+                for proxy_name in [one.name for one in backend.proxies]:
+                    if removal := self._removals.pop((backend.name, proxy_name), None):
+                        removal.cancel()
                 unit = self._units[backend] = Unit(backend, app)
                 unit.start(tasks, self._probes)
         names = {one.name for one in app.backends}
@@ -155,15 +160,18 @@ class Daemon:
 
     def _leave(self, tasks: asyncio.TaskGroup, backend: ManagedBackend, app: App) -> None:
         """Do with the servers of a backend that is no longer managed as it was configured to."""
+        # by name: another address, or another interval, makes another object of the same proxy
+        managed = {(one.name, proxy.name) for one in app.backends for proxy in one.proxies}
         for proxy in backend.proxies:
-            if any(one.name == backend.name and proxy in one.proxies for one in app.backends):
+            if (backend.name, proxy.name) in managed:
                 continue
             app.metrics.forget(backend.name, proxy=proxy.name)
             drains = backend.settings.on_removed is OnRemoved.DRAIN
             log.info("backend is no longer managed", proxy=proxy.name, backend=backend.name, drains=drains)
             if drains:
                 reconciler = backend.reconciler(proxy, app.metrics, force=True)
-                tasks.create_task(_drain(reconciler), name=f"removal of {backend.name} on {proxy.name}")
+                task = tasks.create_task(_drain(reconciler), name=f"removal of {backend.name} on {proxy.name}")
+                self._removals[backend.name, proxy.name] = task
 
     def _close(self) -> None:
         self._app.close()  # not the one that was first: another may have been taken over

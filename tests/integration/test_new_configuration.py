@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
+from tests.integration.support.load import request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
@@ -135,3 +137,51 @@ async def test_a_proxy_that_is_added_gets_the_servers_too(
     controller.want(servers[:1])
     await serves(second, servers[:1])
     await serves(first, servers)  # no longer managed, and left as it is
+
+
+async def test_a_stop_while_a_removed_backend_still_drains_is_a_stop(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(extra=TWO_BACKENDS)
+    (server,) = await web_servers(1)
+    controller = dynsrv(haproxy, backend={"on_removed": "drain", "drain": {"timeout": "60s"}})
+    _change(controller, _add_other)
+    controller.want([server])
+    await controller.start()
+    await serves(haproxy, [server])
+    slow = asyncio.create_task(request(haproxy.frontend, "/slow", timeout=60))
+    await eventually(lambda: server.slow_running == 1)
+    _change(controller, lambda settings: settings["backends"].pop(0))
+    controller.signal(signal.SIGHUP)
+
+    async def drains() -> bool:
+        return [row.draining for row in (await haproxy.servers()).values()] == [True]
+
+    await eventually(drains)
+    _change(controller, lambda settings: settings["backends"].append({**settings["backends"][0], "name": "be_app"}))
+    controller.signal(signal.SIGHUP)  # it comes back before its drain is over
+    await serves(haproxy, [server])
+    _change(controller, lambda settings: settings["backends"].pop())
+    controller.signal(signal.SIGHUP)
+    await eventually(drains)
+    assert await controller.stop() == 0
+    await eventually(drains)
+    server.release()
+    assert await slow == server.port
+
+
+async def test_what_changes_the_proxies_alone_takes_no_server_away(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy, backend={"on_removed": "drain"})
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    _change(controller, lambda settings: settings.update(resync={"interval": "200ms", "probe": "300ms"}))
+    controller.signal(signal.SIGHUP)
+    await controller.logged("configuration taken over")
+    await haproxy.do(f"set server be_app/dyn-127.0.0.1:{servers[0].port} weight 3")
+    await controller.logged("weight is 3, wanted 100")  # the new interval counts
+    await serves(haproxy, servers)
+    assert "server drains" not in controller.log.read_text()
