@@ -38,7 +38,7 @@ async def _proxy(proxy: HAProxy) -> Finding:
     except DynsrvError as error:
         return Finding(good=False, what=what, found=str(error))
     init_state = "takes" if Capabilities.of(process.version).init_state else "has no"
-    found = f"HAProxy {process.version}, pid {process.pid}, level {level}, {init_state} init-state"
+    found = f"HAProxy {process.version}, pid {process.pid}, {init_state} init-state, level {level}"
     if level != "admin":
         return Finding(good=False, what=what, found=f"{found}; write `level admin` on the `stats socket` line")
     return Finding(good=True, what=what, found=found)

@@ -97,8 +97,12 @@ def print_applied(settled: Iterable[Settled]) -> None:
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """Print what was found, one line each."""
+    """Print what was found, one line each, and what nobody can find out this way."""
     _rows([("good" if one.good else "bad", one.what, one.found) for one in findings])
+    _console.print(
+        "  HAProxy does not tell: `default-server`, of which servers added at runtime inherit nothing;"
+        " and `stats maxconn` (10 by default), of which dynsrv uses 4."
+    )
 
 
 def _heading(look: Look) -> None:

@@ -61,6 +61,7 @@ async def load(frontend: Path, *, workers: int = 8) -> AsyncIterator[Load]:
                 counts.answered[await request(frontend)] += 1
             except (BadAnswer, OSError, TimeoutError) as error:
                 counts.failed[f"{type(error).__name__}: {error}"] += 1
+                await asyncio.sleep(0.001)  # a refused connection fails without ever waiting
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(workers):
