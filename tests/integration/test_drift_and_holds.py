@@ -63,7 +63,7 @@ async def test_a_deletion_by_hand_is_healed_within_one_resync_and_told_as_drift(
     name = f"dyn-127.0.0.1:{servers[0].port}"
     await haproxy.do(f"set server be_app/{name} state maint")
     await haproxy.do(f"del server be_app/{name}")
-    line = await controller.logged("drift: somebody else changed servers; they are set right", within=2)
+    line = await controller.logged("drift: somebody else changed servers; they are set right", within=5)
     assert name in line
     await serves(haproxy, servers)
     assert "as an operator put it" not in controller.log.read_text()

@@ -165,4 +165,4 @@ async def test_an_old_worker_ends_though_dynsrv_talked_to_it(
     await haproxy.reload()
     begun = time.monotonic()
     await eventually(lambda: not haproxy.lives(old), within=5)
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 4  # an idle connection of ours lives for a second

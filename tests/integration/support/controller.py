@@ -114,7 +114,7 @@ class Dynsrv:
             out, err = await process.communicate()
         return Finished(process.returncode or 0, out.decode(), err.decode())
 
-    async def logged(self, sentence: str, *, within: float = 15.0) -> str:
+    async def logged(self, sentence: str, *, within: float = 30.0) -> str:
         """Wait until the daemon logged a line with *sentence*, and return the line."""
 
         def line() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 _INTERVAL = 0.02
 
 
-async def eventually(condition: Callable[[], Any], *, within: float = 15.0, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], *, within: float = 30.0, what: str = "") -> Any:
     """Return the first truthy value of *condition*, asked again and again; fail after *within* seconds.
 
     *condition* may be a coroutine function. An AssertionError in it counts as "not yet", and is shown if it stays.
