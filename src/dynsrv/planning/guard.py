@@ -3,7 +3,7 @@
     | situation                                               | then                                                 |
     |---------------------------------------------------------|------------------------------------------------------|
     | the snapshot is empty, `on_empty: keep`                 | refuse: nothing of the backend goes                  |
-    | new servers are on their way                            | as many may leave as new ones serve: make first      |
+    | new servers are on their way                            | as many as are wanted stay until these serve         |
     | the rest stays within `max_removed` and `min_ready`     | all may leave                                        |
     | it would, if the new servers passed their checks        | wait for them                                        |
     | it would not                                            | refuse                                               |
@@ -29,11 +29,13 @@ class Situation:
 
     *leaving* are the serving servers that are to get no more requests (and all others, if the snapshot is *empty*).
     *serving* counts all of ours that serve, these included; *foreign* the serving servers that are not ours.
-    *coming* are wanted servers whose first check is not over; *failing* are those whose check fails.
+    *wanted* is how many are to serve in the end; *coming* are those of them whose first check is not over, *failing*
+    those whose check fails.
     """
 
     leaving: Sequence[Server]
     serving: int
+    wanted: int
     foreign: int = 0
     coming: int = 0
     failing: int = 0
@@ -68,7 +70,9 @@ def judge(situation: Situation, *, memory: Memory, limits: Limits) -> Verdict:
     least = max(before - _allowed(limits, before), limits.min_ready - situation.foreign)
     after = situation.serving - leaving
     if situation.coming:
-        may_leave = min(leaving, max(0, situation.serving - max(before, least)))
+        within_limits = after + situation.coming + situation.failing >= least
+        enough = min(before, situation.wanted) if within_limits else before
+        may_leave = min(leaving, max(0, situation.serving - max(enough, least)))
         return Verdict(may_leave, f"serves until new servers do: {situation.coming} are not ready yet")
     if after >= least:
         return Verdict(leaving)

@@ -195,7 +195,13 @@ def _situation(
                 failing += fails
                 coming += not fails
     return Situation(
-        leaving=leaving, serving=serving, foreign=foreign, coming=coming, failing=failing, empty=not desired
+        leaving=leaving,
+        serving=serving,
+        wanted=sum(one.weight > 0 and one.endpoint.state is EndpointState.READY for one in desired.values()),
+        foreign=foreign,
+        coming=coming,
+        failing=failing,
+        empty=not desired,
     )
 
 
