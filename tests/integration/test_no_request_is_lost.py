@@ -20,7 +20,7 @@ CHANGES_A_SECOND = 10
 @pytest.mark.parametrize(
     ("server", "deletions"),
     [
-        # old servers leave as new ones pass their check, so that changes in between come to nothing
+        # old servers stay until new ones pass their check, so that some changes come to nothing
         ({"check": True, "inter": "50ms", "rise": 1, "fall": 3}, 5),
         ({"check": False}, 5),
     ],
