@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from tests.integration.support.controller import Install
@@ -76,5 +75,4 @@ async def test_without_checks_too_the_old_server_goes_only_after_the_new_one_ser
             await serves(haproxy, [new])
             controller.want([old])
             await serves(haproxy, [old])
-        await asyncio.sleep(0)
     assert not counts.failed

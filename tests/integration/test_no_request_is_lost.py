@@ -14,41 +14,41 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
 SECONDS = 10
+LONGEST = 60
+DELETIONS = 20
 CHANGES_A_SECOND = 10
 
 
 @pytest.mark.parametrize(
-    ("server", "deletions"),
-    [
-        # old servers stay until new ones pass their check, so that some changes come to nothing
-        ({"check": True, "inter": "50ms", "rise": 1, "fall": 3}, 5),
-        ({"check": False}, 5),
-    ],
-    ids=["checked", "unchecked"],
+    "server", [{"check": True, "inter": "50ms", "rise": 1, "fall": 3}, {"check": False}], ids=["checked", "unchecked"]
 )
 async def test_servers_come_and_go_under_load_and_no_request_is_lost(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, server: dict[str, object], deletions: int
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, server: dict[str, object]
 ) -> None:
     servers = await web_servers(8)
     controller = dynsrv(haproxy, backend={"server": server})
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    begun = asyncio.get_running_loop().time()
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    deleted = 0
     async with load(haproxy.frontend) as counts:
         # the file always wants six of the eight; each change lets one in and another go
-        for change in range(SECONDS * CHANGES_A_SECOND):
+        for change in range(LONGEST * CHANGES_A_SECOND):
             controller.want(itertools.islice(itertools.cycle(servers), change % 8, change % 8 + 6))
             due = begun + (change + 1) / CHANGES_A_SECOND
-            await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))  # the rate of changes
+            await asyncio.sleep(max(0.0, due - clock()))  # the rate of changes
+            deleted = controller.log.read_text().count("server deleted")
+            if clock() - begun >= SECONDS and deleted >= DELETIONS:  # on a slow machine some changes come to nothing
+                break
         controller.want(servers)
         await serves(haproxy, servers)
     assert not counts.failed
     assert counts.sent > 1000
     assert set(counts.answered) == {server.port for server in servers}
-    deleted = controller.log.read_text().count("server deleted")
     print(f"HAProxy {haproxy.version}: {counts.sent} requests, 0 failed, {deleted} servers deleted")
-    assert deleted >= deletions
+    assert deleted >= DELETIONS
 
 
 async def test_the_load_sees_what_a_rude_removal_loses(haproxy: HAProxy, web_servers: WebServers) -> None:
