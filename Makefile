@@ -12,7 +12,7 @@ ARGS ?=
 # Debian has HAProxy in /usr/sbin, which is not in the PATH of its users.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help install demo test check format lint types imports unit integration haproxy lock clean
+.PHONY: help install demo test check format lint types imports unit integration haproxy consul lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -46,11 +46,14 @@ imports: install ## Check that imports point one way (import-linter)
 unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
 	$(BIN)/pytest tests/unit --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
 
-integration: install haproxy ## Run the tests against real HAProxy (WORKERS=2 at once)
+integration: install haproxy consul ## Run the tests against real HAProxy and Consul (WORKERS=2 at once)
 	$(BIN)/pytest tests/integration -n $(WORKERS) $(ARGS)
 
 haproxy: install ## Fetch the HAProxy versions that the integration tests run against
-	$(BIN)/python tools/fetch_haproxy.py
+	$(BIN)/python -m tools.fetch_haproxy
+
+consul: install ## Fetch the Consul that the integration tests run against
+	$(BIN)/python -m tools.fetch_consul
 
 lock: .venv/bin/pip ## Renew requirements.lock: the newest version of everything
 	$(PYTHON) -m venv --clear .venv/lock
@@ -61,7 +64,7 @@ lock: .venv/bin/pip ## Renew requirements.lock: the newest version of everything
 	rm -r .venv/lock
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .haproxy .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .haproxy .consul .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
 	find src tests tools -name __pycache__ -prune -exec rm -r {} +
 
 # A stamp: until one of the two files changes, an installation needs no network.

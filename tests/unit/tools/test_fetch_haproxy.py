@@ -1,191 +1,81 @@
-"""What tools/fetch_haproxy.py decides: which mirror, which version of which suite, which libraries."""
+"""What tools/fetch_haproxy.py decides: which branch a binary is of, and when there is one."""
 
 from pathlib import Path
 
 import pytest
 
-from tools.fetch_haproxy import (
-    FetchError,
-    Release,
-    Source,
-    library_closure,
-    machine_sources,
-    main_archive,
-    mirror,
-    newest,
-    parse_deb822,
-    parse_list,
-    parse_madison,
-)
+from tools import fetch_haproxy
+from tools.debian import Apt, FetchError, Release
+from tools.fetch_haproxy import branch_of, fetch, fetch_missing
 
-MIRROR = "http://mirror.example/debian"
+RELEASE = Release(package="haproxy", version="2.6.12-1", suite="bookworm")
 
 
-def a_source(uri: str = MIRROR, *, suite: str = "bookworm", component: str = "main") -> Source:
-    return Source(uris=(uri,), suites=(suite,), components=(component,))
+def a_program(path: Path, *, says: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n[ \"$*\" = -v ] && echo '{says}'\n")
+    path.chmod(0o755)
+    return path
 
 
-def test_a_one_line_entry_is_read_with_and_without_options() -> None:
-    text = """\
-# deb http://commented.example/debian bookworm main
-deb http://mirror.example/debian bookworm main contrib # a comment
-deb-src http://mirror.example/debian bookworm main
+class AptWith(Apt):
+    """An Apt whose one package is haproxy, with a program that says *says*."""
 
-deb [ arch=amd64 signed-by=/usr/share/keyrings/a.gpg ] http://other.example/debian sid main
-"""
-    assert list(parse_list(text)) == [
-        Source(uris=(MIRROR,), suites=("bookworm",), components=("main", "contrib")),
-        Source(uris=("http://other.example/debian",), suites=("sid",), components=("main",)),
-    ]
+    def __init__(self, *, says: str) -> None:
+        self.says = says
+        self.unpacked: tuple[str, ...] = ()
 
+    def libraries(self, release: Release) -> set[str]:
+        return {"libssl3", "libc6"}
 
-def test_a_deb822_file_is_read_with_comments_continuations_and_several_stanzas() -> None:
-    text = """\
-Types: deb deb-src
-# a comment within a stanza
-URIs: http://mirror.example/debian
-Suites: bookworm
- bookworm-updates
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-types: deb
-uris: http://mirror.example/debian-security
-suites: bookworm-security
-components: main
-"""
-    assert list(parse_deb822(text)) == [
-        Source(uris=(MIRROR,), suites=("bookworm", "bookworm-updates"), components=("main",)),
-        Source(
-            uris=("http://mirror.example/debian-security",),
-            suites=("bookworm-security",),
-            components=("main",),
-        ),
-    ]
+    def unpack(self, release: Release, *others: str, into: Path) -> None:
+        self.unpacked = (release.package, *others)
+        a_program(into / "usr/sbin/haproxy", says=self.says)
 
 
-@pytest.mark.parametrize("line", ["Enabled: no", "Types: deb-src"])
-def test_a_deb822_stanza_that_gives_no_binaries_is_left_out(line: str) -> None:
-    text = f"Types: deb\nURIs: {MIRROR}\nSuites: sid\nComponents: main\n"
-    name = line.partition(":")[0]
-    kept = [other for other in text.splitlines() if not other.startswith(name)]
-    assert list(parse_deb822("\n".join([*kept, line]))) == []
+def a_fetch(apt: Apt, *, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_haproxy, "make_self_contained", lambda binary, *, root, patchelf: None)
+    fetch("2.6", RELEASE, apt=apt, into=into, patchelf=Path("patchelf"))
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("says", "branch"),
     [
-        a_source("http://mirror.example/debian-security", suite="bookworm-security"),
-        a_source("http://mirror.example/linux/debian", component="stable"),
-        a_source("http://vendor.example/apt", suite="bookworm"),
-        a_source("http://mirror.example/ubuntu", suite="jammy"),
-        a_source("cdrom:[Debian 12]/debian"),
-    ],
-    ids=["security", "a vendor's component", "a vendor's main", "Ubuntu", "a disc"],
-)
-def test_the_main_archive_is_told_from_other_entries(other: Source) -> None:
-    assert main_archive([other]) is None
-    assert main_archive([other, a_source()]) == MIRROR
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "https://mirror.example/pub/debian/",
-        "mirror+file:///etc/apt/mirrors/debian.list",
-        "http://snapshot.example/archive/debian/20250101T000000Z",
+        ("HA-Proxy version 2.2.9-2+deb11u6 2023/12/23", "2.2"),
+        ("HAProxy version 3.10.1-1 2026/10/14", "3.10"),
+        ("Consul v1.8.7", None),
     ],
 )
-def test_the_main_archive_is_known_in_all_the_forms_of_its_address(uri: str) -> None:
-    assert main_archive([a_source(uri)]) == uri
+def test_a_binary_tells_its_branch(tmp_path: Path, says: str, branch: str | None) -> None:
+    assert branch_of(a_program(tmp_path / "haproxy", says=says)) == branch
 
 
-def test_both_forms_of_sources_are_read_and_debians_own_file_comes_first(tmp_path: Path) -> None:
-    folder = tmp_path / "sources.list.d"
-    folder.mkdir()
-    (folder / "a-vendor.list").write_text("deb http://vendor.example/debian bookworm main\n")
-    (folder / "debian.sources").write_text(f"Types: deb\nURIs: {MIRROR}\nSuites: bookworm\nComponents: main\n")
-    (folder / "old.list.save").write_text("deb http://old.example/debian buster main\n")
-    assert list(machine_sources(tmp_path)) == [a_source(), a_source("http://vendor.example/debian")]
+def test_a_binary_that_does_not_run_has_no_branch(tmp_path: Path) -> None:
+    assert branch_of(tmp_path / "haproxy") is None
+    (tmp_path / "haproxy").write_text("half a file")
+    assert branch_of(tmp_path / "haproxy") is None
 
 
-def test_the_environment_decides_before_the_machine() -> None:
-    assert mirror({"DYNSRV_DEBIAN_MIRROR": MIRROR}, machine=[a_source("http://other.example/debian")]) == MIRROR
-
-
-def test_a_machine_without_a_debian_archive_is_told_what_it_needs() -> None:
-    with pytest.raises(FetchError, match=r"DYNSRV_DEBIAN_MIRROR.*debian-archive-keyring"):
-        mirror({}, machine=[a_source("http://mirror.example/ubuntu", suite="jammy")])
-
-
-def test_versions_are_read_out_of_what_apt_prints() -> None:
-    text = """\
-   haproxy |    3.4.7-1 | http://mirror.example/debian experimental/main amd64 Packages
-   haproxy | 3.0.11-1+deb13u3 | http://mirror.example/debian trixie/main amd64 Packages
-"""
-    assert parse_madison(text) == [
-        Release(version="3.4.7-1", suite="experimental"),
-        Release(version="3.0.11-1+deb13u3", suite="trixie"),
-    ]
-
-
-# The newest first, as apt prints them.
-RELEASES = [
-    Release(version="3.10.1-1", suite="experimental"),
-    Release(version="3.2.26-1", suite="sid"),
-    Release(version="3.2.26-1", suite="trixie"),
-    Release(version="3.2.5-1", suite="bookworm"),
-    Release(version="3.1~dev4-1", suite="bullseye"),
-]
-
-
-@pytest.mark.parametrize(
-    ("branch", "expected"),
-    [
-        ("3.10", Release(version="3.10.1-1", suite="experimental")),
-        ("3.2", Release(version="3.2.26-1", suite="trixie")),
-        ("3.1", Release(version="3.1~dev4-1", suite="bullseye")),
-    ],
-)
-def test_the_newest_version_of_a_branch_is_taken_from_the_oldest_suite_that_has_it(
-    branch: str, expected: Release
+def test_a_branch_is_fetched_with_its_libraries_in_place_of_what_is_half_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert newest(branch, RELEASES) == expected
+    (tmp_path / "2.6/root/half").mkdir(parents=True)
+    apt = AptWith(says="HAProxy version 2.6.12-1")
+    a_fetch(apt, into=tmp_path, monkeypatch=monkeypatch)
+    assert apt.unpacked == ("haproxy", "libc6", "libssl3")
+    assert branch_of(tmp_path / "2.6/haproxy") == "2.6"
+    assert not (tmp_path / "2.6/root/half").exists()
 
 
-def test_a_branch_that_no_suite_has_is_refused_with_what_there_is() -> None:
-    with pytest.raises(FetchError, match=r"HAProxy 2\.8; .*3\.2\.5-1 in bookworm"):
-        newest("2.8", RELEASES)
+def test_there_is_no_haproxy_of_a_branch_if_the_one_fetched_is_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FetchError, match=r"haproxy 2\.6\.12-1 does not run: try .*/usr/sbin/haproxy -v"):
+        a_fetch(AptWith(says="HAProxy version 3.0.1"), into=tmp_path, monkeypatch=monkeypatch)
+    assert not (tmp_path / "2.6/haproxy").exists()
 
 
-def test_the_libraries_of_libraries_are_followed_and_nothing_else() -> None:
-    depends = """\
-haproxy
-  Depends: libc6
- |Depends: libssl3
-  Depends: libssl3t64
-  Depends: zlib1g
-  Depends: adduser
-  Depends: <systemd-sysusers>
-    systemd
-libssl3t64
-  PreDepends: libc6
-  Depends: libzstd1
-  Depends: openssl-provider
-libc6
-  Depends: libgcc-s1
-libgcc-s1
-  Depends: gcc-14-base
-  Depends: libc6
-adduser
-  Depends: libpam0g
-<systemd-sysusers>
-"""
-    assert library_closure("haproxy", depends) == {
-        "libc6",
-        "libgcc-s1",
-        "libssl3",
-        "libssl3t64",
-        "libzstd1",
-        "zlib1g",
-    }
+def test_a_branch_that_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(fetch_haproxy, "updated_apt")
+    a_program(tmp_path / "2.6/haproxy", says="HAProxy version 2.6.12-1")
+    fetch_missing(["2.6"], into=tmp_path)
