@@ -16,7 +16,7 @@ from dynsrv.proxy import HAProxy
 from dynsrv.reconciler import Reconciler
 from dynsrv.runtime import Client
 from dynsrv.settings import BackendSettings, ProxySettings, ResyncSettings, Settings
-from dynsrv.sources.base import Source
+from dynsrv.sources.base import Shared, Source, Surroundings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +80,7 @@ class App:
     def __init__(self, settings: Settings, *, directory: Path, previous: App | None = None) -> None:
         self.settings = settings
         self.metrics: Metrics = previous.metrics if previous else Metrics()
+        self.shared: Shared = previous.shared if previous else Shared()
         known_proxies: dict[str, ManagedProxy] = previous.proxies if previous else {}
         self.proxies: dict[str, ManagedProxy] = {
             one.name: self._proxy(one, known_proxies.get(one.name)) for one in settings.proxies
@@ -104,7 +105,7 @@ class App:
         return ManagedBackend(
             settings=settings,
             resync=self.settings.resync,
-            source=settings.source.create(backend=settings.name, directory=directory),
+            source=settings.source.create(Surroundings(settings.name, directory, self.shared)),
             policy=settings.policy(),
             proxies=proxies,
         )

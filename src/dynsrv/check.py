@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from dynsrv.app import App, ManagedBackend
@@ -48,8 +49,14 @@ async def _backend(backend: ManagedBackend) -> list[Finding]:
     findings = []
     what = f"source of {backend.name} ({backend.settings.source.kind})"
     try:
+        async with asyncio.timeout(_SOURCE_TIMEOUT), aclosing(backend.source.inspect()) as inspection:
+            async for found in inspection:
+                findings.append(Finding(good=True, what=what, found=found))  # noqa: PERF401 - those before an error stay
         snapshot = await backend.first_snapshot(timeout=_SOURCE_TIMEOUT)
         findings.append(Finding(good=True, what=what, found=f"{len(snapshot.endpoints)} endpoints"))
+        findings += [Finding(good=False, what=what, found=note) for note in snapshot.notes]
+    except TimeoutError:
+        findings.append(Finding(good=False, what=what, found=f"no answer within {_SOURCE_TIMEOUT:g} s"))
     except DynsrvError as error:
         findings.append(Finding(good=False, what=what, found=str(error)))
     for proxy in backend.proxies:

@@ -44,6 +44,8 @@ class Feed:
         self._listeners: list[Callable[[], None]] = []
         self._log = log.bind(backend=backend, source=kind)
         self._snapshot: Snapshot | None = None
+        self._notes: tuple[str, ...] = ()
+        self._complaints: set[str] = set()  # what was logged since the source last answered
         self.targets: Targets | None = None
         """What the last snapshot calls for; None: there was none yet, which is not the same as an empty one."""
         self.changed_at = 0.0
@@ -74,7 +76,9 @@ class Feed:
         self._metrics.source_last_success.labels(*self._labels).set_to_current_time()
         if self.failure is not None:
             self.failure = None
+            self._complaints.clear()
             self._log.info("source answers again", endpoints=len(snapshot.endpoints))
+        self._note(snapshot.notes)
         if snapshot == self._snapshot:
             return
         self._log.info(
@@ -87,12 +91,22 @@ class Feed:
         for wake in self._listeners:
             wake()
 
+    def _note(self, notes: tuple[str, ...]) -> None:
+        """Tell what the source could not use, once for each."""
+        self._metrics.source_ignored.labels(*self._labels).set(len(notes))
+        if notes != self._notes:
+            before, self._notes = set(self._notes), notes
+            for note in notes:
+                if note not in before:
+                    self._log.warning("the source has something that cannot be used as it is", what=note)
+
     def _note_failure(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         assert isinstance(error, SourceError)
         self._metrics.source_up.labels(*self._labels).set(0)
         self._metrics.source_errors.labels(*self._labels, error.reason).inc()
-        if self.failure is None or str(self.failure) != str(error):  # once per change, not once per attempt
+        if str(error) not in self._complaints:  # once per change, not once per attempt
+            self._complaints.add(str(error))
             kept = "nothing is changed" if self._snapshot is None else "the servers stay as they are"
             self._log.warning(f"source failed; {kept}", reason=error.reason, error=str(error))
         self.failure = error

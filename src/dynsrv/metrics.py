@@ -100,6 +100,12 @@ class Metrics:
             ("backend", "kind", "reason"),
             registry=registry,
         )
+        self.source_ignored = Gauge(
+            "dynsrv_source_ignored",
+            "What the source's last answer had but could not be used as it was; the log tells each.",
+            ("backend", "kind"),
+            registry=registry,
+        )
         self.proxy_up = Gauge("dynsrv_proxy_up", "1 if HAProxy answers.", ("proxy",), registry=registry)
         self.proxy_reloads = Counter(
             "dynsrv_proxy_reloads_total",
@@ -127,7 +133,7 @@ class Metrics:
             for metric in (self.servers, self.held_servers, self.backend_rejected):
                 metric.remove_by_labels({"proxy": proxy, "backend": backend})
         else:
-            for metric in (self.desired_servers, self.source_up, self.source_last_success):
+            for metric in (self.desired_servers, self.source_up, self.source_last_success, self.source_ignored):
                 metric.remove_by_labels({"backend": backend})
 
     def runtime_hook(self, proxy: str) -> Hook:

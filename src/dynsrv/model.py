@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 MAX_WEIGHT = 256
@@ -21,6 +21,10 @@ def canonical_address(text: str) -> str:
     if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
         raise ValueError(f"{text!r} is not the address of one host")
     return address.compressed
+
+
+Location = tuple[str | None, int]
+"""Address and port: what makes an endpoint and a server the same thing. HAProxy prints no address of some servers."""
 
 
 def host_port(address: str, port: int) -> str:
@@ -61,9 +65,11 @@ class Snapshot:
     """All endpoints that one source wants in one backend at one time: always the whole, never a change.
 
     No two endpoints share address and port. An empty snapshot is a fact; not knowing is no snapshot.
+    *notes* are sentences for an operator, on what the source had but could not use as it was.
     """
 
     endpoints: tuple[Endpoint, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 class AdminState(StrEnum):

@@ -39,3 +39,7 @@ class ScriptedSource:
             await asyncio.Event().wait()
         finally:
             self.closed += 1
+
+    async def inspect(self) -> AsyncGenerator[str, None]:
+        """Tell how much there is left to say."""
+        yield f"{len(self.script)} lines of its script are left"

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -165,6 +166,60 @@ async def test_a_failure_is_logged_once_until_it_changes_and_counted_each_time()
         ("source failed; nothing is changed", "it is there, but broken"),
     ]
     assert followed.value("dynsrv_source_errors_total", reason="missing") == 6
+
+
+async def test_during_one_outage_each_error_is_logged_once_however_they_alternate_and_again_in_the_next() -> None:
+    outage = [gone("a"), gone("b"), gone("a"), gone("b"), gone("c"), gone("a")]
+    followed = Followed(ONE, *outage, ONE, *outage)
+    with capture_logs() as logs:
+        async with followed.running():
+            pass
+    told = [line.get("error", line["event"]) for line in logs]
+    assert told == ["source answered", "a", "b", "c", "source answers again", "a", "b", "c"]
+    assert followed.value("dynsrv_source_errors_total", reason="missing") == 12
+
+
+def noting(*notes: str, snapshot: Snapshot = ONE) -> Snapshot:
+    return Snapshot(snapshot.endpoints, notes=notes)
+
+
+def notes_of(logs: list[MutableMapping[str, Any]]) -> list[str]:
+    return [line["what"] for line in logs if line["event"] == "the source has something that cannot be used as it is"]
+
+
+async def test_what_the_source_could_not_use_is_logged_once_while_it_stays_and_again_when_it_comes_back() -> None:
+    followed = Followed(
+        noting("a", "b"), noting("a", "b"), noting("b", "c"), ONE, 5.0, noting("c"), gone(), noting("c"), noting("d")
+    )
+    with capture_logs() as logs:
+        async with followed.running():
+            pass
+    assert notes_of(logs) == ["a", "b", "c", "c", "d"]
+    assert {line["log_level"] for line in logs if "what" in line} == {"warning"}
+    assert followed.wakes == [ONE]
+
+
+async def test_what_the_source_could_not_use_is_logged_with_the_backend_and_its_kind() -> None:
+    followed = Followed(noting("a"))
+    with capture_logs() as logs:
+        async with followed.running():
+            pass
+    (line,) = (line for line in logs if "what" in line)
+    assert (line["backend"], line["source"]) == ("be_app", "file")
+
+
+async def test_what_the_source_could_not_use_is_counted_as_of_its_last_answer() -> None:
+    for script, ignored in (
+        ([], None),
+        ([ONE], 0),
+        ([noting("a", "b")], 2),
+        ([noting("a", "b"), noting("b", snapshot=TWO)], 1),
+        ([noting("a", "b"), ONE], 0),
+        ([noting("a", "b"), gone()], 2),
+    ):
+        followed = Followed(*script)
+        async with followed.running():
+            assert followed.value("dynsrv_source_ignored") == ignored, script
 
 
 async def test_when_the_source_last_answered_is_a_metric() -> None:

@@ -17,6 +17,7 @@ METRICS = {
     "dynsrv_source_up": ("gauge", "backend", "kind"),
     "dynsrv_source_last_success_timestamp_seconds": ("gauge", "backend", "kind"),
     "dynsrv_source_errors": ("counter", "backend", "kind", "reason"),
+    "dynsrv_source_ignored": ("gauge", "backend", "kind"),
     "dynsrv_guard_refusals": ("counter", "backend", "rule"),
     "dynsrv_backend_rejected": ("gauge", "proxy", "backend", "reason"),
     "dynsrv_proxy_up": ("gauge", "proxy"),
@@ -83,6 +84,7 @@ def test_what_is_no_longer_managed_is_no_longer_told() -> None:
         metrics.desired_servers.labels(backend).set(1)
         metrics.source_up.labels(backend, "file").set(1)
         metrics.source_last_success.labels(backend, "file").set(1)
+        metrics.source_ignored.labels(backend, "file").set(1)
 
     def told() -> set[tuple[str, str | None]]:
         return {

@@ -14,6 +14,10 @@ from dynsrv.documents import Document, KeyPath, found, holds, refusal
 from dynsrv.errors import ConfigurationError
 
 
+class Unshown(ValueError):
+    """What a validator raises of a value that is a secret: the sentence stands alone, without what was found."""
+
+
 def unreadable(error: OSError) -> str:
     """Return what to say of a file that could not be read."""
     match error:
@@ -101,7 +105,7 @@ def _sentence(details: ErrorDetails, known: Iterable[str]) -> str:
             return "this key is missing; add it"
         case "extra_forbidden":
             return unknown_key(details["loc"][-1], known)
-        case "value_error" if isinstance(value, dict | list):
+        case "value_error" if isinstance(value, dict | list) or isinstance(context["error"], Unshown):
             return str(context["error"])
         case "value_error":
             return f"found {found(value)}, {context['error']}"

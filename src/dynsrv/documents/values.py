@@ -58,7 +58,9 @@ def in_milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _between(low: str, high: str) -> AfterValidator:
+def between(low: str, high: str) -> AfterValidator:
+    """Return a validator of seconds that wants them from *low* to *high*, both written as durations."""
+
     def check(seconds: float) -> float:
         if not parse_duration(low) <= seconds <= parse_duration(high):
             raise ValueError(f"expected a duration from {low} to {high}")
@@ -129,15 +131,22 @@ def _listen_address(text: object) -> str:
     return text
 
 
+def _file_path(value: object) -> object:
+    if isinstance(value, str) and not (value.strip() and value.isprintable()):
+        raise ValueError("expected the path of a file")
+    return value
+
+
+FilePath = Annotated[Path, BeforeValidator(_file_path)]
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "2s", "1m"]}),
 ]
-CheckTime = Annotated[Duration, _between("1ms", "576h")]
+CheckTime = Annotated[Duration, between("1ms", "576h")]
 """What HAProxy takes for `inter` and its like: it counts milliseconds in 31 bits, some 24 days."""
-Interval = Annotated[Duration, _between("10ms", "576h")]
+Interval = Annotated[Duration, between("10ms", "576h")]
 
 
 def _share(value: object) -> object:
@@ -161,6 +170,7 @@ Share = Annotated[
 """A share as a float from 0.0 to 1.0, or a number as an int."""
 Weight = Annotated[int, Field(ge=0, le=256), _whole_from(0, 256)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1), _whole_from(0, 2**31 - 1)]
+PortNumber = Annotated[int, Field(ge=1, le=65535), _whole_from(1, 65535)]
 PositiveCount = Annotated[int, Field(ge=1, le=2**31 - 1), _whole_from(1, 2**31 - 1)]
 
 RuntimeAddress = Annotated[str, BeforeValidator(_runtime_address)]

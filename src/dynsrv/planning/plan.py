@@ -19,13 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dynsrv.model import AdminState, Backend, Check, EndpointState, Server
+from dynsrv.model import AdminState, Backend, Check, EndpointState, Location, Server
 from dynsrv.planning import guard, lifecycle, naming
 from dynsrv.planning.guard import Situation, Verdict
 from dynsrv.planning.lifecycle import Addition, Draft
 from dynsrv.planning.memory import Memory
 from dynsrv.planning.policy import OnEmpty, Policy
-from dynsrv.planning.targets import Location, Target, Targets
+from dynsrv.planning.targets import Target, Targets
 from dynsrv.steps import (
     Add,
     Admit,

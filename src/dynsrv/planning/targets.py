@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from dynsrv.model import Endpoint, Server, Snapshot
+from dynsrv.model import Endpoint, Location, Server, Snapshot
 from dynsrv.planning import naming
 from dynsrv.planning.policy import Policy
 
 _IDS_COMPARED = 8
 """How often an id may have been taken when the server was added; with 100,000 servers, eight times: below 1e-27."""
-
-Location = tuple[str | None, int]
-"""Address and port: what makes an endpoint and a server the same thing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,12 @@ from dynsrv.documents.values import (
 from dynsrv.errors import ConfigurationError
 from dynsrv.planning.policy import Admission, AfterDrain, Limits, OnEmpty, Policy
 from dynsrv.settings.server import ServerSettings
+from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.file import FileSourceSettings
 
 DEFAULT_PATHS = (Path("dynsrv.yaml"), Path("/etc/dynsrv/dynsrv.yaml"))
 
-_KINDS = ("file",)
+_KINDS = ("file", "consul")
 
 
 class ProxySettings(Section):
@@ -110,7 +111,9 @@ def _of_a_known_kind(value: object) -> object:
     return value
 
 
-SourceSettings = Annotated[FileSourceSettings, BeforeValidator(_of_a_known_kind)]
+SourceSettings = Annotated[
+    FileSourceSettings | ConsulSourceSettings, Field(discriminator="kind"), BeforeValidator(_of_a_known_kind)
+]
 
 
 class BackendSettings(Section):
@@ -272,7 +275,8 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         raise ConfigurationError(str(path), unreadable(error)) from None
     document = interpolate(parse(content, name=str(path)), environ)
     try:
-        return Settings.model_validate(document.data, context={"directory": path.absolute().parent})
+        context = {"directory": path.absolute().parent, "environ": environ}
+        return Settings.model_validate(document.data, context=context)
     except ValidationError as error:
         raise explain(error, document=document, model=Settings) from None
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Protocol
+from collections.abc import AsyncGenerator, Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from dynsrv.model import Snapshot
+
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -17,3 +22,34 @@ class Source(Protocol):
     """
 
     def watch(self) -> AsyncGenerator[Snapshot, None]: ...
+
+    def inspect(self) -> AsyncGenerator[str, None]:
+        """Yield a sentence for each thing that `watch` needs and that is as it should be, besides a snapshot.
+
+        Raises:
+            SourceError: the first that is not.
+        """
+        ...
+
+
+class Shared:
+    """What the sources of one process have in common, each found by its key and kept while a source holds it."""
+
+    def __init__(self) -> None:
+        self._things: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the thing of this *key*, made if there is none."""
+        thing = self._things.get(key)
+        if thing is None:
+            thing = self._things[key] = make()
+        return cast("T", thing)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a source is to work: for which backend, beside which configuration file, together with which others."""
+
+    backend: str
+    directory: Path
+    shared: Shared

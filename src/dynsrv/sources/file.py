@@ -8,15 +8,16 @@ import os
 import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from dynsrv.documents import parse
 from dynsrv.documents.problems import unreadable
-from dynsrv.documents.values import Section
+from dynsrv.documents.values import FilePath, Section
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.model import Snapshot
+from dynsrv.sources.base import Surroundings
 from dynsrv.sources.servers_document import snapshot_of
 
 LOOK_INTERVAL = 0.2
@@ -35,23 +36,17 @@ PATIENCE = 5
 MAX_SIZE = 64 * 2**20
 
 
-def _path(value: object) -> object:
-    if isinstance(value, str) and not (value.strip() and value.isprintable()):
-        raise ValueError("expected the path of a file")
-    return value
-
-
 class FileSourceSettings(Section):
     """Servers from a file."""
 
     kind: Literal["file"] = Field(description="The kind of source.")
-    path: Annotated[Path, BeforeValidator(_path)] = Field(
+    path: FilePath = Field(
         description="The file that lists the servers, YAML or JSON; relative to the configuration file."
     )
 
-    def create(self, *, backend: str, directory: Path) -> FileSource:
-        """Return the source for *backend*; *directory* is that of the configuration file."""
-        return FileSource(directory / self.path, backend=backend)
+    def create(self, place: Surroundings) -> FileSource:
+        """Return the source for the backend of *place*."""
+        return FileSource(place.directory / self.path, backend=place.backend)
 
 
 class FileSource:
@@ -93,6 +88,10 @@ class FileSource:
             if snapshot is not None:
                 yield snapshot
             await self._sleep(LOOK_INTERVAL)
+
+    async def inspect(self) -> AsyncGenerator[str, None]:
+        """Yield where the file is."""
+        yield f"reads {self._path}"
 
 
 class _Signature(NamedTuple):

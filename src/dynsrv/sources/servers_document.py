@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable
 from typing import Any
 
-from dynsrv.documents import Document, KeyPath, found, refusal, server_options, spelled
+from dynsrv.documents import Document, KeyPath, found, refusal, spelled
 from dynsrv.documents.problems import unknown_key
-from dynsrv.model import MAX_WEIGHT, Endpoint, EndpointState, Snapshot, canonical_address
+from dynsrv.model import Endpoint, Snapshot
+from dynsrv.sources import endpoint_values as values
 
 _MISSING = "this key is missing; add it"
 _FORMS = "expected the key servers (dynsrv's own form) or a list of {targets, labels} (Prometheus' file_sd)"
-_NO_HOST_NAME = "expected an IPv4 or IPv6 address: HAProxy resolves no host name of a server added at runtime"
-_NAME = re.compile(r"[A-Za-z0-9_:.-]{1,100}")
-_HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+")
-_STATES = {state.value: state for state in EndpointState}
 
 
 def snapshot_of(document: Document, *, backend: str) -> Snapshot:
@@ -71,7 +66,7 @@ class _Listed:
             expected = "expected a mapping such as {address: 10.0.0.1, port: 8080}"
             self.problems.append((path, f"found {found(server)}, {expected}"))
             return
-        values: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         problems = len(self.problems)
         for key, value in server.items():
             read = _READ.get(key)
@@ -79,12 +74,12 @@ class _Listed:
                 if read is None:
                     self.problems.append(((*path, key), unknown_key(key, _READ)))
                 else:
-                    values[key] = read(value)
+                    fields[key] = read(value)
             except ValueError as error:
                 self.problems.append(((*path, key), f"found {found(value)}, {error}"))
         self.problems += [((*path, key), _MISSING) for key in ("address", "port") if key not in server]
         if len(self.problems) == problems:
-            self._add(Endpoint(**values), path)
+            self._add(Endpoint(**fields), path)
 
     def add_group(self, group: object, path: KeyPath) -> None:
         if not isinstance(group, dict):
@@ -102,7 +97,7 @@ class _Listed:
             self.problems.append(((*path, "labels"), f"found {found(labels)}, expected a mapping"))
         elif "weight" in labels:
             try:
-                weight = _weight(_number(labels["weight"]))
+                weight = values.weight(values.number(labels["weight"]))
             except ValueError as error:
                 problem = f"found {found(labels['weight'])}, {error}"
                 self.problems.append(((*path, "labels", "weight"), problem))
@@ -123,75 +118,15 @@ class _Listed:
         self.endpoints.append(endpoint)
 
 
-def _address(value: object) -> str:
-    if isinstance(value, str):
-        try:
-            return canonical_address(value)
-        except ValueError:
-            pass
-    raise ValueError(_no_address(value))
-
-
-def _no_address(value: object) -> str:
-    text = str(value)
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        if _HOST_NAME.fullmatch(text):
-            return _NO_HOST_NAME
-        return "expected an IPv4 or IPv6 address such as 10.0.0.1 or ::1, without port and brackets"
-    return "expected the address of one host, without a zone"
-
-
-def _port(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 65535:
-        return value
-    raise ValueError("expected a port from 1 to 65535")
-
-
-def _weight(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WEIGHT:
-        return value
-    raise ValueError(f"expected a whole number from 0 to {MAX_WEIGHT}")
-
-
-def _maxconn(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31:
-        return value
-    raise ValueError("expected a whole number from 0")
-
-
-def _options(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(option, str) for option in value):
-        raise ValueError('expected a list of texts such as ["backup"]')
-    return tuple(server_options.checked_option(option) for option in value)
-
-
-def _name(value: object) -> str:
-    if isinstance(value, str) and _NAME.fullmatch(value):
-        return value
-    raise ValueError("expected 1 to 100 letters, digits and _ : . - only")
-
-
-def _state(value: object) -> EndpointState:
-    if isinstance(value, str) and value in _STATES:
-        return _STATES[value]
-    raise ValueError(f"expected {' or '.join(_STATES)}")
-
-
 _READ: dict[str, Callable[[Any], Any]] = {
-    "address": _address,
-    "port": _port,
-    "weight": _weight,
-    "name": _name,
-    "state": _state,
-    "maxconn": _maxconn,
-    "options": _options,
+    "address": values.address,
+    "port": values.port,
+    "weight": values.weight,
+    "name": values.name,
+    "state": values.state,
+    "maxconn": values.maxconn,
+    "options": values.options,
 }
-
-
-def _number(value: object) -> object:
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value) else value
 
 
 def _target(value: object) -> tuple[str, int]:
@@ -199,4 +134,4 @@ def _target(value: object) -> tuple[str, int]:
     bracketed = host.startswith("[") and host.endswith("]")
     if not host or not colon or bracketed != (":" in host):
         raise ValueError("expected an address with its port, such as 10.0.0.1:8080 or [::1]:8080")
-    return _address(host[1:-1] if bracketed else host), _port(_number(port))
+    return values.address(host[1:-1] if bracketed else host), values.port(values.number(port))

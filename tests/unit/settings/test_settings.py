@@ -10,6 +10,7 @@ from dynsrv.documents import parse
 from dynsrv.errors import ConfigurationError
 from dynsrv.planning.policy import Admission, AfterDrain, Policy
 from dynsrv.settings import Settings, find, json_schema, load
+from dynsrv.sources.file import FileSourceSettings
 
 ROOT = Path(__file__).parents[3]
 
@@ -139,14 +140,16 @@ def test_the_example_of_the_repository_can_be_loaded() -> None:
     assert [(proxy.name, proxy.address) for proxy in settings.proxies] == [("lb1", "unix:///run/haproxy/admin.sock")]
     assert settings.backends[0].policy().options == ("check", "inter 2000ms", "fall 3", "rise 2")
     assert settings.backends[0].policy().maxconn == 200
-    assert (ROOT / "deploy" / settings.backends[0].source.path).exists()
+    source = settings.backends[0].source
+    assert isinstance(source, FileSourceSettings)
+    assert (ROOT / "deploy" / source.path).exists()
 
 
 def mismatches(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> list[str]:
     """As much of JSON Schema as the schema of the configuration file uses."""
     if reference := schema.get("$ref"):
         return mismatches(value, root["$defs"][reference.rpartition("/")[2]], root)
-    if branches := schema.get("anyOf"):
+    if branches := schema.get("anyOf", schema.get("oneOf")):
         return min((mismatches(value, branch, root) for branch in branches), key=len)
     if "enum" in schema or "const" in schema:
         return [] if value in schema.get("enum", [schema.get("const")]) else [f"{value} is none of the values"]
@@ -181,6 +184,18 @@ def test_the_schema_accepts_the_example_and_refuses_what_the_file_may_not_say() 
     ]
 
 
+def test_the_schema_knows_the_keys_of_each_kind_of_source() -> None:
+    schema = json_schema()
+    source = schema["$defs"]["BackendSettings"]["properties"]["source"]
+    good = {"kind": "consul", "service": "web", "tags": ["a"], "token": None, "tls": {"verify": True}, "wait": "30s"}
+    assert mismatches(good, source, schema) == []
+    assert mismatches({**good, "path": "servers.yaml"}, source, schema) == ["path is unknown"]
+    assert mismatches({**good, "wait": "30", "on_critical": "kill"}, source, schema) == [
+        "30 does not match",
+        "kill is none of the values",
+    ]
+
+
 def test_the_schema_describes_every_key_and_writes_defaults_as_the_file_does() -> None:
     schema = json_schema()
     for section in (schema, *schema["$defs"].values()):
@@ -188,3 +203,4 @@ def test_the_schema_describes_every_key_and_writes_defaults_as_the_file_does() -
             assert "description" in value or "$ref" in value, key
             assert value.get("type") != "string" or isinstance(value.get("default", ""), str), key
     assert schema["$defs"]["DrainSettings"]["properties"]["timeout"]["default"] == "30s"
+    assert schema["$defs"]["ConsulSourceSettings"]["properties"]["wait"]["default"] == "30s"

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Endpoint, Snapshot
+from dynsrv.sources.base import Shared, Surroundings
 from dynsrv.sources.file import LOOK_INTERVAL, MAX_SIZE, PATIENCE, SETTLING_LOOKS, FileSource, FileSourceSettings
 
 ROOT = Path(__file__).parents[3]
@@ -233,8 +234,13 @@ async def test_the_example_of_the_repository_lists_two_servers() -> None:
 def test_a_relative_path_begins_at_the_directory_of_the_configuration_file() -> None:
     for path, absolute in (("servers.yaml", "/etc/dynsrv/servers.yaml"), ("/srv/x.yaml", "/srv/x.yaml")):
         settings = FileSourceSettings.model_validate({"kind": "file", "path": path})
-        source = settings.create(backend="be_app", directory=Path("/etc/dynsrv"))
+        source = settings.create(Surroundings("be_app", Path("/etc/dynsrv"), Shared()))
         assert repr(source) == f"<FileSource {absolute} for be_app>"
+
+
+async def test_an_inspection_tells_where_the_file_is(path: Path) -> None:
+    inspection = FileSource(path, backend="be_app").inspect()
+    assert [sentence async for sentence in inspection] == [f"reads {path}"]
 
 
 @pytest.mark.parametrize("path", ["", " ", "a\nb", "a\0b", "\ud800", 5, None])

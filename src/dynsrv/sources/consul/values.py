@@ -1,0 +1,80 @@
+"""How are addresses, names and secrets of Consul's written? Types for the keys' values, and for the environment's."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
+
+from dynsrv.documents.problems import Unshown
+from dynsrv.documents.values import matching
+
+_EXPECTED = "expected an address of Consul's HTTP API: http://host:port, https://host:port, unix:///path or host:port"
+_HTTP = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?(?:/[^?#\\]*)?"
+)
+_PORTS = {"http": 8500, "https": 8501}
+_SECRET = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+
+def agent_address(text: str) -> str:
+    """Return the URL of an agent; *text* may lack its scheme, as Consul's own tools allow.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(_EXPECTED)
+    scheme, separator, rest = text.partition("://")
+    scheme, rest = (scheme.lower(), rest) if separator else ("http", text)
+    if scheme == "unix":
+        if not rest.startswith("/") or not rest.strip("/"):
+            raise ValueError("expected an absolute path after unix://")
+        return f"unix://{rest}"
+    if "@" in rest.partition("/")[0]:
+        raise Unshown("expected no user and password in the address; use the key auth or auth_file")
+    url = f"{scheme}://{rest}"
+    if not (match := _HTTP.fullmatch(url)):
+        raise ValueError(_EXPECTED)
+    if match["port"] is None:
+        raise ValueError(f"expected a port as well: Consul's own is {_PORTS[scheme]}")
+    try:
+        valid = urlsplit(url).port
+    except ValueError:
+        valid = None
+    if not valid:
+        raise ValueError(_EXPECTED)
+    return url.rstrip("/")
+
+
+def secret(value: object) -> SecretStr:
+    """Return a secret that can stand in a header.
+
+    Raises:
+        ValueError: it cannot; nothing of it is in the sentence.
+    """
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str):
+        raise Unshown("expected text, in quotes (the value is not shown)")
+    if not _SECRET.fullmatch(text):
+        raise Unshown("expected printable ASCII on one line (the value is not shown)")
+    return SecretStr(text)
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Address = Annotated[str, AfterValidator(agent_address)]
+Addresses = Annotated[
+    tuple[Address, ...],
+    BeforeValidator(_listed),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+Word = Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")]
+Text = Annotated[str, matching(r"[ -~]*[!-~][ -~]*", "printable ASCII")]
+ServiceName = Annotated[str, matching(r"[!-~]{1,128}", "the name of a service in Consul")]
+Secret = Annotated[SecretStr, BeforeValidator(secret), WithJsonSchema({"type": "string", "writeOnly": True})]

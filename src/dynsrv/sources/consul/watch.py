@@ -1,0 +1,157 @@
+"""Which instances are there now? A blocking query that is asked again and again, for all backends that want to know.
+
+What can be wrong with a good answer, and what is done about it:
+
+    its index went back, or is below 1      the next question has none, and is answered at once
+    stale, and older than what was known    asked again without `stale`
+    nothing is left of the service          asked again with `consistent`, and whether the token may still read
+    a node is not seen any more             asked whether the token may still read it
+    it tells nothing new                    the next question waits, ever longer
+
+Any failure ends the watch; the next one begins without an index.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from dynsrv.errors import SourceError
+from dynsrv.sources.consul import answers
+from dynsrv.sources.consul.agents import Agents
+from dynsrv.sources.consul.answers import Instance
+from dynsrv.sources.consul.permission import check_permission, hidden
+from dynsrv.sources.consul.questions import Consistency, Query
+
+SHORTEST_PAUSE = 0.02
+"""Seconds between two questions at least: a service whose instances come and go cannot keep dynsrv busy."""
+LONGEST_PAUSE = 2.0
+
+SPREAD = 1.0
+"""Seconds over which those begin again that failed together: a server of Consul's may have thousands of clients."""
+
+Instances = tuple[Instance, ...]
+
+
+class Watch:
+    """Follows one query while anybody wants to know; Consul is asked once, however many do.
+
+    *wait* is for how many seconds Consul may keep a question that has no news.
+    """
+
+    def __init__(self, agents: Agents, query: Query, *, wait: float) -> None:
+        self.agents = agents
+        self.query = query
+        self._wait = wait
+        self._followers: set[asyncio.Queue[Instances | BaseException]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._current: Instances | None = None  # of the present task
+        # What earlier tasks found out counts, too: an outage makes nothing true.
+        self._known: Instances = ()
+        self._newest = 0
+        self._failed = False
+        agents.budget.watches.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Watch of {self.query.service}, {len(self._followers)} followers>"
+
+    async def instances(self) -> AsyncGenerator[Instances, None]:
+        """Yield the instances: those known now, and then those of each answer, the same object while nothing changed.
+
+        Raises:
+            SourceError: Consul cannot tell. Who asks again begins a new watch.
+        """
+        news: asyncio.Queue[Instances | BaseException] = asyncio.Queue()
+        self._followers.add(news)
+        try:
+            if self._task is None:
+                self._current = None
+                self._task = asyncio.create_task(self._run(), name=f"watch of {self.query.service}")
+                self._task.add_done_callback(self._ended)
+            elif self._current is not None:
+                yield self._current
+            while True:
+                latest = await news.get()
+                while not news.empty():
+                    latest = news.get_nowait()
+                if isinstance(latest, SourceError):
+                    raise SourceError(latest.reason, str(latest))  # an exception of one's own for each follower
+                if isinstance(latest, BaseException):
+                    raise latest
+                yield latest
+        finally:
+            self._followers.discard(news)
+            if not self._followers and self._task is not None:
+                self._task.cancel()
+                self._task = None
+
+    def _tell(self, news: Instances | BaseException) -> None:
+        for follower in self._followers:
+            follower.put_nowait(news)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task is self._task:
+            self._task = None
+            self._failed = True
+        if not task.cancelled() and (error := task.exception()):
+            self._tell(error)
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        index = wasted = 0
+        if self._failed:
+            self._failed = False
+            await asyncio.sleep(random.uniform(0.0, SPREAD))  # noqa: S311 - no secret
+        async with self.agents.transport:
+            while True:
+                began = clock()
+                wait = self.agents.budget.turn(self._wait)
+                answer = await self._ask(index=index, wait=wait)
+                waited = clock() - began - answer.seconds
+                answer = await self._judged(answer)
+                index = answer.index if answer.index >= max(index, 1) else 0
+                self._newest = answer.index
+                if self._current is None or answer.instances != self._current:
+                    self._current = self._known = answer.instances
+                    wasted = 0
+                elif waited < min(wait, LONGEST_PAUSE):
+                    # Woken for something else, or an index that does not block: whatever it is, it is not to
+                    # become a storm.
+                    wasted = min(wasted + 1, 10)
+                else:
+                    wasted = 0
+                self._tell(self._current)
+                # As long as the answer took to read: no more than half of the time goes into that. By lot, since
+                # others are woken by the same.
+                grown = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**wasted) if wasted else 0.0  # noqa: S311
+                await asyncio.sleep(max(clock() - began - waited, grown, SHORTEST_PAUSE - waited))
+
+    async def _ask(self, consistency: Consistency | None = None, *, index: int = 0, wait: float = 0.0) -> _Answer:
+        question = self.query.instances(consistency)
+        instances, reply = await self.agents.ask(question, answers.instances, index=index, wait=wait)
+        if reply.index is None:
+            raise SourceError("invalid", "the answer has no X-Consul-Index: is there a proxy that takes it away?")
+        if reply.filtered:
+            raise hidden(self.query, "may not read all of it (X-Consul-Results-Filtered-By-ACLs)")
+        return _Answer(instances, reply.index, reply.seconds)
+
+    async def _judged(self, answer: _Answer) -> _Answer:
+        """Return *answer*, or the one that stands in its place, beyond doubt."""
+        if self.query.stale and answer.index < self._newest:
+            answer = await self._ask(Consistency.DEFAULT)
+        first = self._current is None
+        if not answer.instances and (self._known or first):
+            answer = await self._ask(Consistency.CONSISTENT)
+        vanished = answers.nodes(self._known) - answers.nodes(answer.instances)
+        if vanished or (first and not answer.instances):
+            await check_permission(self.agents, self.query, nodes=vanished or {""})
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    instances: Instances
+    index: int
+    seconds: float  # for which its body was on its way

@@ -1,0 +1,85 @@
+"""What may the values of an endpoint be? One check for each, whatever kind of source they come from.
+
+Each returns the value as `Endpoint` wants it, or raises a ValueError that says what was expected.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from dynsrv.documents import server_options
+from dynsrv.model import MAX_WEIGHT, EndpointState, canonical_address
+
+_NO_HOST_NAME = "expected an IPv4 or IPv6 address: HAProxy resolves no host name of a server added at runtime"
+_NAME = re.compile(r"[A-Za-z0-9_:.-]{1,100}")
+_HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+")
+_STATES = {state.value: state for state in EndpointState}
+
+
+def address(value: object) -> str:
+    """Return the one spelling of an IP address of one host."""
+    if isinstance(value, str):
+        try:
+            return canonical_address(value)
+        except ValueError:
+            pass
+    raise ValueError(_no_address(value))
+
+
+def _no_address(value: object) -> str:
+    text = str(value)
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if _HOST_NAME.fullmatch(text):
+            return _NO_HOST_NAME
+        return "expected an IPv4 or IPv6 address such as 10.0.0.1 or ::1, without port and brackets"
+    return "expected the address of one host, without a zone"
+
+
+def port(value: object) -> int:
+    """Return a TCP port."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 65535:
+        return value
+    raise ValueError("expected a port from 1 to 65535")
+
+
+def weight(value: object) -> int:
+    """Return a weight as HAProxy takes it."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WEIGHT:
+        return value
+    raise ValueError(f"expected a whole number from 0 to {MAX_WEIGHT}")
+
+
+def maxconn(value: object) -> int:
+    """Return a limit of connections; 0: none."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31:
+        return value
+    raise ValueError("expected a whole number from 0")
+
+
+def options(value: object) -> tuple[str, ...]:
+    """Return keywords of HAProxy's server line, each with its arguments, none of which dynsrv writes itself."""
+    if not isinstance(value, list) or not all(isinstance(option, str) for option in value):
+        raise ValueError('expected a list of texts such as ["backup"]')
+    return tuple(server_options.checked_option(option) for option in value)
+
+
+def name(value: object) -> str:
+    """Return what the name of a server may consist of."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise ValueError("expected 1 to 100 letters, digits and _ : . - only")
+
+
+def state(value: object) -> EndpointState:
+    """Return a state by its word."""
+    if isinstance(value, str) and value in _STATES:
+        return _STATES[value]
+    raise ValueError(f"expected {' or '.join(_STATES)}")
+
+
+def number(value: object) -> object:
+    """Return the number that a text is, and anything else as it is, for one of the above to say what it wants."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value) else value

@@ -1,0 +1,188 @@
+"""Which sources ask Consul together? All that ask the same, with the same rights."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynsrv.app import App
+from dynsrv.settings import load
+from dynsrv.sources.base import Shared, Surroundings
+from dynsrv.sources.consul.access import Access
+from dynsrv.sources.consul.agents import Budget
+from dynsrv.sources.consul.endpoints import OnCritical, Reading
+from dynsrv.sources.consul.questions import Query
+from dynsrv.sources.consul.settings import ConsulSourceSettings
+from dynsrv.sources.consul.source import ConsulSource
+from dynsrv.sources.consul.transport import HttpTransport
+
+ETC = Path("/etc/dynsrv")
+
+
+def access_of(source: ConsulSource) -> Access:
+    transport = source._watch.agents.transport
+    assert isinstance(transport, HttpTransport)
+    return transport._access
+
+
+class Place:
+    """Where sources are made beside each other."""
+
+    def __init__(self, directory: Path = ETC) -> None:
+        self.directory = directory
+        self.shared = Shared()
+
+    def a_source(self, backend: str = "be_app", **keys: Any) -> ConsulSource:
+        settings = ConsulSourceSettings.model_validate({"kind": "consul", "service": "web", **keys})
+        return settings.create(Surroundings(backend, self.directory, self.shared))
+
+
+def test_two_backends_that_ask_the_same_share_one_watch() -> None:
+    place = Place()
+    one, other = place.a_source("be_app", token="hunter2"), place.a_source("be_api", token="hunter2")
+    assert one is not other
+    assert one._watch is other._watch
+
+
+@pytest.mark.parametrize(
+    "reading", [{"on_critical": "keep"}, {"only_passing": True}, {"tagged_address": "wan"}], ids=str
+)
+def test_how_the_answer_is_read_is_each_ones_own(reading: dict[str, Any]) -> None:
+    place = Place()
+    usual, other = place.a_source(), place.a_source(**reading)
+    assert usual._watch is other._watch
+    assert usual._reading == Reading()
+    assert other._reading == Reading(
+        on_critical=OnCritical(reading.get("on_critical", "remove")),
+        only_passing=reading.get("only_passing", False),
+        tagged_address=reading.get("tagged_address"),
+    )
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"service": "api"},
+        {"tags": ["http"]},
+        {"filter": "x"},
+        {"datacenter": "dc2"},
+        {"namespace": "team"},
+        {"partition": "part"},
+        {"near": "_agent"},
+        {"stale": True},
+        {"wait": "10s"},
+        {"address": "http://127.0.0.1:8501"},
+        {"token": "hunter2"},
+        {"token_file": "token"},
+        {"auth": "user:hunter2"},
+        {"auth_file": "auth"},
+        {"tls": {"ca_file": "ca.pem"}},
+        {"tls": {"ca_path": "ca"}},
+        {"tls": {"cert_file": "me.pem"}},
+        {"tls": {"cert_file": "me.pem", "key_file": "me.key"}},
+        {"tls": {"verify": False}},
+        {"tls": {"server_name": "server.dc1.consul"}},
+    ],
+    ids=str,
+)
+def test_who_asks_anything_else_or_in_another_way_has_a_watch_of_its_own(keys: dict[str, Any]) -> None:
+    place = Place()
+    usual, other, same = place.a_source(), place.a_source(**keys), place.a_source("be_api", **keys)
+    assert usual._watch is not other._watch
+    assert same._watch is other._watch
+
+
+def test_what_is_configured_is_what_is_asked() -> None:
+    keys = {"filter": "x", "datacenter": "dc2", "namespace": "team", "partition": "part", "near": "_agent"}
+    watch = Place().a_source(tags=["a", "b"], stale=True, wait="10s", **keys)._watch
+    assert watch.query == Query("web", tags=("a", "b"), stale=True, **keys)
+    assert watch._wait == 10.0
+
+
+def test_different_questions_to_one_consul_go_over_the_same_connections() -> None:
+    place = Place()
+    usual, other = place.a_source(), place.a_source(service="api", wait="10s")
+    assert usual._watch.agents is other._watch.agents
+
+
+def test_one_consul_has_one_budget_of_connections_whoever_asks_and_another_has_another() -> None:
+    place = Place()
+    usual, other = place.a_source(), place.a_source(token="hunter2")
+    elsewhere = place.a_source(address="consul:8500")
+    assert usual._watch.agents.budget is other._watch.agents.budget
+    assert usual._watch.agents.budget is not elsewhere._watch.agents.budget
+
+
+def test_what_nobody_uses_any_more_is_forgotten() -> None:
+    place = Place()
+    source = place.a_source(token="hunter2")
+    kept = place.shared.get(("budget", ("http://127.0.0.1:8500",)), Budget)
+    assert kept is source._watch.agents.budget
+    del source
+    gc.collect()
+    assert place.shared.get(("budget", ("http://127.0.0.1:8500",)), Budget) is kept
+    del kept
+    gc.collect()
+    assert len(place.shared._things) == 0
+
+
+def test_a_relative_path_begins_at_the_directory_of_the_configuration_file() -> None:
+    tls = {"ca_file": "ca.pem", "ca_path": "ca", "cert_file": "me.pem", "key_file": "/run/me.key"}
+    access = access_of(Place().a_source(token_file="token", auth_file="/run/auth", tls=tls))
+    assert (access._token.file, access._auth.file) == (ETC / "token", Path("/run/auth"))
+    assert (access._tls.ca_file, access._tls.ca_path) == (ETC / "ca.pem", ETC / "ca")
+    assert (access._tls.cert_file, access._tls.key_file) == (ETC / "me.pem", Path("/run/me.key"))
+
+
+def test_neither_a_source_nor_what_opens_the_door_for_it_shows_a_secret() -> None:
+    source = Place().a_source(token="hunter2", auth="user:hunter2")
+    access = access_of(source)
+    assert access._token.value == "hunter2"
+    for thing in (source, source._watch, source._watch.agents, access, access._token, access._auth):
+        assert "hunter2" not in repr(thing)
+    assert repr(source) == "<ConsulSource <Watch of web, 0 followers> for be_app>"
+
+
+CONFIGURATION = """\
+proxies: [{name: lb1, address: /run/haproxy/admin.sock}]
+backends:
+  - {name: be_app, source: {kind: consul, service: web}}
+  - {name: be_api, source: {kind: consul, service: web}, drain: {timeout: 5s}}
+"""
+
+
+def an_app(tmp_path: Path, text: str, previous: App | None = None, **environ: str) -> App:
+    path = tmp_path / "dynsrv.yaml"
+    path.write_text(text)
+    return App(load(path, environ), directory=tmp_path, previous=previous)
+
+
+def sources_of(app: App) -> list[ConsulSource]:
+    sources = [backend.source for backend in app.backends]
+    assert all(isinstance(source, ConsulSource) for source in sources)
+    return sources  # type: ignore[return-value]
+
+
+async def test_a_reload_of_the_same_configuration_keeps_the_very_sources(tmp_path: Path) -> None:
+    before = an_app(tmp_path, CONFIGURATION, CONSUL_HTTP_TOKEN="hunter2")
+    after = an_app(tmp_path, f"# a comment\n{CONFIGURATION}", before, CONSUL_HTTP_TOKEN="hunter2")
+    assert [new is old for new, old in zip(sources_of(after), sources_of(before), strict=True)] == [True, True]
+
+
+async def test_a_reload_that_changes_other_keys_of_a_backend_keeps_its_watch(tmp_path: Path) -> None:
+    before = an_app(tmp_path, CONFIGURATION)
+    after = an_app(tmp_path, CONFIGURATION.replace("5s", "6s"), before)
+    (_, old), (_, new) = sources_of(before), sources_of(after)
+    assert old is not new
+    assert old._watch is new._watch
+
+
+async def test_a_reload_that_changes_the_environment_makes_other_sources(tmp_path: Path) -> None:
+    before = an_app(tmp_path, CONFIGURATION, CONSUL_HTTP_TOKEN="hunter2")
+    after = an_app(tmp_path, CONFIGURATION, before, CONSUL_HTTP_TOKEN="hunter3")
+    (old, _), (new, other) = sources_of(before), sources_of(after)
+    assert old._watch is not new._watch
+    assert new._watch is other._watch

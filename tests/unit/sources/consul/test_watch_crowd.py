@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from bisect import bisect_left
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from dynsrv.sources.consul.agents import CONNECTIONS
+from dynsrv.sources.consul.answers import Instance
+from dynsrv.sources.consul.questions import Query
+from dynsrv.sources.consul.watch import SPREAD, Watch
+from tests.fakes.consul import FakeConsul, Trouble, an_instance
+from tests.unit.sources.consul.following import WAIT, Follower, following, some_agents
+
+LONGEST_LINE = 2.25
+"""Seconds for which a question may stand in line, whoever else asks."""
+PROMISED = 2.5
+"""Seconds within which a change is seen."""
+
+Crowd = list[Follower[tuple[Instance, ...]]]
+
+
+@asynccontextmanager
+async def a_crowd(consul: FakeConsul, watches: int) -> AsyncIterator[Crowd]:
+    """So many services, each with a watch of its own and an instance, and one who follows it."""
+    agents = some_agents(consul)
+    for number in range(watches):
+        consul.register(an_instance(1, service=f"service{number}"))
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(
+                following(Watch(agents, Query(f"service{number}"), wait=WAIT).instances, retry=number % 10 + 0.1)
+            )
+            for number in range(watches)
+        ]
+
+
+def the_longest_line(consul: FakeConsul, crowd: Crowd, *, since: float = 0.0) -> float:
+    """Return for how long one has waited at most, after an answer or before a new beginning, until it was asked."""
+    now = asyncio.get_running_loop().time()
+    asked: dict[str | None, list[float]] = {}
+    for question in consul.questions():
+        asked.setdefault(question.service, []).append(question.at)
+    lines = [0.0]
+    for number, follower in enumerate(crowd):
+        questions = [*asked[f"service{number}"], now]
+        begun = [*follower.times, *(error + number % 10 + 0.1 for error in follower.error_times)]
+        lines += [questions[bisect_left(questions, at)] - at for at in begun if since <= at <= now]
+    return max(lines)
+
+
+@pytest.fixture(autouse=True)
+def the_same_lots() -> None:
+    random.seed(1)
+
+
+@pytest.mark.parametrize("watches", [1, CONNECTIONS, 200, 2 * CONNECTIONS])
+async def test_nobody_stands_in_line_for_long(watches: int) -> None:
+    consul = FakeConsul()
+    async with a_crowd(consul, watches) as crowd:
+        await asyncio.sleep(20)
+        assert the_longest_line(consul, crowd) < LONGEST_LINE
+    assert consul.most_at_once == min(watches, CONNECTIONS)
+
+
+@pytest.mark.parametrize("watches", [CONNECTIONS + 1, CONNECTIONS + 4, CONNECTIONS + 20])
+async def test_with_a_few_watches_more_than_connections_nobody_stands_in_line_for_a_whole_turn(watches: int) -> None:
+    consul = FakeConsul()
+    async with a_crowd(consul, watches) as crowd:
+        await asyncio.sleep(3 * WAIT)
+        assert the_longest_line(consul, crowd) < 6.0
+
+
+async def test_after_an_outage_nobody_stands_in_line_for_long() -> None:
+    consul = FakeConsul()
+    async with a_crowd(consul, 200) as crowd:
+        await asyncio.sleep(10)
+        consul.agent.fail(Trouble.DOWN)
+        await asyncio.sleep(20)
+        consul.agent.fail(None)
+        await asyncio.sleep(20)
+        assert the_longest_line(consul, crowd, since=30) < SPREAD + LONGEST_LINE
+
+
+async def test_all_see_a_change_in_time() -> None:
+    consul = FakeConsul()
+    async with a_crowd(consul, 200) as crowd:
+        for round_, after in enumerate((PROMISED, 0.0, 1.3, 10.7)):
+            await asyncio.sleep(after)
+            for number in range(0, 200, 3):
+                consul.register(an_instance(2 + round_, service=f"service{number}"))
+            await asyncio.sleep(PROMISED)
+            assert {len(follower.latest) for follower in crowd[::3]} == {2 + round_}
+            assert {len(follower.latest) for number, follower in enumerate(crowd) if number % 3} == {1}
+        assert not any(follower.errors for follower in crowd)
+
+
+async def test_a_crowd_does_not_ask_more_often_than_there_are_turns() -> None:
+    consul = FakeConsul()
+    async with a_crowd(consul, 200):
+        await asyncio.sleep(10)
+        before = len(consul.asked)
+        await asyncio.sleep(20)
+    assert len(consul.asked) - before < 20 * CONNECTIONS

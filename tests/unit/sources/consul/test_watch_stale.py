@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import asyncio
+
+from tests.fakes.consul import A, B, FakeConsul, Trouble, an_instance
+from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following, nodes
+
+
+def consistencies(consul: FakeConsul) -> list[str]:
+    return [asked.consistency for asked in consul.questions()]
+
+
+async def test_a_follower_that_lags_behind_takes_nothing_back() -> None:
+    consul = FakeConsul(an_instance(1), addresses=(A, B))
+    consul.agents[B].lag()
+    async with following(a_watch(consul, stale=True).instances) as follower:
+        await asyncio.sleep(1)
+        consul.register(an_instance(2))
+        await asyncio.sleep(1)
+        consul.agents[A].fail(Trouble.DOWN)
+        await asyncio.sleep(3 * LONGEST_WAIT)
+        assert {tuple(nodes(told)) for told in follower.told} == {("n1",), ("n1", "n2")}
+        assert nodes(follower.told[0]) == ["n1"]
+        assert all(nodes(told) == ["n1", "n2"] for told in follower.told[1:])
+        consul.agents[B].catch_up()
+        consul.register(an_instance(3))
+        await asyncio.sleep(1)
+        assert nodes(follower.latest) == ["n1", "n2", "n3"]
+    assert follower.errors == []
+    assert consistencies(consul)[3:6] == ["stale", "default", "stale"]
+
+
+async def test_a_follower_that_lags_behind_after_an_outage_takes_nothing_back() -> None:
+    consul = FakeConsul(an_instance(1))
+    before = consul.catalog.copy()
+    async with following(a_watch(consul, stale=True).instances, retry=1.0) as follower:
+        await asyncio.sleep(1)
+        consul.register(an_instance(2))
+        await asyncio.sleep(1)
+        consul.agent.fail(Trouble.DOWN)
+        await asyncio.sleep(1)
+        consul.agent.behind = before
+        consul.agent.fail(None)
+        await asyncio.sleep(5)
+    assert [nodes(told) for told in follower.told[:2]] == [["n1"], ["n1", "n2"]]
+    assert all(nodes(told) == ["n1", "n2"] for told in follower.told[2:])
+    assert len(follower.told) > 2
+
+
+async def test_what_went_back_for_everybody_is_told_with_stale_too() -> None:
+    consul = FakeConsul(an_instance(1))
+    before = consul.catalog.copy()
+    async with following(a_watch(consul, stale=True).instances) as follower:
+        await asyncio.sleep(1)
+        consul.register(an_instance(2))
+        await asyncio.sleep(1)
+        consul.restore(before)
+        await asyncio.sleep(LONGEST_WAIT + 1)
+        assert nodes(follower.latest) == ["n1"]
+        assert consistencies(consul).count("default") == 1
+        await asyncio.sleep(5 * LONGEST_WAIT)
+    assert consistencies(consul).count("default") == 1
+
+
+async def test_without_stale_each_answer_is_the_leaders_and_not_asked_for_again() -> None:
+    consul = FakeConsul(an_instance(1))
+    async with following(a_watch(consul).instances):
+        await asyncio.sleep(1)
+        consul.register(an_instance(3))
+        await asyncio.sleep(1)
+    assert consistencies(consul) == ["default"] * 3
