@@ -25,6 +25,8 @@ def agent_address(text: str) -> str:
     Raises:
         ValueError: it is none.
     """
+    if "@" in text and not text.lower().startswith("unix:"):
+        raise Unshown("expected no user and password in the address; use the key auth or auth_file")
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError(_EXPECTED)
     scheme, separator, rest = text.partition("://")
@@ -33,8 +35,6 @@ def agent_address(text: str) -> str:
         if not rest.startswith("/") or not rest.strip("/"):
             raise ValueError("expected an absolute path after unix://")
         return f"unix://{rest}"
-    if "@" in rest.partition("/")[0]:
-        raise Unshown("expected no user and password in the address; use the key auth or auth_file")
     url = f"{scheme}://{rest}"
     if not (match := _HTTP.fullmatch(url)):
         raise ValueError(_EXPECTED)

@@ -54,7 +54,9 @@ class AnyStory(RuleBasedStateMachine):
     def run(self, story: Coroutine[Any, Any, object]) -> None:
         self._runner.run(story)
 
-    @initialize(at_first=st.sets(hosts), stale=st.booleans(), near=st.booleans(), acl=st.booleans(), newer=st.booleans())
+    @initialize(
+        at_first=st.sets(hosts), stale=st.booleans(), near=st.booleans(), acl=st.booleans(), newer=st.booleans()
+    )
     def begin(self, *, at_first: set[int], stale: bool, near: bool, acl: bool, newer: bool) -> None:
         self.consul = FakeConsul(*map(an_instance, at_first), addresses=(A, B))
         self.consul.latency = 0.0  # nothing happens between an answer and the doubts that it raises
