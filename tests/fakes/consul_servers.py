@@ -41,6 +41,8 @@ class Servers:
         """Without one, only stale questions are answered."""
         self.verified = True
         """Whether most servers still follow the leader."""
+        self.not_caught_up: Catalog | None = None
+        """What a leader knows that still reads its log: all but consistent questions are answered from that."""
         self._rotation = 0
 
     def reply(self, asked: Asked, *, behind: Catalog | None = None) -> Reply:
@@ -67,7 +69,11 @@ class Servers:
             return NO_LEADER
         if not self.verified and asked.consistency == "consistent":
             return NOT_VERIFIED
-        catalog = behind if behind is not None and asked.consistency == "stale" else self.catalog
+        catalog = self.catalog
+        if asked.consistency != "consistent":
+            catalog = self.not_caught_up or catalog
+        if asked.consistency == "stale":
+            catalog = behind or catalog
         if asked.service is not None:
             return self._instances(catalog, asked, asked.service)
         services = {one.service: list(one.tags) for one in catalog.instances.values() if self._may_read(one)}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.support.consul import Cluster, Consul, StartConsul
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import VERSIONS, HAProxy, StartHAProxy
 from tests.integration.support.web_servers import WebServer, WebServers
@@ -72,3 +73,25 @@ def dynsrv(stack: AsyncExitStack, tmp_path: Path) -> Install:
         return controller
 
     return install
+
+
+@pytest.fixture
+def a_consul(stack: AsyncExitStack) -> StartConsul:
+    """Start a Consul, configured as the arguments say."""
+
+    async def start(**arguments: Any) -> Consul:
+        return await stack.enter_async_context(Consul(**arguments))
+
+    return start
+
+
+@pytest.fixture
+async def consul(a_consul: StartConsul) -> Consul:
+    """A Consul without ACLs that forgets everything when it ends."""
+    return await a_consul()
+
+
+@pytest.fixture
+async def cluster(stack: AsyncExitStack) -> Cluster:
+    """Three Consul servers with a leader."""
+    return await stack.enter_async_context(Cluster())

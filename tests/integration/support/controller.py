@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tests.integration.support.consul_api import ConsulAPI
 from tests.integration.support.haproxy import HAProxy, environment
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer
@@ -22,6 +23,17 @@ UNGUARDED = {"max_removed": "100%", "min_ready": 0, "on_empty": "remove"}
 """For tests of other things than the guard, which would not let the last server of a backend go."""
 AS_WANTED = "backend is as the source wants it"
 FAST_CHECK = {"check": True, "inter": "100ms", "fall": 1, "rise": 1}
+
+
+def from_consul(address: object, **keys: object) -> dict[str, object]:
+    """Return the source that follows the service web of the Consul at *address*, with *keys* besides."""
+    return {"kind": "consul", "address": address, "service": "web", **keys}
+
+
+async def register(consul: ConsulAPI, *servers: WebServer, service: str = "web") -> None:
+    """Register an instance of *service* for each of *servers*, whose check passes."""
+    for server in servers:
+        await consul.register(service, address="127.0.0.1", port=server.port)
 
 
 class Finished:
@@ -41,11 +53,20 @@ class Finished:
 
 
 class Dynsrv:
-    """One installation: `dynsrv.yaml` and `servers.yaml` in *folder*, for *proxies*."""
+    """One installation: `dynsrv.yaml` and `servers.yaml` in *folder*, for *proxies*.
+
+    Its processes have our environment, without the variables of Consul's tools, and with *environment*.
+    """
 
     def __init__(
-        self, folder: Path, *proxies: HAProxy, backend: Mapping[str, object] | None = None, **top: object
+        self,
+        folder: Path,
+        *proxies: HAProxy,
+        backend: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+        **top: object,
     ) -> None:
+        self.environment = _our_environment() | dict(environment or {})
         self.folder = folder
         self.servers_file = folder / "servers.yaml"
         self.configuration = folder / "dynsrv.yaml"
@@ -74,10 +95,14 @@ class Dynsrv:
         new.write_text(yaml.safe_dump({"servers": servers}))
         new.rename(self.servers_file)
 
+    def command(self, command: str, *arguments: str) -> list[str]:
+        """Return the command line of `dynsrv` *command*."""
+        return [sys.executable, "-m", "dynsrv", command, "-c", str(self.configuration), *arguments]
+
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *_command("run", self.configuration), stdout=log, stderr=log, env=environment()
+                *self.command("run"), stdout=log, stderr=log, env=self.environment
             )
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -95,6 +120,12 @@ class Dynsrv:
             await process.wait()
             raise AssertionError(f"dynsrv did not stop within 2 s\n{self.log.read_text()}") from None
 
+    @property
+    def pid(self) -> int:
+        """The process of the daemon, which runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def signal(self, number: signal.Signals) -> None:
         """Send the daemon a signal."""
         assert self._process is not None
@@ -102,13 +133,11 @@ class Dynsrv:
 
     async def run(self, *arguments: str) -> Finished:
         """Run another command to its end."""
-        command, *rest = arguments
         process = await asyncio.create_subprocess_exec(
-            *_command(command, self.configuration),
-            *rest,
+            *self.command(*arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=environment(),
+            env=self.environment,
         )
         async with asyncio.timeout(60):
             out, err = await process.communicate()
@@ -127,5 +156,5 @@ Install = Callable[..., Dynsrv]
 """The fixture `dynsrv`: takes what `Dynsrv` takes, without the folder."""
 
 
-def _command(command: str, configuration: Path) -> list[str]:
-    return [sys.executable, "-m", "dynsrv", command, "-c", str(configuration)]
+def _our_environment() -> dict[str, str]:
+    return {name: value for name, value in environment().items() if not name.startswith("CONSUL_")}

@@ -50,8 +50,11 @@ class Load:
 
 
 @asynccontextmanager
-async def load(frontend: Path, *, workers: int = 8) -> AsyncIterator[Load]:
-    """Send requests as fast as *workers* get answers, until the block ends; each counts as answered or failed."""
+async def load(frontend: Path, *, workers: int = 8, pause: float = 0.0) -> AsyncIterator[Load]:
+    """Send requests as fast as *workers* get answers, until the block ends; each counts as answered or failed.
+
+    After each answer a worker pauses for so many seconds.
+    """
     counts = Load()
     stop = False
 
@@ -59,6 +62,8 @@ async def load(frontend: Path, *, workers: int = 8) -> AsyncIterator[Load]:
         while not stop:
             try:
                 counts.answered[await request(frontend)] += 1
+                if pause:
+                    await asyncio.sleep(pause)
             except (BadAnswer, OSError, TimeoutError) as error:
                 counts.failed[f"{type(error).__name__}: {error}"] += 1
                 await asyncio.sleep(0.001)  # a refused connection fails without ever waiting

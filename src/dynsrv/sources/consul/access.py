@@ -53,19 +53,41 @@ class Secret:
 class Credentials:
     """What goes with a request."""
 
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
     tls: ssl.SSLContext | bool
     server_name: str | None
+
+
+class Certificates:
+    """What TLS is made with. It reads files: call it in a thread."""
+
+    def __init__(self, tls: Tls) -> None:
+        self.tls = tls
+        self._made: tuple[object, ssl.SSLContext | bool] = (None, True)
+
+    def context(self) -> ssl.SSLContext | bool:
+        """Return what the files hold now; the same object while they do not change.
+
+        Raises:
+            SourceError: one of them cannot be used; the reason is tls.
+        """
+        tls = self.tls
+        files = {"ca_file": tls.ca_file, "ca_path": tls.ca_path, "cert_file": tls.cert_file, "key_file": tls.key_file}
+        state = tuple(_state(f"tls.{key}", path) for key, path in files.items() if path)
+        if not state and tls.verify:
+            return True
+        if self._made[0] != state:
+            self._made = (state, _context(tls))
+        return self._made[1]
 
 
 class Access:
     """What opens Consul's doors. It reads files: call it in a thread."""
 
-    def __init__(self, *, token: Secret, auth: Secret, tls: Tls) -> None:
+    def __init__(self, *, token: Secret, auth: Secret, certificates: Certificates) -> None:
         self._token = token
         self._auth = auth
-        self._tls = tls
-        self._made: tuple[object, ssl.SSLContext | bool] = (None, True)
+        self._certificates = certificates
 
     def read(self) -> Credentials:
         """Return what the files hold now.
@@ -79,17 +101,7 @@ class Access:
         if auth := self._auth.read("auth_file"):
             pair = auth if ":" in auth else f"{auth}:"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        return Credentials(headers, self._context(), self._tls.server_name)
-
-    def _context(self) -> ssl.SSLContext | bool:
-        tls = self._tls
-        files = {"ca_file": tls.ca_file, "ca_path": tls.ca_path, "cert_file": tls.cert_file, "key_file": tls.key_file}
-        state = tuple(_state(f"tls.{key}", path) for key, path in files.items() if path)
-        if not state and tls.verify:
-            return True
-        if self._made[0] != state:
-            self._made = (state, _context(tls))
-        return self._made[1]
+        return Credentials(headers, self._certificates.context(), self._certificates.tls.server_name)
 
 
 def _state(key: str, path: Path) -> tuple[int, int, int]:
@@ -109,7 +121,9 @@ def _context(tls: Tls) -> ssl.SSLContext:
             # with a password, or OpenSSL would ask the terminal for that of an encrypted key
             context.load_cert_chain(tls.cert_file, tls.key_file, password="")
     except (OSError, ssl.SSLError) as error:
-        problem = unreadable(error) if not isinstance(error, ssl.SSLError) else f"not usable: {error.reason or error}"
+        problem = unreadable(error)
+        if isinstance(error, ssl.SSLError):
+            problem = f"expected PEM, and a key that fits and is not encrypted ({error.reason or error})"
         raise SourceError("tls", f"tls.{where}: {problem}") from None
     if not tls.verify:
         context.check_hostname = False

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
-from weakref import WeakSet
 
 import structlog
 
@@ -21,8 +19,11 @@ CONNECTIONS = 128
 """To one Consul at once. Beyond 200 from one address (`limits.http_max_conns_per_client`) it resets them without a
 word, and others on this machine ask it too."""
 
-SHORTEST_TURN = 1.0
-LONGEST_QUEUE = 1.0
+QUICK = 16
+"""Of these, those for questions that are answered at once."""
+
+PATIENCE = 1.0
+"""Seconds for which a question stands in line to be kept by Consul; then it is one that is answered at once."""
 
 T = TypeVar("T")
 
@@ -30,26 +31,16 @@ log = structlog.get_logger()
 
 
 class Budget:
-    """The connections that all questions to one Consul share; who finds none free waits in line."""
+    """The connections that all questions to one Consul share; who finds none free waits in line.
 
-    def __init__(self, connections: int = CONNECTIONS) -> None:
-        self._connections = connections
-        self.connection = asyncio.Semaphore(connections)
-        """To be held while a question is on its way."""
-        self.watches: WeakSet[object] = WeakSet()
-        """Who asks again and again, also while it waits after a failure."""
+    With more services than connections, those without one ask every second or so, until one gets free.
+    """
 
-    def turn(self, wait: float) -> float:
-        """Return for how many of *wait* seconds a question may occupy its connection.
-
-        With more watches than connections they take turns, short enough that none stands in line for much
-        longer than a second; by lot, or all that began at once would end at once.
-        """
-        crowd = len(self.watches) - self._connections
-        if crowd <= 0:
-            return wait
-        turn = min(wait, max(SHORTEST_TURN, LONGEST_QUEUE * self._connections / crowd))
-        return min(wait, random.uniform(SHORTEST_TURN, max(SHORTEST_TURN, 2 * turn - SHORTEST_TURN)))  # noqa: S311
+    def __init__(self, connections: int = CONNECTIONS, *, quick: int = QUICK) -> None:
+        self.kept = asyncio.Semaphore(connections - quick)
+        """To be held for a question that Consul keeps until there is news."""
+        self.quick = asyncio.Semaphore(quick)
+        """To be held for any other."""
 
 
 class Agents:
@@ -59,7 +50,7 @@ class Agents:
         self._addresses = tuple(addresses)
         self._current = 0
         self.transport = transport
-        self.budget = budget
+        self._budget = budget
 
     @property
     def address(self) -> str:
@@ -98,14 +89,25 @@ class Agents:
         raise SourceError(failures[0].reason, "; ".join(dict.fromkeys(map(str, failures))))
 
     async def _ask(self, address: str, question: Question, *, index: int, wait: float) -> Reply:
-        async with self.budget.connection:
-            timeout = MARGIN
-            if index:
-                # Consul adds up to a sixteenth by lot, so that not all come back at once.
-                timeout += wait * 17 / 16
-                blocking = (("index", str(index)), ("wait", f"{round(wait * 1000)}ms"))
-                question = Question(question.path, (*question.params, *blocking))
-            return checked(await self.transport.send(address, question, timeout=timeout), address)
+        if index:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._budget.kept.acquire()
+            except TimeoutError:
+                pass
+            else:
+                try:
+                    blocking = (("index", str(index)), ("wait", f"{round(wait * 1000)}ms"))
+                    question = Question(question.path, (*question.params, *blocking))
+                    # Consul adds up to a sixteenth by lot, so that not all come back at once.
+                    return await self._send(address, question, timeout=wait * 17 / 16 + MARGIN)
+                finally:
+                    self._budget.kept.release()
+        async with self._budget.quick:
+            return await self._send(address, question, timeout=MARGIN)
+
+    async def _send(self, address: str, question: Question, *, timeout: float) -> Reply:
+        return checked(await self.transport.send(address, question, timeout=timeout), address)
 
     def _give_up(self, address: str) -> None:
         if address == self.address:  # another question may have found out before

@@ -13,12 +13,12 @@ from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Duration, FilePath, Section, between
 from dynsrv.sources.base import Surroundings
 from dynsrv.sources.consul import environment, values
-from dynsrv.sources.consul.access import Access, Secret, Tls
+from dynsrv.sources.consul.access import Access, Certificates, Secret, Tls
 from dynsrv.sources.consul.agents import Agents, Budget
 from dynsrv.sources.consul.endpoints import OnCritical, Reading
 from dynsrv.sources.consul.questions import Query
 from dynsrv.sources.consul.source import ConsulSource
-from dynsrv.sources.consul.transport import HttpTransport
+from dynsrv.sources.consul.transport import Connections, HttpTransport
 from dynsrv.sources.consul.values import Addresses, ServiceName, Text, Word
 from dynsrv.sources.consul.watch import Watch
 
@@ -150,10 +150,12 @@ class ConsulSourceSettings(Section):
             stale=self.stale,
         )
         budget = shared.get(("budget", self.address), Budget)
+        connections = shared.get(("connections", self.address), Connections)
+        certificates = shared.get(tls, lambda: Certificates(tls))
         door = (self.address, token, auth, tls)
 
         def agents() -> Agents:
-            transport = HttpTransport(Access(token=token, auth=auth, tls=tls))
+            transport = HttpTransport(Access(token=token, auth=auth, certificates=certificates), connections)
             return Agents(self.address, transport=transport, budget=budget)
 
         def watch() -> Watch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -62,11 +63,10 @@ class Transport(Protocol):
     ) -> None: ...
 
 
-class HttpTransport:
-    """HTTP over TCP, TLS and unix sockets. It may be entered several times, and closes its connections at the end."""
+class Connections:
+    """The open connections to one Consul, whoever asks. They are closed when nobody is left who entered this."""
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    def __init__(self) -> None:
         self._sessions: dict[str, aiohttp.ClientSession] = {}  # by unix socket; TCP has one for all
         self._entered = 0
 
@@ -83,13 +83,41 @@ class HttpTransport:
             for session in sessions.values():
                 await session.close()
 
+    def session(self, unix: str | None) -> aiohttp.ClientSession:
+        """Return what sends requests, through a *unix* socket or over TCP."""
+        key = unix or ""
+        if key not in self._sessions:
+            # How many connections there may be is the budget's to say.
+            connector = aiohttp.UnixConnector(unix, limit=0) if unix else aiohttp.TCPConnector(limit=0)
+            self._sessions[key] = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_once,)
+            )
+        return self._sessions[key]
+
+
+class HttpTransport:
+    """HTTP over TCP, TLS and unix sockets, with what *access* reads. It may be entered several times."""
+
+    def __init__(self, access: Access, connections: Connections) -> None:
+        self._access = access
+        self._connections = connections
+
+    async def __aenter__(self) -> Self:
+        await self._connections.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._connections.__aexit__(kind, error, traceback)
+
     async def send(self, address: str, question: Question, *, timeout: float) -> Reply:
         """See `Transport`."""
         credentials = await asyncio.to_thread(self._access.read)
         url, unix = _url(address, question)
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
         try:
-            async with self._session(unix).request(
+            async with self._connections.session(unix).request(
                 "GET" if question.body is None else "POST",
                 url,
                 data=question.body,
@@ -108,24 +136,20 @@ class HttpTransport:
             raise AgentFailed("unreachable", f"{address} cannot be connected to: {_plain(error.os_error)}") from None
         except aiohttp.ClientPayloadError:
             raise AgentFailed("unreachable", f"{address} did not send the whole of its answer") from None
-        except _Dropped:
+        except _Dropped as error:
+            if error.alert is not None:
+                raise AgentFailed("tls", f"{address} ended the connection: {_alert(error.alert)}") from None
             raise AgentFailed("unreachable", f"{address} {_DROPPED}") from None
         except aiohttp.ClientError as error:
             raise AgentFailed("invalid", f"{address} does not speak HTTP as Consul does: {error}") from None
 
-    def _session(self, unix: str | None) -> aiohttp.ClientSession:
-        key = unix or ""
-        if key not in self._sessions:
-            # How many connections there may be is the budget's to say.
-            connector = aiohttp.UnixConnector(unix, limit=0) if unix else aiohttp.TCPConnector(limit=0)
-            self._sessions[key] = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_once,)
-            )
-        return self._sessions[key]
-
 
 class _Dropped(Exception):
-    """The connection was closed before there was an answer."""
+    """The connection was closed before there was an answer. *alert*: what TLS said of it."""
+
+    def __init__(self, alert: ssl.SSLError | None) -> None:
+        super().__init__(alert)
+        self.alert = alert
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -138,7 +162,9 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Dropped from error
+        # TLS 1.3 tells only after the handshake that a certificate of ours is wanted.
+        cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else None
+        raise _Dropped(cause) from error
 
 
 async def _read(response: aiohttp.ClientResponse, address: str) -> Reply:
@@ -174,6 +200,12 @@ def _plain(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or not error.errno or error.errno < 0:
         return error.strerror or str(error)
     return os.strerror(error.errno)
+
+
+def _alert(error: ssl.SSLError) -> str:
+    said = (error.reason or str(error)).lower().replace("_", " ")
+    wanted = "; give tls.cert_file" if "certificate required" in said else ""
+    return f"{said}{wanted}"
 
 
 def _tls_problem(error: aiohttp.ClientSSLError) -> str:

@@ -25,7 +25,7 @@ def agent_address(text: str) -> str:
     Raises:
         ValueError: it is none.
     """
-    if "@" in text and not text.lower().startswith("unix:"):
+    if "@" in text and not text.lower().startswith("unix:///"):
         raise Unshown("expected no user and password in the address; use the key auth or auth_file")
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError(_EXPECTED)

@@ -2,13 +2,15 @@
 
 What can be wrong with a good answer, and what is done about it:
 
+    nobody knows how old it is              the first question of a watch is `consistent`, but for a stale one
+    its index is below what was known       asked again with `consistent`
     its index went back, or is below 1      the next question has none, and is answered at once
-    stale, and older than what was known    asked again without `stale`
     nothing is left of the service          asked again with `consistent`, and whether the token may still read
     a node is not seen any more             asked whether the token may still read it
     it tells nothing new                    the next question waits, ever longer
 
-Any failure ends the watch; the next one begins without an index.
+A leader that has not caught up yet, a follower that lags, and a token that lost its rights give such answers, all with
+the status 200. Any failure ends the watch; the next one begins without an index.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ from dynsrv.sources.consul.questions import Consistency, Query
 SHORTEST_PAUSE = 0.02
 """Seconds between two questions at least: a service whose instances come and go cannot keep dynsrv busy."""
 LONGEST_PAUSE = 2.0
+
+STORM = 1.0
+"""An answer without news that comes sooner than after so many seconds was for nothing."""
 
 SPREAD = 1.0
 """Seconds over which those begin again that failed together: a server of Consul's may have thousands of clients."""
@@ -52,7 +57,6 @@ class Watch:
         self._known: Instances = ()
         self._newest = 0
         self._failed = False
-        agents.budget.watches.add(self)
 
     def __repr__(self) -> str:
         return f"<Watch of {self.query.service}, {len(self._followers)} followers>"
@@ -107,8 +111,8 @@ class Watch:
         async with self.agents.transport:
             while True:
                 began = clock()
-                wait = self.agents.budget.turn(self._wait)
-                answer = await self._ask(index=index, wait=wait)
+                first = Consistency.CONSISTENT if self._current is None and not self.query.stale else None
+                answer = await self._ask(first, index=index, wait=self._wait)
                 waited = clock() - began - answer.seconds
                 answer = await self._judged(answer)
                 index = answer.index if answer.index >= max(index, 1) else 0
@@ -116,17 +120,12 @@ class Watch:
                 if self._current is None or answer.instances != self._current:
                     self._current = self._known = answer.instances
                     wasted = 0
-                elif waited < min(wait, LONGEST_PAUSE):
-                    # Woken for something else, or an index that does not block: whatever it is, it is not to
-                    # become a storm.
-                    wasted = min(wasted + 1, 10)
                 else:
-                    wasted = 0
+                    # Woken for something else, or an index that does not block: it is not to become a storm.
+                    wasted = min(wasted + 1, 10) if waited < STORM else 0
                 self._tell(self._current)
-                # As long as the answer took to read: no more than half of the time goes into that. By lot, since
-                # others are woken by the same.
-                grown = random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**wasted) if wasted else 0.0  # noqa: S311
-                await asyncio.sleep(max(clock() - began - waited, grown, SHORTEST_PAUSE - waited))
+                # As long as the answer took to read: no more than half of the time goes into that.
+                await asyncio.sleep(max(clock() - began - waited, SHORTEST_PAUSE - waited, _pause(wasted)))
 
     async def _ask(self, consistency: Consistency | None = None, *, index: int = 0, wait: float = 0.0) -> _Answer:
         question = self.query.instances(consistency)
@@ -135,14 +134,13 @@ class Watch:
             raise SourceError("invalid", "the answer has no X-Consul-Index: is there a proxy that takes it away?")
         if reply.filtered:
             raise hidden(self.query, "may not read all of it (X-Consul-Results-Filtered-By-ACLs)")
-        return _Answer(instances, reply.index, reply.seconds)
+        return _Answer(instances, reply.index, reply.seconds, consistent=consistency is Consistency.CONSISTENT)
 
     async def _judged(self, answer: _Answer) -> _Answer:
         """Return *answer*, or the one that stands in its place, beyond doubt."""
-        if self.query.stale and answer.index < self._newest:
-            answer = await self._ask(Consistency.DEFAULT)
         first = self._current is None
-        if not answer.instances and (self._known or first):
+        emptied = not answer.instances and (self._known or first)
+        if not answer.consistent and (emptied or answer.index < self._newest):
             answer = await self._ask(Consistency.CONSISTENT)
         vanished = answers.nodes(self._known) - answers.nodes(answer.instances)
         if vanished or (first and not answer.instances):
@@ -155,3 +153,12 @@ class _Answer:
     instances: Instances
     index: int
     seconds: float  # for which its body was on its way
+    consistent: bool
+
+
+def _pause(wasted: int) -> float:
+    """Return how long to wait after so many answers for nothing: by lot, since others are woken by the same."""
+    if not wasted:
+        return 0.0
+    longest: float = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**wasted)
+    return random.uniform(longest / 2, longest)  # noqa: S311 - no secret

@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.agents import CONNECTIONS, Agents, Budget
+from dynsrv.sources.consul.agents import CONNECTIONS, QUICK, Agents, Budget
 from dynsrv.sources.consul.answers import Instance
 from dynsrv.sources.consul.questions import Query
 from dynsrv.sources.consul.watch import Watch
@@ -21,9 +21,9 @@ LONGEST_WAIT = WAIT * 17 / 16
 """Seconds until Consul answers a question that has no news."""
 
 
-def some_agents(consul: FakeConsul, *, connections: int = CONNECTIONS) -> Agents:
+def some_agents(consul: FakeConsul, *, kept: int = CONNECTIONS - QUICK, quick: int = QUICK) -> Agents:
     """The agents of *consul*, of which the first is asked first."""
-    return Agents(tuple(consul.agents), transport=consul, budget=Budget(connections))
+    return Agents(tuple(consul.agents), transport=consul, budget=Budget(kept + quick, quick=quick))
 
 
 def a_watch(consul: FakeConsul, *, service: str = "web", wait: float = WAIT, **query: Any) -> Watch:

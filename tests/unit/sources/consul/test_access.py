@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.access import Access, Credentials, Secret, Tls
+from dynsrv.sources.consul.access import Access, Certificates, Credentials, Secret, Tls
 
 NO_SUCH_FILE = "there is no such file; write it, or correct the path"
 A_DIRECTORY = "a directory; name the file in it"
@@ -20,7 +20,7 @@ NONE = Secret()
 
 
 def an_access(*, token: Secret = NONE, auth: Secret = NONE, tls: Tls | None = None) -> Access:
-    return Access(token=token, auth=auth, tls=tls or Tls())
+    return Access(token=token, auth=auth, certificates=Certificates(tls or Tls()))
 
 
 def the_error_of(access: Access) -> tuple[str, str]:
@@ -242,7 +242,7 @@ def test_a_pair_that_is_being_rotated_is_an_error_until_both_are_there(files: Pa
         reason, problem = the_error_of(access)
         assert reason == "tls"
         files_told = f"tls.cert_file {files / 'one.pem'}, key_file {files / 'one.key'}"
-        assert problem == f"{files_told}: not usable: KEY_VALUES_MISMATCH"
+        assert problem == f"{files_told}: expected PEM, and a key that fits and is not encrypted (KEY_VALUES_MISMATCH)"
     replace(files / "one.key", (files / "other.key").read_bytes())
     assert the_context_of(access) is not before
 
@@ -254,7 +254,7 @@ def test_a_file_without_a_certificate_is_an_error(path: Path, content: bytes) ->
         reason, problem = the_error_of(an_access(tls=tls))
         assert reason == "tls"
         assert problem.startswith(f"tls.{told} {path}")
-        assert ": not usable: " in problem
+        assert ": expected PEM, and a key that fits and is not encrypted (" in problem
 
 
 @pytest.mark.parametrize("key", ["ca_file", "ca_path", "cert_file", "key_file"])
@@ -273,5 +273,7 @@ def test_an_encrypted_key_is_an_error_and_nobody_is_asked_for_its_passphrase(
     cert, key = files / "one.pem", files / "encrypted.key"
     reason, problem = the_error_of(an_access(tls=Tls(cert_file=cert, key_file=key)))
     assert reason == "tls"
-    assert problem.startswith(f"tls.cert_file {cert}, key_file {key}: not usable: ")
+    assert problem.startswith(
+        f"tls.cert_file {cert}, key_file {key}: expected PEM, and a key that fits and is not encrypted ("
+    )
     assert "".join(capfd.readouterr()) == ""

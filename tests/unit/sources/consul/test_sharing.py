@@ -112,15 +112,28 @@ def test_one_consul_has_one_budget_of_connections_whoever_asks_and_another_has_a
     place = Place()
     usual, other = place.a_source(), place.a_source(token="hunter2")
     elsewhere = place.a_source(address="consul:8500")
-    assert usual._watch.agents.budget is other._watch.agents.budget
-    assert usual._watch.agents.budget is not elsewhere._watch.agents.budget
+    assert usual._watch.agents._budget is other._watch.agents._budget
+    assert usual._watch.agents._budget is not elsewhere._watch.agents._budget
+
+
+def test_one_consul_has_one_pool_of_connections_whatever_the_token() -> None:
+    place = Place()
+    usual, other = (
+        place.a_source(address="https://consul:8501"),
+        place.a_source(address="https://consul:8501", token="t"),
+    )
+    one, another = (source._watch.agents.transport for source in (usual, other))
+    assert isinstance(one, HttpTransport)
+    assert isinstance(another, HttpTransport)
+    assert one._connections is another._connections
+    assert one._access._certificates is another._access._certificates
 
 
 def test_what_nobody_uses_any_more_is_forgotten() -> None:
     place = Place()
     source = place.a_source(token="hunter2")
     kept = place.shared.get(("budget", ("http://127.0.0.1:8500",)), Budget)
-    assert kept is source._watch.agents.budget
+    assert kept is source._watch.agents._budget
     del source
     gc.collect()
     assert place.shared.get(("budget", ("http://127.0.0.1:8500",)), Budget) is kept
@@ -133,8 +146,11 @@ def test_a_relative_path_begins_at_the_directory_of_the_configuration_file() -> 
     tls = {"ca_file": "ca.pem", "ca_path": "ca", "cert_file": "me.pem", "key_file": "/run/me.key"}
     access = access_of(Place().a_source(token_file="token", auth_file="/run/auth", tls=tls))
     assert (access._token.file, access._auth.file) == (ETC / "token", Path("/run/auth"))
-    assert (access._tls.ca_file, access._tls.ca_path) == (ETC / "ca.pem", ETC / "ca")
-    assert (access._tls.cert_file, access._tls.key_file) == (ETC / "me.pem", Path("/run/me.key"))
+    assert (access._certificates.tls.ca_file, access._certificates.tls.ca_path) == (ETC / "ca.pem", ETC / "ca")
+    assert (access._certificates.tls.cert_file, access._certificates.tls.key_file) == (
+        ETC / "me.pem",
+        Path("/run/me.key"),
+    )
 
 
 def test_neither_a_source_nor_what_opens_the_door_for_it_shows_a_secret() -> None:

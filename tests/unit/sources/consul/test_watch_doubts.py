@@ -47,7 +47,7 @@ async def test_a_service_without_instances_is_told_when_consul_is_sure_and_the_t
     async with following(a_watch(consul).instances) as follower:
         await asyncio.sleep(1)
     assert follower.told == [()]
-    assert story(consul) == ["default", "consistent", "may it?", "default from an index"]
+    assert story(consul) == ["consistent", "may it?", "default from an index"]
     assert consul.permissions() == [["service web", "node "]]
 
 
@@ -240,7 +240,7 @@ async def test_instances_that_come_or_change_raise_no_doubt() -> None:
         consul.register(an_instance(1, status="critical"), an_instance(3))
         await asyncio.sleep(1)
     assert len(follower.told) == 2
-    assert set(story(consul)) == {"default", "default from an index"}
+    assert set(story(consul)) == {"consistent", "default from an index"}
 
 
 async def test_a_consul_that_says_that_something_was_left_out_is_believed() -> None:

@@ -32,9 +32,9 @@ async def test_the_first_question_has_no_index_and_the_next_has_that_of_the_answ
 async def test_consul_may_keep_a_question_for_as_long_as_configured(wait: float) -> None:
     consul = FakeConsul(an_instance(1))
     async with following(a_watch(consul, wait=wait).instances):
-        await asyncio.sleep(5 * wait)
+        await asyncio.sleep(50 * wait)
     assert {asked.wait for asked in consul.questions() if asked.index} == {wait}
-    assert 5 <= len(consul.questions()) <= 6
+    assert 50 / (17 / 16) - 1 <= len(consul.questions()) <= 51
 
 
 async def test_a_change_is_told_the_moment_that_consul_has_it() -> None:
@@ -81,7 +81,7 @@ async def test_after_a_restore_a_lower_index_is_taken_and_the_question_after_it_
         await asyncio.sleep(LONGEST_WAIT + 1)
     assert [nodes(told) for told in follower.told[:2]] == [["n1"], ["n1", "n2"]]
     assert nodes(follower.latest) == ["n1"]
-    assert indexes(consul)[-3:] == [high, 0, before.index]
+    assert indexes(consul)[-4:] == [high, 0, 0, before.index]  # doubted, and then begun anew
 
 
 async def test_a_restored_consul_hides_changes_no_longer_than_one_wait() -> None:

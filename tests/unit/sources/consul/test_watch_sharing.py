@@ -138,9 +138,15 @@ async def test_watches_that_failed_together_do_not_begin_again_at_once() -> None
     assert max(begun) < 1 + 0.1 + SPREAD + 0.1
 
 
-async def test_who_follows_without_a_failure_before_begins_at_once() -> None:
+async def test_who_follows_without_a_failure_just_before_begins_at_once() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
+    async with following(watch.instances, retry=1.0) as follower:
+        consul.agent.fail(Trouble.DOWN)
+        await asyncio.sleep(0.5)
+        consul.agent.fail(None)
+        await asyncio.sleep(5)
+        assert len(follower.errors) == 1
     for _ in range(3):
         began = asyncio.get_running_loop().time()
         async with following(watch.instances) as follower:

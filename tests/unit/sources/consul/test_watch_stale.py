@@ -27,7 +27,7 @@ async def test_a_follower_that_lags_behind_takes_nothing_back() -> None:
         await asyncio.sleep(1)
         assert nodes(follower.latest) == ["n1", "n2", "n3"]
     assert follower.errors == []
-    assert consistencies(consul)[3:6] == ["stale", "default", "stale"]
+    assert consistencies(consul)[3:6] == ["stale", "consistent", "stale"]
 
 
 async def test_a_follower_that_lags_behind_after_an_outage_takes_nothing_back() -> None:
@@ -57,15 +57,31 @@ async def test_what_went_back_for_everybody_is_told_with_stale_too() -> None:
         consul.restore(before)
         await asyncio.sleep(LONGEST_WAIT + 1)
         assert nodes(follower.latest) == ["n1"]
-        assert consistencies(consul).count("default") == 1
+        assert consistencies(consul).count("consistent") == 1
         await asyncio.sleep(5 * LONGEST_WAIT)
-    assert consistencies(consul).count("default") == 1
+    assert consistencies(consul).count("consistent") == 1
 
 
-async def test_without_stale_each_answer_is_the_leaders_and_not_asked_for_again() -> None:
+async def test_without_stale_the_first_answer_is_consistent_and_the_others_are_the_leaders() -> None:
     consul = FakeConsul(an_instance(1))
     async with following(a_watch(consul).instances):
         await asyncio.sleep(1)
         consul.register(an_instance(3))
         await asyncio.sleep(1)
-    assert consistencies(consul) == ["default"] * 3
+    assert consistencies(consul) == ["consistent", "default", "default"]
+
+
+async def test_an_older_answer_of_a_leader_that_has_not_caught_up_takes_nothing_back() -> None:
+    consul = FakeConsul(an_instance(1))
+    before = consul.catalog.copy()
+    async with following(a_watch(consul).instances, retry=1.0) as follower:
+        await asyncio.sleep(1)
+        consul.register(an_instance(2))
+        await asyncio.sleep(1)
+        consul.agent.fail(Trouble.DOWN)
+        await asyncio.sleep(1)
+        consul.not_caught_up = before
+        consul.agent.fail(None)
+        await asyncio.sleep(5)
+    assert all(nodes(told) == ["n1", "n2"] for told in follower.told[1:])
+    assert len(follower.told) > 2

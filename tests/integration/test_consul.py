@@ -1,0 +1,114 @@
+"""An instance that registers in Consul is a server of HAProxy; one that deregisters goes, and no request is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.integration.support.consul import Consul
+from tests.integration.support.controller import AS_WANTED, UNGUARDED, Install, from_consul, register
+from tests.integration.support.haproxy import HAProxy, serves
+from tests.integration.support.load import load, request
+from tests.integration.support.waiting import eventually
+from tests.integration.support.web_servers import WebServers
+
+REGISTRATIONS = 200
+
+
+async def test_a_registered_instance_serves_and_a_deregistered_one_goes_without_losing_a_request(
+    haproxy: HAProxy, consul: Consul, web_servers: WebServers, dynsrv: Install
+) -> None:
+    old, new = await web_servers(2)
+    controller = dynsrv(haproxy, backend={"source": from_consul(consul.url), "drain": {"timeout": "60s"}})
+    await register(consul, old)
+    await controller.start()
+    await serves(haproxy, [old])
+    async with load(haproxy.frontend) as counts:
+        await eventually(lambda: counts.answered[old.port] > 100)
+        await register(consul, new)
+        await eventually(lambda: counts.answered[new.port] > 100)
+        await serves(haproxy, [old, new])
+        # Of several, one is answered by the server that is to go.
+        slow = [asyncio.create_task(request(haproxy.frontend, "/slow", timeout=60)) for _ in range(4)]
+        await eventually(lambda: old.slow_running)
+        await consul.deregister(f"web-{old.port}")
+
+        async def drains() -> bool:
+            rows = (await haproxy.servers()).values()
+            assert {row.port: row.draining for row in rows} == {old.port: True, new.port: False}
+            return True
+
+        await eventually(drains)
+        answered = counts.answered.total()
+        await eventually(lambda: counts.answered.total() > answered + 100)
+        await drains()  # for as long as a session is left
+        for server in (old, new):
+            server.release()
+        await serves(haproxy, [new])
+        assert {await one for one in slow} == {old.port, new.port}
+    assert not counts.failed
+    assert controller.log.read_text().count("server deleted") == 1
+    await consul.deregister(f"web-{new.port}")
+    await serves(haproxy, [])
+
+
+@pytest.mark.parametrize("version", ["3.2"])
+async def test_a_registration_is_a_server_within_milliseconds(
+    haproxy: HAProxy, consul: Consul, dynsrv: Install
+) -> None:
+    controller = dynsrv(
+        haproxy, backend={"source": from_consul(consul.url), "server": {"check": False}, "limits": UNGUARDED}
+    )
+    await controller.start()
+    await controller.logged("source answered")
+    ports = range(20_000, 20_000 + REGISTRATIONS)
+    async with _watching(haproxy) as known:
+
+        async def until(port: int, begun: float, *, there: bool) -> float:
+            while await known(port) is not there:
+                assert time.perf_counter() - begun < 30, port
+            return time.perf_counter() - begun
+
+        came = []
+        for port in ports:
+            begun = time.perf_counter()
+            await consul.register("web", address="127.0.0.1", port=port, status=None)
+            came.append(await until(port, begun, there=True))
+        rows = (await haproxy.servers()).values()
+        assert {row.port for row in rows if row.ready and row.weight == 100} == set(ports)
+        gone = []
+        for port in ports[: REGISTRATIONS // 10]:
+            begun = time.perf_counter()
+            await consul.deregister(f"web-{port}")
+            gone.append(await until(port, begun, there=False))
+    await controller.logged(AS_WANTED)
+    assert {row.port for row in (await haproxy.servers()).values()} == set(ports[REGISTRATIONS // 10 :])
+    print(f"register → server: {_told(came)}; deregister → drained and deleted: {_told(gone)}")
+    assert statistics.median(came) < 0.05
+
+
+def _told(seconds: list[float]) -> str:
+    p99 = sorted(seconds)[int(len(seconds) * 0.99)]
+    return f"median {statistics.median(seconds) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms of {len(seconds)}"
+
+
+@asynccontextmanager
+async def _watching(haproxy: HAProxy) -> AsyncIterator[Callable[[int], Awaitable[bool]]]:
+    """Yield what tells, over one connection, whether there is a server for a port."""
+    reader, writer = await asyncio.open_unix_connection(haproxy.socket)
+    try:
+        writer.write(b"prompt\n")
+        await reader.readuntil(b"> ")
+
+        async def known(port: int) -> bool:
+            writer.write(f"get weight be_app/dyn-127.0.0.1:{port}\n".encode())
+            return b"No such server" not in await reader.readuntil(b"> ")
+
+        yield known
+    finally:
+        writer.transport.abort()

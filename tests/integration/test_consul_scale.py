@@ -1,0 +1,293 @@
+"""Many instances, services and backends: what dynsrv asks of Consul stays bounded, and what it costs is printed.
+
+How fast or how small dynsrv is on the machine of the day is not asserted, beyond what would be absurd; `pytest -rP`
+shows the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import signal
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.support.consul import Consul, StartConsul
+from tests.integration.support.consul_faults import FaultyConsul
+from tests.integration.support.controller import UNGUARDED, Install, from_consul
+from tests.integration.support.figures import Spread, Usage
+from tests.integration.support.haproxy import HAProxy, StartHAProxy
+from tests.integration.support.waiting import eventually
+
+# Which HAProxy it is makes no difference to Consul.
+pytestmark = pytest.mark.parametrize("version", ["3.2"])
+
+HEALTH = "/v1/health/service/"
+CONNECTIONS = 128
+"""To one Consul at once, as docs/consul.md promises."""
+WEIGHT = 100
+"""Of a server, where nobody says another."""
+ANOTHER = ("10.255.0.1", 80)
+
+Wanted = Mapping[tuple[str, str, int], int]
+"""Weights by backend, address and port."""
+
+
+def locations(number: int, *, net: int = 0) -> list[tuple[str, int]]:
+    """Return so many addresses of 10.*net*.0.0 and up, where nobody listens."""
+    return [(f"10.{net}.{one // 250}.{one % 250 + 1}", 8080) for one in range(number)]
+
+
+def in_haproxy(number: int) -> str:
+    """Return the backends be_0, be_1, … of HAProxy's configuration."""
+    return "".join(f"\nbackend be_{one}\n    balance roundrobin\n" for one in range(number))
+
+
+def in_dynsrv(sources: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Return the backends be_0, be_1, … of dynsrv's configuration."""
+    same: dict[str, object] = {"server": {"check": False}, "limits": UNGUARDED}
+    return [{"name": f"be_{number}", "source": source, **same} for number, source in enumerate(sources)]
+
+
+async def seconds_until(haproxy: HAProxy, wanted: Wanted, *, backend: str = "", within: float = 60.0) -> float:
+    """Wait until HAProxy, or its *backend*, has the servers of *wanted* and no others, all of which get requests."""
+    began = time.monotonic()
+
+    async def exactly() -> bool:
+        _, header, *lines = (await haproxy.ask(f"show servers state {backend}")).splitlines()
+        columns = header[2:].split(" ")
+        rows = [dict(zip(columns, line.split(" "), strict=True)) for line in lines if line]
+        ready = {
+            (row["be_name"], row["srv_addr"], int(row["srv_port"])): int(row["srv_uweight"])
+            for row in rows
+            if int(row["srv_admin_state"]) & 0x3B == 0
+        }
+        return len(ready) == len(rows) and ready == wanted
+
+    await eventually(exactly, within=within, what=f"HAProxy has {len(wanted)} servers")
+    return time.monotonic() - began
+
+
+class Crowd:
+    """Services of five instances each, and a dynsrv that follows the first of them; *between* counts its questions."""
+
+    def __init__(self, consul: Consul, between: FaultyConsul, haproxy: HAProxy, install: Install) -> None:
+        self.consul = consul
+        self.between = between
+        self.haproxy = haproxy
+        self.controller = install(haproxy)
+        self.wanted: dict[tuple[str, str, int], int] = {}
+
+    def follow(self, number: int, *, own_tokens: bool = False, **keys: object) -> None:
+        """Configure dynsrv so, with *keys* for its sources."""
+        sources: list[dict[str, object]] = [
+            from_consul(self.between.url, service=f"service-{one}", **keys)
+            | ({"token": f"{one}"} if own_tokens else {})
+            for one in range(number)
+        ]
+        settings = yaml.safe_load(self.controller.configuration.read_text())
+        self.controller.configuration.write_text(yaml.safe_dump({**settings, "backends": in_dynsrv(sources)}))
+        self.wanted = {(f"be_{net}", *one): WEIGHT for net in range(number) for one in locations(5, net=net)}
+
+    async def grow(self, number: int) -> float:
+        """Register another instance of one service, and return after how long it serves: 5 s at most."""
+        backend = f"be_{number}"
+        await self.consul.register_many(f"service-{number}", [ANOTHER])
+        self.wanted[backend, *ANOTHER] = WEIGHT
+        here = {where: weight for where, weight in self.wanted.items() if where[0] == backend}
+        return await seconds_until(self.haproxy, here, backend=backend, within=5.0)
+
+
+@pytest.fixture
+def a_crowd(a_haproxy: StartHAProxy, a_consul: StartConsul, stack: AsyncExitStack, dynsrv: Install) -> StartCrowd:
+    """Start so many services, and dynsrv with *following* of them, and wait until all of these are in HAProxy."""
+
+    async def start(number: int, *, following: int | None = None, durable: bool = False, **keys: Any) -> Crowd:
+        consul = await a_consul(durable=durable)
+        for net in range(number):
+            await consul.register_many(f"service-{net}", locations(5, net=net))
+        between = await stack.enter_async_context(FaultyConsul(consul.url))
+        crowd = Crowd(consul, between, await a_haproxy(extra=in_haproxy(number)), dynsrv)
+        crowd.follow(following or number, **keys)
+        await crowd.controller.start()
+        took = await seconds_until(crowd.haproxy, crowd.wanted)
+        print(f"{following or number} services: {took:.2f} s with the start of dynsrv")
+        return crowd
+
+    return start
+
+
+StartCrowd = Callable[..., Awaitable[Crowd]]
+
+
+@pytest.fixture
+async def between(consul: Consul, stack: AsyncExitStack) -> FaultyConsul:
+    """What counts the questions to Consul, and the connections."""
+    return await stack.enter_async_context(FaultyConsul(consul.url))
+
+
+@asynccontextmanager
+async def unrelated_registrations(consul: Consul, *, each: float) -> AsyncIterator[None]:
+    """Register something else, and take it out again, *each* so many seconds."""
+
+    async def go_on() -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            await consul.touch_unrelated()
+            due += each
+            await asyncio.sleep(due - loop.time())
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_thousand_instances_are_followed(haproxy: HAProxy, consul: Consul, dynsrv: Install) -> None:
+    everybody = locations(1000)
+    await consul.register_many("web", everybody)
+    answer = (await consul.health("web")).text
+    print(f"Consul's answer: {len(answer) >> 10} KiB, {len(gzip.compress(answer.encode())) >> 10} KiB with gzip")
+    controller = dynsrv(haproxy, backend={"source": from_consul(consul.url), "server": {"check": False}})
+    await controller.start()
+    wanted = {("be_app", *one): WEIGHT for one in everybody}
+    print(f"1,000 servers: {await seconds_until(haproxy, wanted):.2f} s with the start of dynsrv")
+    print(f"so far {Usage.of(controller.pid)}")
+
+    # As soon as one instance has a weight of its own, Consul's weights count for all of them.
+    await consul.register_many("web", everybody[:10], weights={"Passing": 7, "Warning": 1})
+    wanted = {("be_app", *one): 7 if number < 10 else 1 for number, one in enumerate(everybody)}
+    print(f"10 get another weight: {await seconds_until(haproxy, wanted):.2f} s")
+    took = []
+    for weight, one in enumerate(everybody[10:15], 10):
+        await consul.register_many("web", [one], weights={"Passing": weight, "Warning": 1})
+        wanted["be_app", *one] = weight
+        took.append(await seconds_until(haproxy, wanted))
+    print(f"one change: {statistics.median(took):.2f} s, {max(took):.2f} s at worst")
+
+    await consul.deregister_many("web", everybody[-100:])
+    for one in everybody[-100:]:
+        del wanted["be_app", *one]
+    print(f"100 are drained and deleted: {await seconds_until(haproxy, wanted):.2f} s")
+    used = Usage.of(controller.pid)
+    print(f"so far {used}")
+    assert used.memory < 500
+    assert used.cpu < 30
+
+
+async def test_two_hundred_services_take_turns_on_their_connections(a_crowd: StartCrowd) -> None:
+    crowd = await a_crowd(200)
+    took = [await crowd.grow(number) for number in random.sample(range(200), 10)]
+    print(f"a registration: {statistics.median(took):.2f} s, {max(took):.2f} s at worst")
+    before, asked = Usage.of(crowd.controller.pid), len(crowd.between.requests)
+    await asyncio.sleep(10)  # for which it is measured what dynsrv does while nothing happens
+    after, rate = Usage.of(crowd.controller.pid), (len(crowd.between.requests) - asked) / 10
+    print(f"idle: {rate:.1f} questions/s, {(after.cpu - before.cpu) * 10:.1f} % of a CPU; so far {after}")
+    print(f"connections: {crowd.between.connections}, {crowd.between.most_connections} at most")
+    assert 100 < crowd.between.most_connections <= CONNECTIONS
+    assert rate < CONNECTIONS  # turns of at least a second
+    assert after.memory < 500
+    assert after.cpu - before.cpu < 8
+    await seconds_until(crowd.haproxy, crowd.wanted)
+
+
+async def test_a_few_services_too_many_do_not_stand_in_line_for_long(a_crowd: StartCrowd) -> None:
+    crowd = await a_crowd(CONNECTIONS + 2)
+    asked = Counter(request.path for request in crowd.between.asked(HEALTH))
+    last = min(range(CONNECTIONS + 2), key=lambda number: asked[f"{HEALTH}service-{number}"])
+    print(f"a registration in the service that was asked for least: {await crowd.grow(last):.2f} s")
+    assert crowd.between.most_connections <= CONNECTIONS
+
+
+async def test_services_of_a_new_configuration_do_not_stand_in_line_for_long(a_crowd: StartCrowd) -> None:
+    crowd = await a_crowd(CONNECTIONS + 4, following=CONNECTIONS, wait="1m")
+    await eventually(lambda: crowd.between.connections == CONNECTIONS)
+    crowd.follow(CONNECTIONS + 4, wait="1m")
+    crowd.controller.signal(signal.SIGHUP)
+    print(f"four more services: {await seconds_until(crowd.haproxy, crowd.wanted, within=5.0):.2f} s")
+
+
+async def test_services_with_tokens_of_their_own_share_the_connections(a_crowd: StartCrowd) -> None:
+    crowd = await a_crowd(200, own_tokens=True)
+    assert crowd.between.most_connections <= CONNECTIONS
+
+
+async def test_fifty_backends_that_ask_the_same_share_one_query(
+    a_haproxy: StartHAProxy, consul: Consul, between: FaultyConsul, dynsrv: Install
+) -> None:
+    first, second = locations(2)
+    await consul.register_many("web", [first])
+    haproxy = await a_haproxy(extra=in_haproxy(50))
+    controller = dynsrv(haproxy, backends=in_dynsrv([from_consul(between.url)] * 50))
+    await controller.start()
+    await seconds_until(haproxy, {(f"be_{number}", *first): WEIGHT for number in range(50)})
+    await eventually(lambda: len(between.asked(HEALTH)) == 2)  # one that was answered at once, and one that waits
+
+    await consul.register_many("web", [second])
+    both = {(f"be_{number}", *one): WEIGHT for number in range(50) for one in (first, second)}
+    print(f"a registration in 50 backends: {await seconds_until(haproxy, both):.2f} s")
+    lines = [line for line in controller.log.read_text().splitlines() if "source wants other servers" in line]
+    seen = Spread([datetime.fromisoformat(line.split()[0]).timestamp() for line in lines])
+    print(f"seen by {seen}")
+    assert len(lines) == 50
+    assert seen.seconds < 2
+    await eventually(lambda: len(between.asked(HEALTH)) == 3)
+    assert between.most_connections == 1
+
+
+async def test_a_busy_consul_does_not_make_dynsrv_ask_for_a_missing_service_all_the_time(
+    haproxy: HAProxy, consul: Consul, between: FaultyConsul, dynsrv: Install
+) -> None:
+    controller = dynsrv(haproxy, backend={"source": from_consul(between.url), "server": {"check": False}})
+    await controller.start()
+    await controller.logged("source answered")
+    async with unrelated_registrations(consul, each=0.05):
+        asked = len(between.requests)
+        await asyncio.sleep(8)  # for which the questions are counted
+        asked = len(between.requests) - asked
+        print(f"{asked} questions in 8 s of 20 unrelated registrations a second")
+        assert asked <= 20  # six pauses that double from 20 ms at least, and then one of a second
+        await consul.register_many("web", [ANOTHER])
+        took = await seconds_until(haproxy, {("be_app", *ANOTHER): WEIGHT}, within=3.0)
+        print(f"its first instance: {took:.2f} s")
+
+
+async def test_an_agent_that_comes_back_is_not_stormed(a_crowd: StartCrowd) -> None:
+    crowd = await a_crowd(20, durable=True)
+    await eventually(lambda: crowd.between.connections == 20)
+
+    async def asked_from_now_on(*, times: int) -> Spread:
+        """Wait until each service was asked for so often, and return when each was for the first time."""
+        began = time.monotonic()
+
+        def each() -> list[list[float]]:
+            requests = [one for one in crowd.between.asked(HEALTH) if one.at >= began]
+            paths = [f"{HEALTH}service-{number}" for number in range(20)]
+            return [[one.at for one in requests if one.path == path] for path in paths]
+
+        await eventually(lambda: min(map(len, each())) >= times)
+        return Spread([first for first, *_ in each()])
+
+    await crowd.consul.kill()
+    gone = await asked_from_now_on(times=4)
+    print(f"asked again after the agent was killed: {gone}")
+    await crowd.consul.launch()
+    back = await asked_from_now_on(times=1)
+    print(f"asked again after it was started: {back}; {len(crowd.between.requests)} questions in all")
+    assert max(gone.most_at_once, back.most_at_once) < 20
+    await eventually(lambda: crowd.controller.log.read_text().count("source answers again") == 20)
+    await seconds_until(crowd.haproxy, crowd.wanted)
+    print(f"then a registration: {await crowd.grow(random.randrange(20)):.2f} s")
