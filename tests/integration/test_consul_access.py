@@ -188,7 +188,7 @@ async def test_what_is_wrong_with_a_certificate_is_told_as_such(
         "systems": ({}, f"{consul.https_url}: its certificate is not good: "),
         "name": ({"ca_file": authority, "server_name": "server.dc2.consul"}, "not valid for 'server.dc2.consul'"),
         "none": ({"ca_file": "none.pem"}, f"tls.ca_file {tmp_path}/none.pem: there is no such file; write it"),
-        "text": ({"ca_file": "text.pem"}, f"tls.ca_file {tmp_path}/text.pem: not usable: NO_CERTIFICATE_OR_CRL_FOUND"),
+        "text": ({"ca_file": "text.pem"}, f"tls.ca_file {tmp_path}/text.pem: expected certificates in PEM"),
     }
     backends = [{"name": name, "source": from_consul(consul.https_url, tls=tls)} for name, (tls, _) in wrong.items()]
     controller = dynsrv(haproxy, backends=backends)
@@ -208,6 +208,7 @@ async def test_a_client_certificate_that_consul_wants_is_told_as_such(
     await controller.start()
     line = await controller.logged("source failed; nothing is changed")
     assert "reason=tls" in line, line
+    assert f"{consul.https_url} ended the connection: " in line
 
 
 async def test_of_several_addresses_the_next_is_asked_when_one_fails(

@@ -149,7 +149,7 @@ async def test_without_a_leader_or_a_quorum_the_servers_stay(
     async with Stage(haproxy, dynsrv, await web_servers(4), follower, sources=sources) as stage:
         outage = await stage.outage(seen_by=blind)
         await leader.kill()
-        await outage.is_told("server", "leader", "unreachable")
+        await outage.is_told("server", "leader", "unreachable", attempts=1)
         await cluster.leader()
         await outage.ends("leader killed", sentences=4)
 

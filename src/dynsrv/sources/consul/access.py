@@ -114,16 +114,18 @@ def _state(key: str, path: Path) -> tuple[int, int, int]:
 
 def _context(tls: Tls) -> ssl.SSLContext:
     where = f"ca_file {tls.ca_file}" if tls.ca_file else f"ca_path {tls.ca_path}"
+    expected = "certificates in PEM"
     try:
         context = ssl.create_default_context(cafile=tls.ca_file, capath=tls.ca_path)
         if tls.cert_file:
             where = f"cert_file {tls.cert_file}, key_file {tls.key_file or tls.cert_file}"
+            expected = "a certificate and its key, not encrypted, in PEM"
             # with a password, or OpenSSL would ask the terminal for that of an encrypted key
             context.load_cert_chain(tls.cert_file, tls.key_file, password="")
     except (OSError, ssl.SSLError) as error:
         problem = unreadable(error)
         if isinstance(error, ssl.SSLError):
-            problem = f"expected PEM, and a key that fits and is not encrypted ({error.reason or error})"
+            problem = f"expected {expected} ({error.reason or error})"
         raise SourceError("tls", f"tls.{where}: {problem}") from None
     if not tls.verify:
         context.check_hostname = False

@@ -15,14 +15,15 @@ from dynsrv.sources.consul.transport import AgentFailed, Reply, Transport
 MARGIN = 10.0
 """Seconds that an answer may take beside the time for which Consul was told to wait."""
 
-CONNECTIONS = 128
+CONNECTIONS = 96
 """To one Consul at once. Beyond 200 from one address (`limits.http_max_conns_per_client`) it resets them without a
-word, and others on this machine ask it too."""
+word. A question that it keeps counts there until its time is over, also when who asked is gone: so it is less than
+half, or a restart would find no connection."""
 
 QUICK = 16
 """Of these, those for questions that are answered at once."""
 
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds for which a question stands in line to be kept by Consul; then it is one that is answered at once."""
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 class Budget:
     """The connections that all questions to one Consul share; who finds none free waits in line.
 
-    With more services than connections, those without one ask every second or so, until one gets free.
+    With more services than connections, those without one ask every two seconds or so, until one gets free.
     """
 
     def __init__(self, connections: int = CONNECTIONS, *, quick: int = QUICK) -> None:
