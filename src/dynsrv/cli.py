@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -192,6 +193,8 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
+    finally:
+        gc.freeze()  # or Python would look through everything once more at its end, which may take a second
 
 
 def _load(config: Path | None) -> tuple[Path, Settings]:

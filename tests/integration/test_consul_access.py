@@ -82,7 +82,7 @@ async def test_a_token_in_a_file_is_rotated_without_anybody_noticing(
         await eventually(lambda: FAILED in controller.log.read_text()[noticed:])
         line = await controller.logged(FAILED)
         assert "reason=acl" in line
-        assert "ACL not found; the token is unknown to Consul, or may not do this" in line
+        assert "ACL not found; the token is unknown to Consul" in line
         await serves(haproxy, servers[:3])
         await register(consul, servers[3])
         _replace(file, await consul.a_token(policy))
@@ -104,7 +104,7 @@ async def test_a_token_that_loses_its_rights_takes_no_server_away(
     await consul.a_policy("dynsrv", 'service "web" { policy = "read" }')  # Consul now answers 200, with nothing
     line = await controller.logged(FAILED)
     assert "reason=acl" in line
-    assert "the token may not read node consul; give it a policy with" in line
+    assert "the token may not read node consul; give it (without one: the anonymous token) a policy with" in line
     await serves(haproxy, servers)
     await consul.a_policy("dynsrv", RULES)
     await controller.logged("source answers again")

@@ -23,7 +23,8 @@ READ_SERVICES = 'service_prefix "" { policy = "read" }'
 READ_NODES = 'node_prefix "" { policy = "read" }'
 NO_HOST_NAME = "expected an IPv4 or IPv6 address: HAProxy resolves no host name of a server added at runtime"
 ENTERPRISE = 'Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature'
-NEEDED = 'give it a policy with service "web" {policy = "read"} and node_prefix "" {policy = "read"}'
+POLICY = 'service "web" {policy = "read"} and node_prefix "" {policy = "read"}'
+NEEDED = f"give it (without one: the anonymous token) a policy with {POLICY}"
 
 
 async def _check(dynsrv: Install, haproxy: HAProxy, **sources: Mapping[str, object]) -> dict[str, list[str]]:
@@ -119,7 +120,7 @@ async def test_check_live_tells_what_is_wrong_and_what_to_do(
         "note": f'bad: mail-25 on consul is left out: found "mail.example" and port 25, {NO_HOST_NAME}',
         "datacenter": f"bad: {consul.url} refused: No path to datacenter",
         "other": f"bad: unix://{haproxy.frontend} failed (503): <html><body><h1>503 Service Unavailable</h1>",
-        "unknown": f"bad: {closed.url} refused: ACL not found; the token is unknown to Consul, or may not do this",
+        "unknown": f"bad: {closed.url} refused: ACL not found; the token is unknown to Consul",
         "anonymous": f"bad: the token may not read service web, any node; {NEEDED}",
         "services": f"bad: the token may not read any node; {NEEDED}",
         "nodes": f"bad: the token may not read service web; {NEEDED}",

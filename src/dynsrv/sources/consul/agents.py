@@ -87,7 +87,10 @@ class Agents:
                 return value, reply
             index = 0
             self._give_up(address)
-        raise SourceError(failures[0].reason, "; ".join(dict.fromkeys(map(str, failures))))
+        reasons = [failure.reason for failure in failures]
+        # One that answered, if only with an error, tells more than those that did not.
+        reason = next((one for one in reasons if one != "unreachable"), reasons[0])
+        raise SourceError(reason, "; ".join(dict.fromkeys(map(str, failures))))
 
     async def _ask(self, address: str, question: Question, *, index: int, wait: float) -> Reply:
         if index:
@@ -115,6 +118,10 @@ class Agents:
             self._current = (self._current + 1) % len(self._addresses)
 
 
+_LEADERLESS = ("leader", "rpc error", "no known consul servers")
+"""What a leader that is gone is told as: `rpc error making call: EOF` at first, and `No cluster leader` after 7 s."""
+
+
 def checked(reply: Reply, address: str) -> Reply:
     """Return *reply* if it is a good one.
 
@@ -127,13 +134,15 @@ def checked(reply: Reply, address: str) -> Reply:
         case 200:
             return reply
         case 401 | 403:
-            raise SourceError("acl", f"{address} refused: {said}; the token is unknown to Consul, or may not do this")
+            why = "the token is unknown to Consul" if "ACL not found" in said else "the token may not do this"
+            raise SourceError("acl", f"{address} refused: {said}; {why}")
         case 429:
             raise AgentFailed("overloaded", f"{address} is asked too often by all of its clients (429): {said}")
         case 500 if "No path to datacenter" in said or "Failed to create boolean expression" in said:
             raise SourceError("request", f"{address} refused: {said}")
-        case 500 if "leader" in said.lower():
-            raise AgentFailed("leader", f"{address} knows no leader of its servers (500): {said}")
+        case 500 if any(words in said.lower() for words in _LEADERLESS):
+            # Without Consul's words, which name another server each time.
+            raise AgentFailed("leader", f"{address} reaches no leader of Consul's servers (500)")
         case status if status >= 500:
             raise AgentFailed("server", f"{address} failed ({status}): {said}")
         case status if 300 <= status < 400:

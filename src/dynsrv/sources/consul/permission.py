@@ -35,4 +35,4 @@ async def check_permission(agents: Agents, query: Query, *, nodes: Collection[st
 def hidden(query: Query, problem: str) -> SourceError:
     """Return the error of a token that sees too little."""
     rules = f'service "{query.service}" {{policy = "read"}} and node_prefix "" {{policy = "read"}}'
-    return SourceError("acl", f"the token {problem}; give it a policy with {rules}")
+    return SourceError("acl", f"the token {problem}; give it (without one: the anonymous token) a policy with {rules}")

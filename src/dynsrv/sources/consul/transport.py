@@ -22,8 +22,8 @@ MAX_ANSWER = 64 * 2**20
 """Bytes; an instance takes 1 to 2 KiB."""
 
 _DROPPED = (
-    "closed the connection without an answer; Consul does that beyond limits.http_max_conns_per_client (200) "
-    "connections from one address"
+    "closed the connection without an answer: it ended, or has more connections from here than its "
+    "limits.http_max_conns_per_client (200) allows"
 )
 
 
@@ -129,7 +129,7 @@ class HttpTransport:
             ) as response:
                 return await _read(response, address)
         except TimeoutError:
-            raise AgentFailed("timeout", f"{address} did not answer within {timeout:g} s") from None
+            raise AgentFailed("timeout", f"{address} did not answer in time") from None
         except aiohttp.ClientSSLError as error:
             raise AgentFailed("tls", f"{address}: {_tls_problem(error)}") from None
         except aiohttp.ClientConnectorError as error:

@@ -2,7 +2,7 @@
 
 What can be wrong with a good answer, and what is done about it:
 
-    nobody knows how old it is              the first question of a watch is `consistent`, but for a stale one
+    nobody knows how old it is              the first question of a watch is `consistent`
     its index is below what was known       asked again with `consistent`
     its index went back, or is below 1      the next question has none, and is answered at once
     nothing is left of the service          asked again with `consistent`, and whether the token may still read
@@ -20,6 +20,8 @@ import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+import structlog
+
 from dynsrv.errors import SourceError
 from dynsrv.sources.consul import answers
 from dynsrv.sources.consul.agents import Agents
@@ -36,6 +38,8 @@ STORM = 1.0
 
 SPREAD = 1.0
 """Seconds over which those begin again that failed together: a server of Consul's may have thousands of clients."""
+
+log = structlog.get_logger()
 
 Instances = tuple[Instance, ...]
 
@@ -111,8 +115,10 @@ class Watch:
         async with self.agents.transport:
             while True:
                 began = clock()
-                first = Consistency.CONSISTENT if self._current is None and not self.query.stale else None
-                answer = await self._ask(first, index=index, wait=self._wait)
+                if self._current is None:
+                    answer = await self._begin()
+                else:
+                    answer = await self._ask(index=index, wait=self._wait)
                 waited = clock() - began - answer.seconds
                 answer = await self._judged(answer)
                 index = answer.index if answer.index >= max(index, 1) else 0
@@ -127,11 +133,21 @@ class Watch:
                 # As long as the answer took to read: no more than half of the time goes into that.
                 await asyncio.sleep(max(clock() - began - waited, SHORTEST_PAUSE - waited, _pause(wasted)))
 
+    async def _begin(self) -> _Answer:
+        """Return the first answer: a consistent one; with `stale`, any server's while there is no leader to ask."""
+        try:
+            return await self._ask(Consistency.CONSISTENT)
+        except SourceError as error:
+            if not self.query.stale or error.reason not in {"leader", "server", "timeout"}:
+                raise
+        return await self._ask()
+
     async def _ask(self, consistency: Consistency | None = None, *, index: int = 0, wait: float = 0.0) -> _Answer:
         question = self.query.instances(consistency)
         instances, reply = await self.agents.ask(question, answers.instances, index=index, wait=wait)
         if reply.index is None:
-            raise SourceError("invalid", "the answer has no X-Consul-Index: is there a proxy that takes it away?")
+            problem = "the answer has no X-Consul-Index: is there a proxy that takes it away?"
+            raise SourceError("invalid", f"{self.agents.address}: {problem}")
         if reply.filtered:
             raise hidden(self.query, "may not read all of it (X-Consul-Results-Filtered-By-ACLs)")
         return _Answer(instances, reply.index, reply.seconds, consistent=consistency is Consistency.CONSISTENT)
@@ -141,7 +157,9 @@ class Watch:
         first = self._current is None
         emptied = not answer.instances and (self._known or first)
         if not answer.consistent and (emptied or answer.index < self._newest):
-            answer = await self._ask(Consistency.CONSISTENT)
+            doubted, answer = answer, await self._ask(Consistency.CONSISTENT)
+            if doubted.instances != answer.instances:
+                log.info("Consul corrected itself", service=self.query.service, instances=len(answer.instances))
         vanished = answers.nodes(self._known) - answers.nodes(answer.instances)
         if vanished or (first and not answer.instances):
             await check_permission(self.agents, self.query, nodes=vanished or {""})

@@ -17,28 +17,29 @@ from dynsrv.sources.consul.transport import AgentFailed, Reply
 AGENT = "http://127.0.0.1:8500"
 FILTER = b'Failed to create boolean expression evaluator: 1:3 (2): no match found, expected: "!=", "=="'
 NAMESPACE = b'Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature'
-RIGHTS = "; the token is unknown to Consul, or may not do this"
+RIGHTS = "; the token may not do this"
 
 # Each: a status and a body, those of Consul 1.8 where it says so; the class, the reason, and the sentence.
 ERRORS = [
     (400, NAMESPACE, SourceError, "request", f"refused (400): {NAMESPACE.decode()}"),
     (401, b"ACL support disabled", SourceError, "acl", f"refused: ACL support disabled{RIGHTS}"),
-    (403, b"ACL not found", SourceError, "acl", f"refused: ACL not found{RIGHTS}"),
+    (403, b"ACL not found", SourceError, "acl", "refused: ACL not found; the token is unknown to Consul"),
     (403, b"Permission denied", SourceError, "acl", f"refused: Permission denied{RIGHTS}"),
     (404, b"404 page not found\n", SourceError, "request", "refused (404): 404 page not found"),
     (405, b"method GET not allowed", SourceError, "request", "refused (405): method GET not allowed"),
     (429, b"Your IP is issuing too many concurrent connections", AgentFailed, "overloaded", "is asked too often"),
     (500, b"No path to datacenter", SourceError, "request", "refused: No path to datacenter"),
     (500, FILTER, SourceError, "request", f"refused: {FILTER.decode()}"),
-    (500, b"No cluster leader", AgentFailed, "leader", "knows no leader of its servers (500): No cluster leader"),
+    (500, b"No cluster leader", AgentFailed, "leader", "reaches no leader of Consul's servers (500)"),
     (
         500,
         b"rpc error getting client: failed to get conn: rpc error: Raft leader not found in server lookup mapping",
         AgentFailed,
         "leader",
-        "knows no leader",
+        "reaches no leader",
     ),
-    (500, b"No known Consul servers", AgentFailed, "server", "failed (500): No known Consul servers"),
+    (500, b"No known Consul servers", AgentFailed, "leader", "reaches no leader"),
+    (500, b"rpc error making call: EOF", AgentFailed, "leader", "reaches no leader"),
     (500, b"", AgentFailed, "server", "failed (500): without a word"),
     (502, b"<html>\n<h1>Bad Gateway</h1>", AgentFailed, "server", "failed (502): <html>"),
     (503, b"no leader here", AgentFailed, "server", "failed (503): no leader here"),

@@ -102,7 +102,7 @@ async def test_the_error_names_what_the_token_may_not_read_and_the_policy_that_i
     async with following(watch.instances) as follower:
         await asyncio.sleep(1)
         assert str(follower.error) == (
-            "the token may not read service web; give it a policy with "
+            "the token may not read service web; give it (without one: the anonymous token) a policy with "
             'service "web" {policy = "read"} and node_prefix "" {policy = "read"}'
         )
     consul.acl = Acl()

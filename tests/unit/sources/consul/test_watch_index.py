@@ -169,7 +169,7 @@ async def test_an_answer_without_an_index_is_an_error_that_guesses_at_a_proxy() 
     assert follower.told == []
     assert (follower.reason, str(follower.error)) == (
         "invalid",
-        "the answer has no X-Consul-Index: is there a proxy that takes it away?",
+        f"{A}: the answer has no X-Consul-Index: is there a proxy that takes it away?",
     )
 
 

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.fakes.consul import A, B, FakeConsul, Trouble, an_instance
+import pytest
+from structlog.testing import capture_logs
+
+from dynsrv.sources.consul.transport import Reply
+from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, Trouble, an_instance
+from tests.fakes.consul_words import NOT_VERIFIED
 from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following, nodes
 
 
@@ -57,9 +62,9 @@ async def test_what_went_back_for_everybody_is_told_with_stale_too() -> None:
         consul.restore(before)
         await asyncio.sleep(LONGEST_WAIT + 1)
         assert nodes(follower.latest) == ["n1"]
-        assert consistencies(consul).count("consistent") == 1
+        assert consistencies(consul).count("consistent") == 2  # the first question, and a doubt
         await asyncio.sleep(5 * LONGEST_WAIT)
-    assert consistencies(consul).count("consistent") == 1
+    assert consistencies(consul).count("consistent") == 2
 
 
 async def test_without_stale_the_first_answer_is_consistent_and_the_others_are_the_leaders() -> None:
@@ -85,3 +90,63 @@ async def test_an_older_answer_of_a_leader_that_has_not_caught_up_takes_nothing_
         await asyncio.sleep(5)
     assert all(nodes(told) == ["n1", "n2"] for told in follower.told[1:])
     assert len(follower.told) > 2
+
+
+@pytest.mark.parametrize("trouble", [NO_LEADER, NOT_VERIFIED])
+async def test_with_stale_and_without_a_leader_a_watch_begins_with_what_any_server_knows(trouble: Reply) -> None:
+    consul = FakeConsul(an_instance(1))
+    if trouble is NO_LEADER:
+        consul.lose_leader()
+    consul.verified = False
+    async with following(a_watch(consul, stale=True).instances) as follower:
+        await asyncio.sleep(1)
+        consul.register(an_instance(2))
+        await asyncio.sleep(1)
+    assert [nodes(told) for told in follower.told] == [["n1"], ["n1", "n2"]]
+    assert consistencies(consul) == ["consistent", "stale", "stale", "stale"]
+
+
+async def test_without_stale_and_without_a_leader_a_watch_cannot_tell() -> None:
+    consul = FakeConsul(an_instance(1))
+    consul.lose_leader()
+    async with following(a_watch(consul).instances) as follower:
+        await asyncio.sleep(1)
+    assert follower.told == []
+    assert follower.reason == "leader"
+
+
+async def test_with_stale_and_a_token_that_is_unknown_no_other_server_is_asked() -> None:
+    consul = FakeConsul(an_instance(1))
+    consul.acl = Acl(known=False)
+    async with following(a_watch(consul, stale=True).instances) as follower:
+        await asyncio.sleep(1)
+    assert follower.reason == "acl"
+    assert consistencies(consul) == ["consistent"]
+
+
+async def test_that_consul_corrected_itself_is_logged() -> None:
+    consul = FakeConsul(an_instance(1), an_instance(2))
+    before = consul.catalog.copy()
+    with capture_logs() as logs:
+        async with following(a_watch(consul).instances):
+            await asyncio.sleep(1)
+            consul.register(an_instance(3))
+            await asyncio.sleep(1)
+            consul.not_caught_up = before
+            await asyncio.sleep(2 * LONGEST_WAIT)
+    corrected = [line for line in logs if line["event"] == "Consul corrected itself"]
+    assert corrected
+    assert all((line["service"], line["instances"]) == ("web", 3) for line in corrected)
+
+
+async def test_that_consul_was_restored_is_no_correction() -> None:
+    consul = FakeConsul(an_instance(1))
+    before = consul.catalog.copy()
+    with capture_logs() as logs:
+        async with following(a_watch(consul).instances):
+            await asyncio.sleep(1)
+            consul.register(an_instance(2))
+            await asyncio.sleep(1)
+            consul.restore(before)
+            await asyncio.sleep(2 * LONGEST_WAIT)
+    assert logs == []
