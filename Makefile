@@ -44,7 +44,7 @@ imports: install ## Check that imports point one way (import-linter)
 	$(BIN)/lint-imports
 
 unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
-	$(BIN)/pytest tests/unit --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
+	$(BIN)/pytest tests/unit -n $(WORKERS) --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
 
 integration: install haproxy consul ## Run the tests against real HAProxy and Consul (WORKERS=2 at once)
 	$(BIN)/pytest tests/integration -n $(WORKERS) $(ARGS)

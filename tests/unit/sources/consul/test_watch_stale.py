@@ -106,6 +106,19 @@ async def test_with_stale_and_without_a_leader_a_watch_begins_with_what_any_serv
     assert consistencies(consul) == ["consistent", "stale", "stale", "stale"]
 
 
+@pytest.mark.parametrize("lagging", [True, False])
+async def test_with_stale_and_without_a_leader_no_service_is_empty_at_first(*, lagging: bool) -> None:
+    consul = FakeConsul()
+    if lagging:
+        consul.agent.lag()
+        consul.register(an_instance(1))
+    consul.lose_leader()
+    async with following(a_watch(consul, stale=True).instances) as follower:
+        await asyncio.sleep(1)
+    assert follower.told == []
+    assert follower.reason == "leader"
+
+
 async def test_without_stale_and_without_a_leader_a_watch_cannot_tell() -> None:
     consul = FakeConsul(an_instance(1))
     consul.lose_leader()
