@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import structlog
@@ -18,13 +19,20 @@ MARGIN = 10.0
 CONNECTIONS = 96
 """To one Consul at once. Beyond 200 from one address (`limits.http_max_conns_per_client`) it resets them without a
 word. A question that it keeps counts there until its time is over, also when who asked is gone: so it is less than
-half, or a restart would find no connection."""
+half, or a restart would find no connection, nor would others on this machine."""
+
+MANY = 40
+"""Questions kept at once beyond which they are kept only briefly, so that a second restart finds connections, too."""
+BRIEFLY = 10.0
 
 QUICK = 16
 """Of these, those for questions that are answered at once."""
 
 PATIENCE = 2.0
 """Seconds for which a question stands in line to be kept by Consul; then it is one that is answered at once."""
+
+MOST_QUICK = 60
+"""A second, of those that stood in line in vain: the more they are, the longer they stand."""
 
 T = TypeVar("T")
 
@@ -38,10 +46,38 @@ class Budget:
     """
 
     def __init__(self, connections: int = CONNECTIONS, *, quick: int = QUICK) -> None:
-        self.kept = asyncio.Semaphore(connections - quick)
-        """To be held for a question that Consul keeps until there is news."""
-        self.quick = asyncio.Semaphore(quick)
-        """To be held for any other."""
+        self._kept = asyncio.Semaphore(connections - quick)
+        self._quick = asyncio.Semaphore(quick)
+        self._in_line = 0
+        self._keeping = 0
+
+    def wait(self, wait: float) -> float:
+        """Return for how many of *wait* seconds Consul may keep a question now."""
+        return wait if self._keeping <= MANY else min(wait, BRIEFLY)
+
+    @asynccontextmanager
+    async def connection(self, *, to_be_kept: bool) -> AsyncIterator[bool]:
+        """Hold a connection, and yield whether Consul may keep the question on it until there is news."""
+        kept = to_be_kept and await self._is_free()
+        if not kept:
+            await self._quick.acquire()
+        self._keeping += kept
+        try:
+            yield kept
+        finally:
+            self._keeping -= kept
+            (self._kept if kept else self._quick).release()
+
+    async def _is_free(self) -> bool:
+        self._in_line += 1
+        try:
+            async with asyncio.timeout(max(PATIENCE, self._in_line / MOST_QUICK)):
+                await self._kept.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._in_line -= 1
+        return True
 
 
 class Agents:
@@ -73,18 +109,19 @@ class Agents:
         """
         failures: list[AgentFailed] = []
         while len(failures) < len(self._addresses):
-            address = self.address
-            try:
-                reply = await self._ask(address, question, index=index, wait=wait)
-                value = read(reply.body)
-            except ValueError as error:
-                failures.append(AgentFailed("invalid", f"{address} gave {error}"))
-            except AgentFailed as failure:
-                failures.append(failure)
-            else:
-                if failures:
-                    log.warning("another Consul agent is asked", agent=address, error=str(failures[-1]))
-                return value, reply
+            async with self._budget.connection(to_be_kept=index > 0) as kept:
+                address = self.address  # only now: while this stood in line, others may have found that one fails
+                try:
+                    reply = await self._send(address, question, index=index if kept else 0, wait=wait)
+                    value = read(reply.body)
+                except ValueError as error:
+                    failures.append(AgentFailed("invalid", f"{address} gave {error}"))
+                except AgentFailed as failure:
+                    failures.append(failure)
+                else:
+                    if failures:
+                        log.warning("another Consul agent is asked", agent=address, error=str(failures[-1]))
+                    return value, reply
             index = 0
             self._give_up(address)
         reasons = [failure.reason for failure in failures]
@@ -92,25 +129,14 @@ class Agents:
         reason = next((one for one in reasons if one != "unreachable"), reasons[0])
         raise SourceError(reason, "; ".join(dict.fromkeys(map(str, failures))))
 
-    async def _ask(self, address: str, question: Question, *, index: int, wait: float) -> Reply:
+    async def _send(self, address: str, question: Question, *, index: int, wait: float) -> Reply:
+        timeout = MARGIN
         if index:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await self._budget.kept.acquire()
-            except TimeoutError:
-                pass
-            else:
-                try:
-                    blocking = (("index", str(index)), ("wait", f"{round(wait * 1000)}ms"))
-                    question = Question(question.path, (*question.params, *blocking))
-                    # Consul adds up to a sixteenth by lot, so that not all come back at once.
-                    return await self._send(address, question, timeout=wait * 17 / 16 + MARGIN)
-                finally:
-                    self._budget.kept.release()
-        async with self._budget.quick:
-            return await self._send(address, question, timeout=MARGIN)
-
-    async def _send(self, address: str, question: Question, *, timeout: float) -> Reply:
+            wait = self._budget.wait(wait)
+            blocking = (("index", str(index)), ("wait", f"{round(wait * 1000)}ms"))
+            question = Question(question.path, (*question.params, *blocking))
+            # Consul adds up to a sixteenth by lot, so that not all come back at once.
+            timeout += wait * 17 / 16
         return checked(await self.transport.send(address, question, timeout=timeout), address)
 
     def _give_up(self, address: str) -> None:

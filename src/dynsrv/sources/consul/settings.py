@@ -149,7 +149,7 @@ class ConsulSourceSettings(Section):
             near=self.near,
             stale=self.stale,
         )
-        budget = shared.get(("budget", self.address), Budget)
+        budget = shared.get(("budget", frozenset(self.address)), Budget)
         connections = shared.get(("connections", self.address), Connections)
         certificates = shared.get(tls, lambda: Certificates(tls))
         door = (self.address, token, auth, tls)

@@ -131,6 +131,7 @@ class Watch:
                     wasted = min(wasted + 1, 10) if waited < STORM else 0
                 self._tell(self._current)
                 # As long as the answer took to read: no more than half of the time goes into that.
+                del answer  # or a second copy of the instances would be kept while Consul keeps the question
                 await asyncio.sleep(max(clock() - began - waited, SHORTEST_PAUSE - waited, _pause(wasted)))
 
     async def _begin(self) -> _Answer:

@@ -8,7 +8,7 @@ import pytest
 
 from dynsrv.errors import SourceError
 from dynsrv.sources.consul import answers
-from dynsrv.sources.consul.agents import PATIENCE, Agents
+from dynsrv.sources.consul.agents import BRIEFLY, MANY, PATIENCE, Agents
 from dynsrv.sources.consul.questions import Query
 from tests.fakes.consul import FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import nodes, some_agents
@@ -83,3 +83,12 @@ async def test_a_connection_is_free_again_however_its_question_ended(
         for _ in range(2):
             await end(agents, consul)
             assert await asyncio.wait_for(ask(agents), 1) == ["n1"]
+
+
+async def test_many_questions_are_kept_only_briefly_so_that_a_restart_finds_connections() -> None:
+    consul = FakeConsul(an_instance(1))
+    agents = some_agents(consul)
+    async with consul:
+        await asyncio.gather(*(ask(agents, index=consul.catalog.index, wait=30) for _ in range(MANY + 5)))
+    waits = [asked.wait for asked in consul.asked]
+    assert waits == [30] * MANY + [BRIEFLY] * 5

@@ -132,11 +132,11 @@ def test_one_consul_has_one_pool_of_connections_whatever_the_token() -> None:
 def test_what_nobody_uses_any_more_is_forgotten() -> None:
     place = Place()
     source = place.a_source(token="hunter2")
-    kept = place.shared.get(("budget", ("http://127.0.0.1:8500",)), Budget)
+    kept = place.shared.get(("budget", frozenset({"http://127.0.0.1:8500"})), Budget)
     assert kept is source._watch.agents._budget
     del source
     gc.collect()
-    assert place.shared.get(("budget", ("http://127.0.0.1:8500",)), Budget) is kept
+    assert place.shared.get(("budget", frozenset({"http://127.0.0.1:8500"})), Budget) is kept
     del kept
     gc.collect()
     assert len(place.shared._things) == 0
