@@ -36,14 +36,15 @@ class Pass:
 
     @property
     def result(self) -> Result:
-        """CHANGED if HAProxy did anything, REFUSED if it would not, WAITING, GUARDED if nothing else, or CONVERGED."""
+        """CHANGED if HAProxy did anything, REFUSED if it would not, GUARDED if the guard would not, WAITING, CONVERGED."""
         if self.plan.converged:
             return Result.CONVERGED
         if self.done:
             return Result.CHANGED
         if self.refused:
             return Result.REFUSED
-        return Result.WAITING if self.waits else Result.GUARDED
+        # With neither, somebody else was doing the same at the same time: the next look will tell.
+        return Result.GUARDED if self.plan.refusals and not self.waits else Result.WAITING
 
     @property
     def done(self) -> int:

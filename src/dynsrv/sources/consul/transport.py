@@ -204,7 +204,7 @@ def _plain(error: OSError) -> str:
 
 def _alert(error: ssl.SSLError) -> str:
     said = (error.reason or str(error)).lower().replace("_", " ")
-    wanted = "; give tls.cert_file" if "certificate required" in said else ""
+    wanted = "; it wants a good certificate of dynsrv's, which tls.cert_file names" if "certificate" in said else ""
     return f"{said}{wanted}"
 
 

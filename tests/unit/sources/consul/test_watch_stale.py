@@ -119,9 +119,10 @@ async def test_with_stale_and_without_a_leader_no_service_is_empty_at_first(*, l
     assert follower.reason == "leader"
 
 
-async def test_without_stale_and_without_a_leader_a_watch_cannot_tell() -> None:
+@pytest.mark.parametrize("leader", [True, False])
+async def test_without_stale_a_watch_does_not_begin_with_what_nobody_is_sure_of(*, leader: bool) -> None:
     consul = FakeConsul(an_instance(1))
-    consul.lose_leader()
+    consul.leader, consul.verified = leader, False
     async with following(a_watch(consul).instances) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
