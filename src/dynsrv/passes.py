@@ -36,7 +36,7 @@ class Pass:
 
     @property
     def result(self) -> Result:
-        """CHANGED if HAProxy did anything, REFUSED if it would not, GUARDED if the guard would not, WAITING, CONVERGED."""
+        """CHANGED if HAProxy did something, REFUSED if it would not, GUARDED if the guard would not, or as they say."""
         if self.plan.converged:
             return Result.CONVERGED
         if self.done:
