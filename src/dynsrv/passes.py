@@ -36,7 +36,7 @@ class Pass:
 
     @property
     def result(self) -> Result:
-        """CHANGED if HAProxy did something, REFUSED if it would not, GUARDED if the guard would not, or as they say."""
+        """CHANGED if HAProxy did anything, REFUSED where it would not, GUARDED where the guard would not, and so on."""
         if self.plan.converged:
             return Result.CONVERGED
         if self.done:
