@@ -42,7 +42,8 @@ log = structlog.get_logger()
 class Budget:
     """The connections that all questions to one Consul share; who finds none free waits in line.
 
-    With more services than connections, those without one ask every two seconds or so, until one gets free.
+    With more services than connections, those without one ask every two seconds or so, or less often if they are many,
+    until one gets free.
     """
 
     def __init__(self, connections: int = CONNECTIONS, *, quick: int = QUICK) -> None:
