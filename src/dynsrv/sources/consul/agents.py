@@ -21,12 +21,12 @@ CONNECTIONS = 96
 word. A question that it keeps counts there until its time is over, also when who asked is gone: so it is less than
 half, or a restart would find no connection, nor would others on this machine."""
 
-MANY = 40
-"""Questions kept at once beyond which they are kept only briefly, so that a second restart finds connections, too."""
-BRIEFLY = 10.0
-
 QUICK = 16
 """Of these, those for questions that are answered at once."""
+
+MANY = 40
+"""Questions kept at once beyond which they are kept only briefly, so that a second restart finds connections, too."""
+BRIEFLY = 10.0  # seconds
 
 PATIENCE = 2.0
 """Seconds for which a question stands in line to be kept by Consul; then it is one that is answered at once."""

@@ -152,7 +152,7 @@ def leader(body: bytes) -> str:
 
 
 def services(body: bytes) -> list[str]:
-    """Return the names that an answer to `SERVICES` has."""
+    """Return the names that an answer to `Query.services` has."""
     known: dict[str, list[str] | None] = _read(_SERVICES, body)
     return list(known)
 

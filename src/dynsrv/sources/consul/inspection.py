@@ -49,7 +49,7 @@ async def _version(agents: Agents) -> str:
 async def _missing(agents: Agents, query: Query) -> str:
     if query.tags or query.filter:
         return f"the service {query.service} has no instance that has the tags and matches the filter"
-    known, _ = await agents.ask(questions.SERVICES, answers.services)
+    known, _ = await agents.ask(query.services(), answers.services)
     near = difflib.get_close_matches(query.service, known, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; nothing was registered by this name"
     return f"the service {query.service} has no instance{hint}"

@@ -32,9 +32,6 @@ LEADER = Question("/v1/status/leader")
 AGENT = Question("/v1/agent/self")
 """Needs agent:read."""
 
-SERVICES = Question("/v1/catalog/services")
-"""Answered with the services that the token may read."""
-
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -61,6 +58,10 @@ class Query:
         params += [("near", self.near)] if self.near else []
         params += [(consistency.value, "")] if consistency is not Consistency.DEFAULT else []
         return Question(f"/v1/health/service/{quote(self.service, safe='')}", (*params, *self._place()))
+
+    def services(self) -> Question:
+        """Return the question for the names of all services, of which the token may read some."""
+        return Question("/v1/catalog/services", self._place())
 
     def permission(self, nodes: Iterable[str]) -> Question:
         """Return the question whether the token may read the service and *nodes*.
