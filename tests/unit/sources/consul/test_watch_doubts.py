@@ -35,9 +35,6 @@ def empty_by_default(asked: Asked, reply: Reply) -> Reply:
     return replace(reply, body=b"[]") if asked.service and asked.consistency == "default" else reply
 
 
-# ---- nothing is left of the service
-
-
 @pytest.mark.parametrize("acl", [None, Acl()])
 async def test_a_service_without_instances_is_told_when_consul_is_sure_and_the_token_may_read_it(
     acl: Acl | None,
@@ -190,9 +187,6 @@ async def test_who_could_not_be_asked_about_the_token_has_not_told_that_a_servic
         await asyncio.sleep(1)
     assert [nodes(told) for told in follower.told] == [["n1", "n2"]]
     assert follower.reason == "server"
-
-
-# ---- a node is not seen any more
 
 
 async def test_a_node_that_is_not_seen_any_more_is_told_when_the_token_may_read_it() -> None:
