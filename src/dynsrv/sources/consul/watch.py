@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import structlog
@@ -28,6 +27,7 @@ from dynsrv.sources.consul.agents import Agents
 from dynsrv.sources.consul.answers import Instance
 from dynsrv.sources.consul.permission import check_permission, hidden
 from dynsrv.sources.consul.questions import Consistency, Query
+from dynsrv.sources.following import Followed
 
 SHORTEST_PAUSE = 0.02
 """Seconds between two questions at least: a service whose instances come and go cannot keep dynsrv busy."""
@@ -44,78 +44,34 @@ log = structlog.get_logger()
 Instances = tuple[Instance, ...]
 
 
-class Watch:
+class Watch(Followed[Instances]):
     """Follows one query while anybody wants to know; Consul is asked once, however many do.
 
-    *wait* is for how many seconds Consul may keep a question that has no news.
+    It tells of the instances after each answer: the same object while nothing changed. *wait* is for how many seconds
+    Consul may keep a question that has no news.
     """
 
     def __init__(self, agents: Agents, query: Query, *, wait: float) -> None:
+        super().__init__()
         self.agents = agents
         self.query = query
         self._wait = wait
-        self._followers: set[asyncio.Queue[Instances | BaseException]] = set()
-        self._task: asyncio.Task[None] | None = None
-        self._current: Instances | None = None  # of the present task
         # What earlier tasks found out counts, too: an outage makes nothing true.
         self._known: Instances = ()
         self._newest = 0
-        self._failed = False
 
     def __repr__(self) -> str:
-        return f"<Watch of {self.query.service}, {len(self._followers)} followers>"
-
-    async def instances(self) -> AsyncGenerator[Instances, None]:
-        """Yield the instances: those known now, and then those of each answer, the same object while nothing changed.
-
-        Raises:
-            SourceError: Consul cannot tell. Who asks again begins a new watch.
-        """
-        news: asyncio.Queue[Instances | BaseException] = asyncio.Queue()
-        self._followers.add(news)
-        try:
-            if self._task is None:
-                self._current = None
-                self._task = asyncio.create_task(self._run(), name=f"watch of {self.query.service}")
-                self._task.add_done_callback(self._ended)
-            elif self._current is not None:
-                yield self._current
-            while True:
-                latest = await news.get()
-                while not news.empty():
-                    latest = news.get_nowait()
-                if isinstance(latest, SourceError):
-                    raise SourceError(latest.reason, str(latest))  # an exception of one's own for each follower
-                if isinstance(latest, BaseException):
-                    raise latest
-                yield latest
-        finally:
-            self._followers.discard(news)
-            if not self._followers and self._task is not None:
-                self._task.cancel()
-                self._task = None
-
-    def _tell(self, news: Instances | BaseException) -> None:
-        for follower in self._followers:
-            follower.put_nowait(news)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task is self._task:
-            self._task = None
-            self._failed = True
-        if not task.cancelled() and (error := task.exception()):
-            self._tell(error)
+        return f"<Watch of {self.query.service}, {self.followers} followers>"
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         index = wasted = 0
-        if self._failed:
-            self._failed = False
+        if self._failures:
             await asyncio.sleep(random.uniform(0.0, SPREAD))  # noqa: S311 - no secret
         async with self.agents.transport:
             while True:
                 began = clock()
-                if self._current is None:
+                if self._latest is None:
                     answer = await self._begin()
                 else:
                     answer = await self._ask(index=index, wait=self._wait)
@@ -123,13 +79,14 @@ class Watch:
                 answer = await self._judged(answer)
                 index = answer.index if answer.index >= max(index, 1) else 0
                 self._newest = answer.index
-                if self._current is None or answer.instances != self._current:
-                    self._current = self._known = answer.instances
+                known = self._latest
+                if known is None or answer.instances != known:
+                    known = self._known = answer.instances
                     wasted = 0
                 else:
                     # Woken for something else, or an index that does not block: it is not to become a storm.
                     wasted = min(wasted + 1, 10) if waited < STORM else 0
-                self._tell(self._current)
+                self._tell(known)
                 # As long as the answer took to read: no more than half of the time goes into that.
                 del answer  # or a second copy of the instances would be kept while Consul keeps the question
                 await asyncio.sleep(max(clock() - began - waited, SHORTEST_PAUSE - waited, _pause(wasted)))
@@ -155,7 +112,7 @@ class Watch:
 
     async def _judged(self, answer: _Answer) -> _Answer:
         """Return *answer*, or the one that stands in its place, beyond doubt."""
-        first = self._current is None
+        first = self._latest is None
         emptied = not answer.instances and (self._known or first)
         if not answer.consistent and (emptied or answer.index < self._newest):
             doubted, answer = answer, await self._ask(Consistency.CONSISTENT)
