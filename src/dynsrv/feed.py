@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from dynsrv.errors import SourceError
 from dynsrv.metrics import Metrics
-from dynsrv.model import Snapshot
+from dynsrv.model import Backend, Snapshot
 from dynsrv.planning import Policy, Targets, targets
 from dynsrv.sources.base import Source
 
@@ -45,6 +45,7 @@ class Feed:
         self._log = log.bind(backend=backend, source=kind)
         self._snapshot: Snapshot | None = None
         self._notes: tuple[str, ...] = ()
+        self._seen: dict[str, tuple[float, Backend]] = {}  # by proxy: when what it was to have changed, what it had
         self._complaints: set[str] = set()  # what was logged since the source last answered
         self.targets: Targets | None = None
         """What the last snapshot calls for; None: there was none yet, which is not the same as an empty one."""
@@ -54,7 +55,7 @@ class Feed:
         """Why the source cannot tell now; None while it can."""
 
     def listen(self, wake: Callable[[], None]) -> None:
-        """Call *wake* after each change of the snapshot."""
+        """Call *wake*, of the reconciler of one proxy, after each change of the snapshot."""
         self._listeners.append(wake)
 
     async def run(self) -> None:
@@ -80,6 +81,7 @@ class Feed:
             self._log.info("source answers again", endpoints=len(snapshot.endpoints))
         self._note(snapshot.notes)
         if snapshot == self._snapshot:
+            self._tell_source()
             return
         self._log.info(
             "source wants other servers" if self._snapshot else "source answered", endpoints=len(snapshot.endpoints)
@@ -90,6 +92,18 @@ class Feed:
         self._metrics.desired_servers.labels(backend).set(len(self.targets))
         for wake in self._listeners:
             wake()
+
+    def seen(self, proxy: str, observed: Backend, *, changed_at: float) -> None:
+        """Take note of what *proxy* had in a pass that began with the snapshot of *changed_at*."""
+        self._seen[proxy] = (changed_at, observed)
+        self._tell_source()
+
+    def _tell_source(self) -> None:
+        """Tell the source what is left of its servers, if every proxy was looked at since the snapshot changed."""
+        current = [observed for changed_at, observed in self._seen.values() if changed_at == self.changed_at]
+        if len(current) == len(self._listeners):
+            owns = self._policy.owns
+            self._source.still_there(one for observed in current for one in observed.servers if owns(one.name))
 
     def _note(self, notes: tuple[str, ...]) -> None:
         """Tell what the source could not use, once for each."""

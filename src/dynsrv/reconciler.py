@@ -82,6 +82,7 @@ class Reconciler:
                 delay = await self.attempt(feed.targets)
                 if self.last is not None and self.last is not before:
                     self._measure_convergence(self.last.plan, changed_at)
+                    feed.seen(self.proxy.name, self.last.observed, changed_at=changed_at)
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
-from dynsrv.model import Snapshot
+from dynsrv.model import Server, Snapshot
 
 
 class ScriptedSource:
@@ -20,6 +20,8 @@ class ScriptedSource:
         """When it was asked, by the loop's clock."""
         self.closed = 0
         """How often whoever asked was done with the answers."""
+        self.left: list[tuple[Server, ...]] = []
+        """The servers that were still there, each time that it was told."""
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Tell what the script says next."""
@@ -43,3 +45,7 @@ class ScriptedSource:
     async def inspect(self) -> AsyncGenerator[str, None]:
         """Tell how much there is left to say."""
         yield f"{len(self.script)} lines of its script are left"
+
+    def still_there(self, servers: Iterable[Server]) -> None:
+        """Take note of them."""
+        self.left.append(tuple(servers))

@@ -29,11 +29,12 @@ from dynsrv.errors import ConfigurationError
 from dynsrv.planning.policy import Admission, AfterDrain, Limits, OnEmpty, Policy
 from dynsrv.settings.server import ServerSettings
 from dynsrv.sources.consul.settings import ConsulSourceSettings
+from dynsrv.sources.ec2.settings import Ec2SourceSettings
 from dynsrv.sources.file import FileSourceSettings
 
 DEFAULT_PATHS = (Path("dynsrv.yaml"), Path("/etc/dynsrv/dynsrv.yaml"))
 
-_KINDS = ("file", "consul")
+_KINDS = ("file", "consul", "ec2")
 
 
 class ProxySettings(Section):
@@ -112,7 +113,9 @@ def _of_a_known_kind(value: object) -> object:
 
 
 SourceSettings = Annotated[
-    FileSourceSettings | ConsulSourceSettings, Field(discriminator="kind"), BeforeValidator(_of_a_known_kind)
+    FileSourceSettings | ConsulSourceSettings | Ec2SourceSettings,
+    Field(discriminator="kind"),
+    BeforeValidator(_of_a_known_kind),
 ]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 from weakref import WeakValueDictionary
 
-from dynsrv.model import Snapshot
+from dynsrv.model import Server, Snapshot
 
 T = TypeVar("T")
 
@@ -29,6 +29,10 @@ class Source(Protocol):
         Raises:
             SourceError: the first that is not.
         """
+        ...
+
+    def still_there(self, servers: Iterable[Server]) -> None:
+        """Take note of dynsrv's servers in all proxies of the backend, seen when the last snapshot was known there."""
         ...
 
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from dynsrv.documents import parse
 from dynsrv.documents.problems import unreadable
 from dynsrv.documents.values import FilePath, Section
 from dynsrv.errors import ConfigurationError, SourceError
-from dynsrv.model import Snapshot
+from dynsrv.model import Server, Snapshot
 from dynsrv.sources.base import Surroundings
 from dynsrv.sources.servers_document import snapshot_of
 
@@ -92,6 +92,9 @@ class FileSource:
     async def inspect(self) -> AsyncGenerator[str, None]:
         """Yield where the file is."""
         yield f"reads {self._path}"
+
+    def still_there(self, servers: Iterable[Server]) -> None:
+        """Do nothing: nobody waits for the end of a server."""
 
 
 class _Signature(NamedTuple):

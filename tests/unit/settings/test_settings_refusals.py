@@ -125,7 +125,7 @@ REFUSALS = [
     (
         "kind: file",
         "kind: zoo",
-        '5: backends[0].source.kind: found "zoo", expected one of the kinds of source: file, consul',
+        '5: backends[0].source.kind: found "zoo", expected one of the kinds of source: file, consul, ec2',
     ),
     ("kind: file, ", "", "5: backends[0].source.kind: this key is missing; add it"),
     (", path: servers.yaml", "", "5: backends[0].source.path: this key is missing; add it"),
@@ -212,7 +212,7 @@ def test_a_file_of_another_shape_is_refused(text: str, what: str) -> None:
 
 def test_the_keys_of_a_kind_that_does_not_exist_are_not_reported_one_by_one() -> None:
     error = the_error_of(SMALLEST.replace(SOURCE, "{kind: dns, name: x, port: 5}"))
-    problem = 'backends[0].source.kind: found "dns", expected one of the kinds of source: file, consul'
+    problem = 'backends[0].source.kind: found "dns", expected one of the kinds of source: file, consul, ec2'
     assert error == f"dynsrv.yaml:5: {problem}"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
 from dynsrv.errors import SourceError
-from dynsrv.model import Snapshot
+from dynsrv.model import Server, Snapshot
 from dynsrv.sources.consul.answers import Instance
 from dynsrv.sources.consul.endpoints import Reading
 from dynsrv.sources.consul.inspection import inspect
@@ -42,6 +42,9 @@ class ConsulSource:
     def inspect(self) -> AsyncGenerator[str, None]:
         """Yield what is found of Consul, of the token and of the service; see `inspect`."""
         return inspect(self._watch.agents, self._watch.query)
+
+    def still_there(self, servers: Iterable[Server]) -> None:
+        """Do nothing: nobody waits for the end of a server."""
 
     def _snapshot(self, instances: tuple[Instance, ...], *, before: Snapshot | None) -> Snapshot:
         snapshot = self._reading.snapshot(instances)

@@ -1,0 +1,124 @@
+"""Which endpoints do EC2's instances stand for? By their state, their addresses and their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dynsrv.documents import found
+from dynsrv.model import Endpoint, EndpointState, Location, Snapshot
+from dynsrv.sources import endpoint_values as values
+from dynsrv.sources.ec2.answers import Instance, Look
+
+
+class AddressKind(StrEnum):
+    """Which address of an instance is meant."""
+
+    PRIVATE = "private"
+    PUBLIC = "public"
+    IPV6 = "ipv6"
+
+
+WAITING_TO_END = "Terminating:Wait"
+"""Auto Scaling keeps such an instance until its lifecycle action is completed, or the hook's time is over."""
+
+_ENDING = ("Terminating", "Terminated")
+_ASIDE = ("Standby", "EnteringStandby", "Detaching", "Detached", "Quarantined", "ReplacingRootVolume")
+_NOT_YET = "Warmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How instances are understood, by *port* or *port_tag*. *releases*: what ends is let go, not kept in drain."""
+
+    port: int | None = None
+    port_tag: str | None = None
+    address: AddressKind = AddressKind.PRIVATE
+    weight_tag: str | None = None
+    releases: bool = False
+
+    def snapshot(self, look: Look) -> Snapshot:
+        """Return what the instances call for, in the order of their ids.
+
+        What is tagged wrongly is left out, and told in the snapshot's notes. Of two at one address and port, the
+        one that is not drained counts: the other's address was given away.
+        """
+        notes: list[str] = []
+        endpoints: dict[Location, tuple[str, Endpoint]] = {}
+        for instance in sorted(look.instances, key=lambda one: one.id):
+            state = self._state(instance, look)
+            if state is None:
+                continue
+            for endpoint in self._endpoints(instance, state, notes):
+                location = (endpoint.address, endpoint.port)
+                other, known = endpoints.get(location, ("", None))
+                if known is None or known.state is EndpointState.DRAIN:
+                    endpoints[location] = (instance.id, endpoint)
+                elif endpoint.state is EndpointState.READY:
+                    notes.append(f"{instance.id} is left out: {other} has {endpoint}, too")
+        return Snapshot(tuple(endpoint for _, endpoint in endpoints.values()), notes=tuple(notes))
+
+    def locations(self, instance: Instance) -> frozenset[Location]:
+        """Return where the servers of an instance are, whatever its state."""
+        endpoints = self._endpoints(instance, EndpointState.READY, [])
+        return frozenset((endpoint.address, endpoint.port) for endpoint in endpoints)
+
+    def _state(self, instance: Instance, look: Look) -> EndpointState | None:
+        """Return whether an instance gets requests, or only keeps those that it has; None: neither."""
+        ending = None if self.releases else EndpointState.DRAIN
+        if instance.state in {"shutting-down", "stopping"}:
+            return ending
+        if instance.state != "running":
+            return None  # pending, stopped, terminated
+        if look.members is None:
+            return EndpointState.READY
+        if (member := look.members.get(instance.id)) is None or member.state.startswith(_NOT_YET):
+            return None  # of a warm pool, which Auto Scaling does not list; or not of the group any more
+        if member.state.startswith(_ENDING):
+            return ending
+        return EndpointState.DRAIN if member.state.startswith(_ASIDE) else EndpointState.READY
+
+    def _endpoints(self, instance: Instance, state: EndpointState, notes: list[str]) -> Iterator[Endpoint]:
+        """Yield an endpoint for each port of an instance."""
+        try:
+            address, ports = self._address(instance), self._ports(instance)
+        except ValueError as error:
+            notes.append(f"{instance.id} is left out: {error}")
+            return
+        weight = self._weight(instance, notes)
+        for port in ports:
+            name = instance.id if len(ports) == 1 else f"{instance.id}-{port}"
+            yield Endpoint(address, port, name=values.name(name), weight=weight, state=state)
+
+    def _address(self, instance: Instance) -> str:
+        text = {
+            AddressKind.PRIVATE: instance.private_address,
+            AddressKind.PUBLIC: instance.public_address,
+            AddressKind.IPV6: instance.ipv6_address,
+        }[self.address]
+        if not text:
+            raise ValueError(f"it has no {self.address} address")
+        return values.address(text)
+
+    def _ports(self, instance: Instance) -> tuple[int, ...]:
+        if self.port_tag is None:
+            return () if self.port is None else (self.port,)
+        text = instance.tags.get(self.port_tag)
+        if text is None:
+            raise ValueError(f"it has no tag {self.port_tag}")
+        try:
+            return tuple(dict.fromkeys(values.port(values.number(port.strip())) for port in text.split(",")))
+        except ValueError as error:
+            problem = f"found {found(text)} in its tag {self.port_tag}, {error}, or several with commas"
+            raise ValueError(problem) from None
+
+    def _weight(self, instance: Instance, notes: list[str]) -> int | None:
+        text = instance.tags.get(self.weight_tag) if self.weight_tag else None
+        if text is None:
+            return None
+        try:
+            return values.weight(values.number(text.strip()))
+        except ValueError as error:
+            notes.append(f"{instance.id}: its tag {self.weight_tag} is ignored: found {found(text)}, {error}")
+            return None

@@ -1,0 +1,149 @@
+"""What does the configuration say of EC2? Its keys; what is left out is found as every tool of AWS finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
+
+from dynsrv.documents import KeyPath, found
+from dynsrv.documents.problems import problems_at
+from dynsrv.documents.values import Duration, PortNumber, Section, between, matching
+from dynsrv.sources.base import Surroundings
+from dynsrv.sources.ec2.account import Account, installed
+from dynsrv.sources.ec2.aws import Aws
+from dynsrv.sources.ec2.endpoints import AddressKind, Reading
+from dynsrv.sources.ec2.lifecycle import Farewells
+from dynsrv.sources.ec2.poll import Poll
+from dynsrv.sources.ec2.source import Ec2Source
+
+Text = Annotated[str, matching(r"[ -~]*[!-~][ -~]*", "printable ASCII")]
+Word = Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")]
+Region = Annotated[str, matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", "a region such as eu-central-1")]
+Role = Annotated[
+    str, matching(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+", "a role's ARN: arn:aws:iam::123456789012:role/name")
+]
+Url = Annotated[str, matching(r"https?://[A-Za-z0-9._\[\]:-]+(/[!-~]*)?", "a URL: https://host or http://host:port")]
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _some(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("expected one or more")
+    return values
+
+
+Values = Annotated[
+    tuple[Text, ...],
+    BeforeValidator(_listed),
+    AfterValidator(_some),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+class Ec2SourceSettings(Section):
+    """The instances of EC2's that match filters, or that are in an Auto Scaling group."""
+
+    kind: Literal["ec2"] = Field(description="The kind of source; it needs the extra: pip install 'dynsrv[ec2]'.")
+    region: Region | None = Field(
+        default=None, description="The region, such as eu-central-1. By default AWS_REGION, or the profile's."
+    )
+    profile: Word | None = Field(
+        default=None, description="A profile in AWS' configuration files. By default AWS_PROFILE."
+    )
+    role_arn: Role | None = Field(default=None, description="A role to assume, with the credentials that are found.")
+    external_id: Word | None = Field(default=None, description="What that role's owner wants to be told.")
+    endpoint_url: Url | None = Field(
+        default=None,
+        description="The address of all AWS services that are asked. By default AWS' own, or AWS_ENDPOINT_URL.",
+    )
+    filters: Mapping[Word, Values] = Field(
+        default={},
+        description='EC2\'s own filters, all of which must match, each with a value or a list: {"tag:app": web}.',
+    )
+    auto_scaling_group: Values | None = Field(
+        default=None, description="An Auto Scaling group, or a list of them: its instances, by their states there."
+    )
+    port: PortNumber | None = Field(default=None, description="The port of every instance.")
+    port_tag: Text | None = Field(
+        default=None, description="The tag that has an instance's port; several with commas: a server for each."
+    )
+    address: AddressKind = Field(default=AddressKind.PRIVATE, description="Which address of an instance is meant.")
+    weight_tag: Text | None = Field(
+        default=None, description="The tag that has an instance's weight, 0 to 256; without it, server.weight."
+    )
+    interval: Annotated[Duration, between("1s", "1h")] = Field(
+        default=30.0,
+        description="Time between two looks, more or less a tenth; while instances come and go, 5s if that is less.",
+        json_schema_extra={"default": "30s"},
+    )
+    complete_lifecycle: bool = Field(
+        default=False,
+        description="Whether Auto Scaling is made to wait with the end of an instance until HAProxy let go of it; it "
+        "needs a lifecycle hook at termination.",
+    )
+    lifecycle_hook: Word | None = Field(
+        default=None, description="The hook that is dynsrv's to complete. By default the group's only one."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _installed(cls, keys: Any, info: ValidationInfo) -> Any:
+        if not installed():
+            problem = "found ec2, which needs an extra that is not installed; pip install 'dynsrv[ec2]'"
+            raise problems_at(cls, [(("kind",), problem)])
+        environ: Mapping[str, str] = (info.context or {}).get("environ", {})
+        # botocore knows AWS_DEFAULT_REGION alone; all other tools of AWS' this, too.
+        if isinstance(keys, Mapping) and "region" not in keys and (region := environ.get("AWS_REGION")):
+            return {**keys, "region": region}
+        return keys
+
+    @model_validator(mode="after")
+    def _agreeing(self) -> Self:
+        problems: list[tuple[KeyPath, str]] = []
+        if self.port is None and self.port_tag is None:
+            problems.append((("port",), "this key is missing; add it, or port_tag"))
+        if self.port is not None and self.port_tag is not None:
+            problem = f"found {found(self.port_tag)}, but port is given, too; remove one of the two"
+            problems.append((("port_tag",), problem))
+        if not self.filters and self.auto_scaling_group is None:
+            problem = "nothing is said of which instances are meant; add filters, auto_scaling_group, or both"
+            problems.append((("filters",), problem))
+        needs = (
+            ("complete_lifecycle", self.complete_lifecycle, "auto_scaling_group", self.auto_scaling_group),
+            ("lifecycle_hook", self.lifecycle_hook, "complete_lifecycle", self.complete_lifecycle),
+            ("external_id", self.external_id, "role_arn", self.role_arn),
+        )
+        for key, value, other, needed in needs:
+            if value and not needed:
+                problems.append(((key,), f"it means nothing without {other}; add that, or remove this"))
+        if problems:
+            raise problems_at(type(self), problems)
+        return self
+
+    def create(self, place: Surroundings) -> Ec2Source:
+        """Return the source for the backend of *place*."""
+        shared = place.shared
+        account = Account(self.region, self.profile, self.role_arn, self.external_id, self.endpoint_url)
+        aws = shared.get(account, lambda: Aws(account))
+        filters, groups = tuple(sorted(self.filters.items())), tuple(sorted(self.auto_scaling_group or ()))
+        poll = shared.get(
+            (account, filters, groups, self.interval),
+            lambda: Poll(aws, filters=filters, groups=groups, interval=self.interval),
+        )
+        reading = Reading(
+            port=self.port,
+            port_tag=self.port_tag,
+            address=self.address,
+            weight_tag=self.weight_tag,
+            releases=self.complete_lifecycle,
+        )
+        farewells = None
+        if self.complete_lifecycle:
+            key = (account, "lifecycle hook", self.lifecycle_hook)
+            farewells = shared.get(key, lambda: Farewells(aws, hook=self.lifecycle_hook))
+        return Ec2Source(poll, reading, backend=place.backend, farewells=farewells)

@@ -1,0 +1,94 @@
+"""Which servers does EC2 want in one backend? A shared poll, read as this backend's settings say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+
+from dynsrv.errors import SourceError
+from dynsrv.model import Server, Snapshot
+from dynsrv.sources.ec2.answers import Look
+from dynsrv.sources.ec2.endpoints import WAITING_TO_END, Reading
+from dynsrv.sources.ec2.lifecycle import Farewells, Share
+from dynsrv.sources.ec2.poll import Poll
+
+
+class Ec2Source:
+    """The instances of one poll for one backend. Sources with equal questions share their *poll*.
+
+    With *farewells*, Auto Scaling waits with the end of an instance until HAProxy let go of it.
+    """
+
+    def __init__(self, poll: Poll, reading: Reading, *, backend: str, farewells: Farewells | None = None) -> None:
+        self._poll = poll
+        self._reading = reading
+        self._farewells = farewells
+        self._share = Share(backend, poll.groups)
+
+    def __repr__(self) -> str:
+        return f"<Ec2Source {self._poll!r} for {self._share.backend}>"
+
+    async def watch(self) -> AsyncGenerator[Snapshot, None]:
+        """Yield what the instances call for: first what AWS says now, then after each of its answers.
+
+        Raises:
+            SourceError: AWS cannot tell. Its reason is credentials, denied, throttled, request, server, unreachable,
+                timeout, invalid or client.
+        """
+        if self._farewells is not None:
+            self._farewells.join(self._share)
+        try:
+            async with aclosing(self._poll.follow()) as looks:
+                async for look in looks:
+                    yield self._snapshot(look)
+                    # Behind the yield: who only wants to know what is desired does not come here.
+                    if self._farewells is not None:
+                        await self._farewells.attend()
+        except (asyncio.CancelledError, GeneratorExit):
+            if self._farewells is not None:
+                self._farewells.leave(self._share)
+            raise
+
+    async def inspect(self) -> AsyncGenerator[str, None]:
+        """Yield what is found of the credentials, the instances, the groups and their lifecycle hooks.
+
+        Raises:
+            SourceError: the first that is not as it should be.
+        """
+        aws = self._poll.aws
+        async with aws:
+            yield f"the credentials come from {await aws.credentials()}"
+            look = await self._poll.look()
+            if not look.instances:
+                raise SourceError("request", "EC2 has no instance that matches the filters")
+            yield f"EC2 answers: {_counted('instance', (one.state for one in look.instances))}"
+            for group in self._poll.groups:
+                states = (one.state for one in (look.members or {}).values() if one.group == group)
+                yield f"the Auto Scaling group {group} has {_counted('instance', states)}"
+                if self._farewells is not None:
+                    hook = await self._farewells.hook(group)
+                    yield f"its lifecycle hook {hook.name} waits {hook.heartbeat} s for a heartbeat, and for dynsrv"
+
+    def still_there(self, servers: Iterable[Server]) -> None:
+        """Take note of what HAProxy still has, for Auto Scaling."""
+        self._share.still_there(servers)
+
+    def _snapshot(self, look: Look) -> Snapshot:
+        snapshot = self._reading.snapshot(look)
+        if not snapshot.endpoints and snapshot.notes:
+            # Nobody tagged that on purpose: it is not the same as a fleet without instances.
+            raise SourceError("invalid", f"no instance can be used: {'; '.join(snapshot.notes[:3])}")
+        if self._farewells is not None:
+            members = look.members or {}
+            waiting = [one for one in look.instances if one.id in members and members[one.id].state == WAITING_TO_END]
+            self._share.take(look, {one.id: self._reading.locations(one) for one in waiting})
+        return snapshot
+
+
+def _counted(thing: str, states: Iterable[str]) -> str:
+    counts = Counter(states)
+    number = counts.total()
+    told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    return f"{number} {thing}{'' if number == 1 else 's'}{f': {told}' if told else ''}"
