@@ -60,15 +60,18 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the source until cancelled."""
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(SourceError), wait=_RETRY_WAIT, before_sleep=self._note_failure
-        ):
-            with attempt:
-                async with aclosing(self._source.watch()) as snapshots:
-                    async for snapshot in snapshots:
-                        attempt.retry_state.attempt_number = 1  # a good answer: the next failure is a first one
-                        self.take(snapshot)
-                raise SourceError("ended", "the source ended by itself")
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(SourceError), wait=_RETRY_WAIT, before_sleep=self._note_failure
+            ):
+                with attempt:
+                    async with aclosing(self._source.watch()) as snapshots:
+                        async for snapshot in snapshots:
+                            attempt.retry_state.attempt_number = 1  # a good answer: the next failure is a first one
+                            self.take(snapshot)
+                    raise SourceError("ended", "the source ended by itself")
+        finally:
+            self._source.close()
 
     def take(self, snapshot: Snapshot) -> None:
         """Take what the source says now."""

@@ -20,6 +20,8 @@ class ScriptedSource:
         """When it was asked, by the loop's clock."""
         self.closed = 0
         """How often whoever asked was done with the answers."""
+        self.ended = False
+        """Whether nobody follows any more."""
         self.left: list[tuple[Server, ...]] = []
         """The servers that were still there, each time that it was told."""
 
@@ -49,3 +51,7 @@ class ScriptedSource:
     def still_there(self, servers: Iterable[Server]) -> None:
         """Take note of them."""
         self.left.append(tuple(servers))
+
+    def close(self) -> None:
+        """Take note that nobody follows any more."""
+        self.ended = True

@@ -35,6 +35,10 @@ class Source(Protocol):
         """Take note of dynsrv's servers in all proxies of the backend, seen when the last snapshot was known there."""
         ...
 
+    def close(self) -> None:
+        """Take note that the backend is not followed any more."""
+        ...
+
 
 class Shared:
     """What the sources of one process have in common, each found by its key and kept while a source holds it."""

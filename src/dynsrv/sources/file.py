@@ -96,6 +96,9 @@ class FileSource:
     def still_there(self, servers: Iterable[Server]) -> None:
         """Do nothing: nobody waits for the end of a server."""
 
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
 
 class _Signature(NamedTuple):
     """What tells one state of a file from another without reading it."""

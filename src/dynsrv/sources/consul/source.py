@@ -46,6 +46,9 @@ class ConsulSource:
     def still_there(self, servers: Iterable[Server]) -> None:
         """Do nothing: nobody waits for the end of a server."""
 
+    def close(self) -> None:
+        """Do nothing: nothing is open."""
+
     def _snapshot(self, instances: tuple[Instance, ...], *, before: Snapshot | None) -> Snapshot:
         snapshot = self._reading.snapshot(instances)
         if not snapshot.endpoints and snapshot.notes:

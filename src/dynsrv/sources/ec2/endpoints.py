@@ -83,13 +83,13 @@ class Reading:
         """Yield an endpoint for each port of an instance."""
         try:
             address, ports = self._address(instance), self._ports(instance)
+            names = [values.name(instance.id if len(ports) == 1 else f"{instance.id}-{port}") for port in ports]
         except ValueError as error:
             notes.append(f"{instance.id} is left out: {error}")
             return
         weight = self._weight(instance, notes)
-        for port in ports:
-            name = instance.id if len(ports) == 1 else f"{instance.id}-{port}"
-            yield Endpoint(address, port, name=values.name(name), weight=weight, state=state)
+        for name, port in zip(names, ports, strict=True):
+            yield Endpoint(address, port, name=name, weight=weight, state=state)
 
     def _address(self, instance: Instance) -> str:
         text = {

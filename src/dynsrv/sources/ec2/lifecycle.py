@@ -8,8 +8,8 @@ completed when each of them has looked since the first saw it wait, and has no s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from weakref import WeakSet
 
 import structlog
@@ -22,18 +22,25 @@ from dynsrv.sources.ec2.aws import Aws
 PATIENCE = 600.0
 """Seconds after which it is told once that an instance still waits, and for whom."""
 
+AT_ONCE = 8
+"""Instances that are attended to at the same time."""
+
 log = structlog.get_logger()
 
 
 class Share:
-    """What one *backend* has to do with the instances of *groups* that wait to end."""
+    """What one *backend* has to do with the instances of *groups* that wait to end.
 
-    def __init__(self, backend: str, groups: Collection[str]) -> None:
+    *hook* is the name of the lifecycle hook that is dynsrv's to complete; None: the group's only one.
+    """
+
+    def __init__(self, backend: str, groups: Collection[str], *, hook: str | None = None) -> None:
         self.backend = backend
         self.groups = frozenset(groups)
+        self.hook = hook
         self._look: Look | None = None
         self._waiting: Mapping[str, frozenset[Location]] = {}
-        self._left: frozenset[Location] | None = None  # None: not known since another began to wait
+        self._left: frozenset[str] | None = None  # of those that wait; None: not known since another began to
 
     def take(self, look: Look, waiting: Mapping[str, frozenset[Location]]) -> None:
         """Take note of a look, and of the instances that wait: where their servers are, by id."""
@@ -43,9 +50,16 @@ class Share:
 
     def still_there(self, servers: Iterable[Server]) -> None:
         """Take note of all servers of the backend's, on all its proxies."""
-        wanted = frozenset[Location]().union(*self._waiting.values())
-        locations = ((server.address, server.port) for server in servers) if wanted else ()
-        self._left = wanted.intersection(locations)
+        if not self._waiting:
+            self._left = frozenset()
+            return
+        there = list(servers)
+        self._left = frozenset(
+            instance
+            for instance, locations in self._waiting.items()
+            # By name, too: its tags may have named other ports when the server was added.
+            if any((one.address, one.port) in locations or _is_of(one.name, instance) for one in there)
+        )
 
     @property
     def waiting(self) -> dict[str, str]:
@@ -63,32 +77,44 @@ class Share:
         if self._look is None or self._look.asked_at < since:
             return False
         if instance in self._waiting:
-            return self._left is not None and not self._waiting[instance] & self._left
+            return self._left is not None and instance not in self._left
         return all(one.id != instance for one in self._look.instances)
+
+
+def _is_of(server: str, instance: str) -> bool:
+    """Whether a server's name is made of an instance's id: the prefix before it, maybe a port and more behind it."""
+    _, found, rest = server.partition(instance)
+    return bool(found) and (not rest or rest.startswith("-"))
+
+
+@dataclass(slots=True)
+class _Action:
+    """A lifecycle action: of one instance, for one hook."""
+
+    heartbeat_due: float
+    over: bool = False
 
 
 @dataclass(slots=True)
 class _Waiting:
+    """An instance in Terminating:Wait, with its lifecycle actions by the names of their hooks."""
+
+    id: str
     group: str
     since: float
-    heartbeat_due: float
-    over: bool = False
+    actions: dict[str, _Action] = field(default_factory=dict)
     told: bool = False  # that it takes long
 
 
 class Farewells:
-    """Completes the lifecycle actions of instances that wait to end, and records heartbeats until it may.
+    """Completes the lifecycle actions of instances that wait to end, and records heartbeats until it may."""
 
-    *hook* names the one that is dynsrv's to complete; None: the group's only one.
-    """
-
-    def __init__(self, aws: Aws, *, hook: str | None) -> None:
+    def __init__(self, aws: Aws) -> None:
         self._aws = aws
-        self._hook = hook
         self._shares: WeakSet[Share] = WeakSet()
         self._waiting: dict[str, _Waiting] = {}
         self._complaints: dict[str, str] = {}
-        self._attending = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
 
     def join(self, share: Share) -> None:
         """From now on, nothing is completed without *share*."""
@@ -97,77 +123,115 @@ class Farewells:
     def leave(self, share: Share) -> None:
         """Go on without *share*: its backend is not managed any more."""
         self._shares.discard(share)
+        if not self._shares and self._task is not None:
+            self._task.cancel()
+            self._task = None
 
-    async def hook(self, group: str) -> Hook:
-        """Return the hook of *group* that is dynsrv's.
+    def attend(self) -> None:
+        """Begin to do what is due for each instance that waits, unless that is being done.
 
-        Raises:
-            SourceError: AWS cannot tell, or nobody can.
+        What AWS refuses is logged, and tried again the next time.
         """
-        return await self._aws.hook(group, self._hook)
-
-    async def attend(self) -> None:
-        """Do what is due for each instance that waits. What AWS refuses is logged, and tried again the next time."""
-        async with self._attending:
-            now = asyncio.get_running_loop().time()
-            self._look_around(now)
-            if not self._waiting:
+        if self._task is not None:
+            if not self._task.done():
                 return
-            hooks: dict[str, Hook] = {}
-            async with self._aws:
-                for instance, one in self._waiting.items():
-                    try:
-                        await self._attend(instance, one, hooks, now=now)
-                        self._complaints.pop(instance, None)
-                    except SourceError as error:
-                        self._complain(instance, one.group, str(error))
+            self._task.result()
+        now = asyncio.get_running_loop().time()
+        self._look_around()
+        self._task = asyncio.create_task(self._attend_all(now), name="lifecycle") if self._waiting else None
 
-    def _look_around(self, now: float) -> None:
+    def _look_around(self) -> None:
         """Find out who waits."""
         waiting: dict[str, _Waiting] = {}
         for share in sorted(self._shares, key=lambda share: share.looked_at):
             for instance, group in share.waiting.items():
                 known = self._waiting.get(instance) or waiting.get(instance)
                 if known is None:
-                    known = _Waiting(group, since=share.looked_at, heartbeat_due=now)
+                    known = _Waiting(instance, group, since=share.looked_at)
                     log.info("an instance waits to end; first its servers drain", instance=instance, group=group)
                 waiting[instance] = known
         for instance in self._complaints.keys() - waiting.keys():
             del self._complaints[instance]
         self._waiting = waiting
 
-    async def _attend(self, instance: str, one: _Waiting, hooks: dict[str, Hook], *, now: float) -> None:
-        if one.over:
+    async def _attend_all(self, now: float) -> None:
+        due: dict[str, list[_Waiting]] = {}
+        for one in self._waiting.values():
+            if self._due(one, now):
+                due.setdefault(one.group, []).append(one)
+        async with self._aws:
+            await asyncio.gather(*(self._attend_group(group, several, now) for group, several in due.items()))
+
+    async def _attend_group(self, group: str, due: Sequence[_Waiting], now: float) -> None:
+        try:
+            hooks = await self._hooks(group)
+        except SourceError as error:
+            for one in due:
+                self._complain(one, str(error))
             return
-        concerned = [share for share in self._shares if one.group in share.groups]
-        holding = sorted(share.backend for share in concerned if not share.let_go(instance, since=one.since))
-        bound = log.bind(instance=instance, group=one.group, waited=round(now - one.since, 1))
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def attend(one: _Waiting) -> None:
+            async with limit:
+                try:
+                    for hook in hooks:
+                        await self._attend(one, hook, now=now)
+                    self._complaints.pop(one.id, None)
+                except SourceError as error:
+                    self._complain(one, str(error))
+
+        await asyncio.gather(*(attend(one) for one in due))
+
+    def _due(self, one: _Waiting, now: float) -> bool:
+        """Whether AWS is to be told something of an instance."""
+        holding = self._holding(one)
         if holding and now - one.since > PATIENCE and not one.told:
             one.told = True
-            bound.warning("an instance waits long to end: it has servers left, or a proxy is silent", backends=holding)
-        if holding and now < one.heartbeat_due:
-            return
-        if one.group not in hooks:
-            hooks[one.group] = await self.hook(one.group)
-        hook = hooks[one.group]
-        if not holding:
-            waited_for = await self._aws.complete(hook, instance)
-            one.over = True
-            if waited_for:
-                sentence = "lifecycle action completed: no HAProxy has a server of the instance any more"
-            else:
-                sentence = "an instance waits no more: its lifecycle action was over already"
-            bound.info(sentence, hook=hook.name)
-        elif await self._aws.heartbeat(hook, instance):
-            one.heartbeat_due = now + hook.heartbeat / 2
-        else:
-            one.over = True
-            sentence = "an instance ends before HAProxy let go of it: its lifecycle action is over"
-            bound.warning(sentence, hook=hook.name, backends=holding)
+            sentence = "an instance waits long to end: it has servers left, or a proxy is silent"
+            log.warning(sentence, instance=one.id, group=one.group, waited=round(now - one.since, 1), backends=holding)
+        open_ = [action for action in one.actions.values() if not action.over]
+        if not one.actions:
+            return True
+        return bool(open_) and (not holding or any(now >= action.heartbeat_due for action in open_))
 
-    def _complain(self, instance: str, group: str, error: str) -> None:
+    async def _hooks(self, group: str) -> list[Hook]:
+        """Return the hooks of *group* that are dynsrv's to complete, each once."""
+        names = {share.hook for share in self._concerned(group)}
+        found = [await self._aws.hook(group, name) for name in names]
+        return list({hook.name: hook for hook in found}.values())
+
+    async def _attend(self, one: _Waiting, hook: Hook, *, now: float) -> None:
+        action = one.actions.setdefault(hook.name, _Action(heartbeat_due=now))
+        if action.over:
+            return
+        holding = self._holding(one)
+        bound = log.bind(instance=one.id, group=one.group, hook=hook.name, waited=round(now - one.since, 1))
+        if not holding:
+            waited_for = await self._aws.complete(hook, one.id)
+            action.over = True
+            if waited_for:
+                bound.info("lifecycle action completed: no HAProxy has a server of the instance any more")
+            else:
+                bound.info("an instance waits no more: its lifecycle action was over already")
+        elif now >= action.heartbeat_due:
+            if await self._aws.heartbeat(hook, one.id):
+                action.heartbeat_due = now + hook.heartbeat / 2
+            else:
+                action.over = True
+                sentence = "an instance ends before HAProxy let go of it: its lifecycle action is over"
+                bound.warning(sentence, backends=holding)
+
+    def _concerned(self, group: str) -> list[Share]:
+        return [share for share in self._shares if group in share.groups]
+
+    def _holding(self, one: _Waiting) -> list[str]:
+        """Return the backends that have a server of an instance, or that do not know yet."""
+        shares = self._concerned(one.group)
+        return sorted(share.backend for share in shares if not share.let_go(one.id, since=one.since))
+
+    def _complain(self, one: _Waiting, error: str) -> None:
         """Log *error*, once until it is another."""
-        if self._complaints.get(instance) != error:
-            self._complaints[instance] = error
+        if self._complaints.get(one.id) != error:
+            self._complaints[one.id] = error
             sentence = "an instance that waits to end could not be attended to; it is tried again"
-            log.warning(sentence, instance=instance, group=group, error=error)
+            log.warning(sentence, instance=one.id, group=one.group, error=error)

@@ -144,6 +144,5 @@ class Ec2SourceSettings(Section):
         )
         farewells = None
         if self.complete_lifecycle:
-            key = (account, "lifecycle hook", self.lifecycle_hook)
-            farewells = shared.get(key, lambda: Farewells(aws, hook=self.lifecycle_hook))
-        return Ec2Source(poll, reading, backend=place.backend, farewells=farewells)
+            farewells = shared.get((account, "lifecycle"), lambda: Farewells(aws))
+        return Ec2Source(poll, reading, backend=place.backend, farewells=farewells, hook=self.lifecycle_hook)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
@@ -18,14 +17,25 @@ from dynsrv.sources.ec2.poll import Poll
 class Ec2Source:
     """The instances of one poll for one backend. Sources with equal questions share their *poll*.
 
-    With *farewells*, Auto Scaling waits with the end of an instance until HAProxy let go of it.
+    With *farewells*, Auto Scaling waits with the end of an instance until HAProxy let go of it; *hook* is the name of
+    the lifecycle hook that is dynsrv's to complete, None: the group's only one.
     """
 
-    def __init__(self, poll: Poll, reading: Reading, *, backend: str, farewells: Farewells | None = None) -> None:
+    def __init__(
+        self,
+        poll: Poll,
+        reading: Reading,
+        *,
+        backend: str,
+        farewells: Farewells | None = None,
+        hook: str | None = None,
+    ) -> None:
         self._poll = poll
         self._reading = reading
         self._farewells = farewells
-        self._share = Share(backend, poll.groups)
+        self._share = Share(backend, poll.groups, hook=hook)
+        if farewells is not None:
+            farewells.join(self._share)
 
     def __repr__(self) -> str:
         return f"<Ec2Source {self._poll!r} for {self._share.backend}>"
@@ -37,19 +47,12 @@ class Ec2Source:
             SourceError: AWS cannot tell. Its reason is credentials, denied, throttled, request, server, unreachable,
                 timeout, invalid or client.
         """
-        if self._farewells is not None:
-            self._farewells.join(self._share)
-        try:
-            async with aclosing(self._poll.follow()) as looks:
-                async for look in looks:
-                    yield self._snapshot(look)
-                    # Behind the yield: who only wants to know what is desired does not come here.
-                    if self._farewells is not None:
-                        await self._farewells.attend()
-        except (asyncio.CancelledError, GeneratorExit):
-            if self._farewells is not None:
-                self._farewells.leave(self._share)
-            raise
+        async with aclosing(self._poll.follow()) as looks:
+            async for look in looks:
+                yield self._snapshot(look)
+                # Behind the yield: who only wants to know what is desired does not come here.
+                if self._farewells is not None:
+                    self._farewells.attend()
 
     async def inspect(self) -> AsyncGenerator[str, None]:
         """Yield what is found of the credentials, the instances, the groups and their lifecycle hooks.
@@ -68,12 +71,17 @@ class Ec2Source:
                 states = (one.state for one in (look.members or {}).values() if one.group == group)
                 yield f"the Auto Scaling group {group} has {_counted('instance', states)}"
                 if self._farewells is not None:
-                    hook = await self._farewells.hook(group)
+                    hook = await aws.hook(group, self._share.hook)
                     yield f"its lifecycle hook {hook.name} waits {hook.heartbeat} s for a heartbeat, and for dynsrv"
 
     def still_there(self, servers: Iterable[Server]) -> None:
         """Take note of what HAProxy still has, for Auto Scaling."""
         self._share.still_there(servers)
+
+    def close(self) -> None:
+        """Let Auto Scaling go on without this backend."""
+        if self._farewells is not None:
+            self._farewells.leave(self._share)
 
     def _snapshot(self, look: Look) -> Snapshot:
         snapshot = self._reading.snapshot(look)

@@ -31,13 +31,16 @@ class LoopThread:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do *work* to its end; cancelling this does not cancel it."""
+        """Do *work* to its end; who is cancelled meanwhile is so when it is done."""
         working = asyncio.ensure_future(self.run(work))
+        cancelled: asyncio.CancelledError | None = None
         while not working.done():
             try:
                 await asyncio.shield(working)
-            except asyncio.CancelledError:
-                continue
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
         working.result()
 
 

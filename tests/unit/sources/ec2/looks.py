@@ -1,0 +1,16 @@
+"""What AWS answered to one look, of which a test names only what matters to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynsrv.sources.ec2 import answers
+from dynsrv.sources.ec2.answers import Look, Member
+from tests.fakes.ec2 import GROUP
+
+
+def a_look(*instances: dict[str, Any], states: Mapping[str, str] | None = None, asked_at: float = 0.0) -> Look:
+    """A look at instances. *states* are those in Auto Scaling, by id; None: no group was asked for."""
+    members = None if states is None else {one: Member(GROUP, state) for one, state in states.items()}
+    return Look(asked_at, answers.instances({"Reservations": [{"Instances": list(instances)}]}), members)

@@ -1,0 +1,169 @@
+"""Backends from one AWS in memory, each with its own feed and its own HAProxies, as far as those have servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from dynsrv.feed import Feed
+from dynsrv.metrics import Metrics
+from dynsrv.model import Location, Server
+from dynsrv.planning import Targets
+from dynsrv.sources.ec2.aws import Filters
+from dynsrv.sources.ec2.endpoints import Reading
+from dynsrv.sources.ec2.lifecycle import Farewells
+from dynsrv.sources.ec2.poll import Poll
+from dynsrv.sources.ec2.source import Ec2Source
+from tests.fakes.builders import a_backend, a_policy, a_server
+from tests.fakes.ec2 import GROUP, FakeAws
+from tests.fakes.ec2_clients import an_aws
+
+
+def at(number: int, port: int = 80) -> Location:
+    """Where the server of an instance is."""
+    return (f"10.0.0.{number}", port)
+
+
+class Proxy:
+    """The servers that one HAProxy has in one backend. It is looked at, and set right, when the test says so."""
+
+    def __init__(self, name: str, feed: Feed) -> None:
+        self.name = name
+        self.feed = feed
+        self.servers: dict[Location, Server] = {}
+        self.busy: set[Location] = set()
+        """Servers that have sessions: they drain for as long."""
+        self._pass: tuple[float, Targets, tuple[Server, ...]] | None = None
+        feed.listen(lambda: None)
+
+    @property
+    def in_pass(self) -> bool:
+        """Whether a pass has begun and is not over."""
+        return self._pass is not None
+
+    def begin(self) -> None:
+        """Begin a pass: look at what there is, and at what is wanted."""
+        if self.feed.targets is not None:
+            self._pass = (self.feed.changed_at, self.feed.targets, tuple(self.servers.values()))
+
+    def end(self) -> None:
+        """End a pass: do what was wanted when it began, and tell what there was."""
+        if self._pass is None:
+            return
+        (changed_at, wanted, observed), self._pass = self._pass, None
+        for location, target in wanted.items():
+            self.servers.setdefault(location, a_server(target.endpoint))
+        for location, server in list(self.servers.items()):
+            if location not in wanted and location not in self.busy and server.name.startswith("dyn-"):
+                del self.servers[location]
+        self.feed.seen(self.name, a_backend(*observed), changed_at=changed_at)
+
+    def look(self, passes: int = 1) -> None:
+        """Make whole passes."""
+        for _ in range(passes):
+            self.begin()
+            self.end()
+
+    def cut_off(self) -> None:
+        """Let a pass that has begun be cut off."""
+        self._pass = None
+
+
+class AtWork:
+    """One backend at work: its source, its feed, and its proxies."""
+
+    def __init__(self, name: str, source: Ec2Source, proxies: Sequence[str]) -> None:
+        self.name = name
+        self.source = source
+        self.feed = Feed(
+            source,
+            backend=name,
+            kind="ec2",
+            policy=a_policy(),
+            metrics=Metrics(),
+            clock=lambda: asyncio.get_running_loop().time(),
+        )
+        self.proxies = [Proxy(each, self.feed) for each in proxies]
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def proxy(self) -> Proxy:
+        """The only one."""
+        (proxy,) = self.proxies
+        return proxy
+
+    @property
+    def works(self) -> bool:
+        """Whether it follows its source."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> None:
+        """Begin to follow the source."""
+        self._task = asyncio.create_task(self.feed.run())
+
+    async def stop(self) -> None:
+        """End, as a backend that is removed from the configuration."""
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        assert self._task.cancelled()
+        for proxy in self.proxies:
+            proxy.cut_off()
+
+    def look(self, passes: int = 1) -> None:
+        """Make whole passes on all proxies."""
+        for proxy in self.proxies:
+            proxy.look(passes)
+
+
+class Stage:
+    """An AWS, and those who follow it."""
+
+    def __init__(self, fake: FakeAws, *, hook: str | None = None) -> None:
+        self.fake = fake
+        self.aws = an_aws(fake)
+        self.farewells = Farewells(self.aws)
+        self._hook = hook
+        self._polls: dict[Any, Poll] = {}
+
+    def a_backend(
+        self,
+        name: str = "be_app",
+        *,
+        interval: float = 5.0,
+        filters: Filters = (),
+        groups: Sequence[str] = (GROUP,),
+        proxies: Sequence[str] = ("lb1",),
+        completes: bool = True,
+        **reading: Any,
+    ) -> AtWork:
+        """Return a backend; those that ask the same share a poll."""
+        key = (interval, filters, tuple(groups))
+        if key not in self._polls:
+            self._polls[key] = Poll(self.aws, filters=filters, groups=groups, interval=interval)
+        usual: Mapping[str, Any] = {} if reading.keys() & {"port", "port_tag"} else {"port": 80}
+        source = Ec2Source(
+            self._polls[key],
+            Reading(**usual, **reading, releases=completes),
+            backend=name,
+            farewells=self.farewells if completes else None,
+            hook=self._hook,
+        )
+        return AtWork(name, source, proxies)
+
+    @asynccontextmanager
+    async def running(self, *backends: AtWork) -> AsyncIterator[None]:
+        """Let backends work until the servers that they want are there, and then go on until the end of the block."""
+        for backend in backends:
+            backend.start()
+        await asyncio.sleep(1)
+        for backend in backends:
+            backend.look(2)
+        try:
+            yield
+        finally:
+            for backend in backends:
+                if backend.works:
+                    await backend.stop()
