@@ -104,7 +104,7 @@ class Feed:
     def _tell_source(self) -> None:
         """Tell the source what is left of its servers, if every proxy was looked at since the snapshot changed."""
         current = [observed for changed_at, observed in self._seen.values() if changed_at == self.changed_at]
-        if len(current) == len(self._listeners):
+        if current and len(current) == len(self._listeners):
             owns = self._policy.owns
             self._source.still_there(one for observed in current for one in observed.servers if owns(one.name))
 

@@ -78,6 +78,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "tuple_type": "a list",
+    "dict_type": "a mapping",
     "model_type": "a mapping of keys",
     "model_attributes_type": "a mapping of keys",
     "greater_than_equal": "{ge} or more",

@@ -69,8 +69,9 @@ class Followed(ABC, Generic[T]):
             follower.put_nowait(news)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task is self._task:
+        error = None if task.cancelled() else task.exception()
+        if task is self._task:  # who follows another is not to hear of it
             self._task = None
             self._failures += 1
-        if not task.cancelled() and (error := task.exception()):
-            self._put(error)
+            if error is not None:
+                self._put(error)

@@ -19,18 +19,20 @@ M = TypeVar("M", bound=_Answer)
 
 
 def _tags(value: object) -> object:
-    return {tag.get("Key"): tag.get("Value", "") for tag in value} if isinstance(value, list) else value
+    if not isinstance(value, list) or not all(isinstance(tag, dict) for tag in value):
+        return value
+    return {tag.get("Key"): tag.get("Value", "") for tag in value}
 
 
 def _name(state: object) -> object:
     return state.get("Name") if isinstance(state, dict) else state
 
 
-def _first_ipv6(value: object) -> object:
-    if not isinstance(value, list):
-        return value
-    addresses = (one.get("Ipv6Address") for interface in value for one in interface.get("Ipv6Addresses", ()))
-    return next(addresses, "")
+def _first_ipv6(value: Any) -> Any:
+    try:
+        return next((one["Ipv6Address"] for interface in value for one in interface.get("Ipv6Addresses", ())), "")
+    except (AttributeError, KeyError, TypeError):
+        return value  # which is then refused
 
 
 class Instance(_Answer):

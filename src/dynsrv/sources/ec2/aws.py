@@ -25,6 +25,9 @@ PAGE = 100
 TIMEOUT = 60.0
 """Seconds for all pages together."""
 
+ACTION_TIMEOUT = 15.0
+"""Seconds for a heartbeat or a completion: the shortest time-out of a lifecycle hook is 30."""
+
 Filters = tuple[tuple[str, tuple[str, ...]], ...]
 """EC2's own: pairs of a name and the values of which one has to match."""
 
@@ -69,7 +72,8 @@ class Aws:
             wanted = [{"Name": name, "Values": list(values)} for name, values in filters]
             pages = (await clients.get("ec2")).get_paginator("describe_instances")
             asked = pages.paginate(Filters=wanted, PaginationConfig={"PageSize": PAGE})
-            return tuple([instance async for page in asked for instance in answers.instances(page)])
+            found = [instance async for page in asked for instance in answers.instances(page)]
+            return tuple({instance.id: instance for instance in found}.values())  # one that moved on to a later page
 
         return await self._do("DescribeInstances", ask)
 
@@ -115,7 +119,7 @@ class Aws:
                 problem = f"has no lifecycle hook {name} at termination, only {names}; correct the key lifecycle_hook"
             raise SourceError("request", f"the Auto Scaling group {group} {problem}")
 
-        return await self._do("DescribeLifecycleHooks", ask)
+        return await self._do("DescribeLifecycleHooks", ask, timeout=ACTION_TIMEOUT)
 
     async def heartbeat(self, hook: Hook, instance: str) -> bool:
         """Ask Auto Scaling to wait as long again; return whether it still waited."""
@@ -134,20 +138,22 @@ class Aws:
             return True
 
         try:
-            return await self._do(operation, ask)
+            return await self._do(operation, ask, timeout=ACTION_TIMEOUT)
         except SourceError as error:
             if error.reason == "request" and NO_ACTION in str(error):
                 return False
             raise
 
-    async def _do(self, operation: str, ask: Callable[[Clients], Coroutine[Any, Any, T]]) -> T:
+    async def _do(
+        self, operation: str, ask: Callable[[Clients], Coroutine[Any, Any, T]], *, timeout: float = TIMEOUT
+    ) -> T:
         if self._clients is None:
             self._clients = self._make_clients(self.account)
         clients = self._clients
 
         async def told() -> T:
             with failures_told(f"{operation} in {self.account.region or 'the default region'}"):
-                async with asyncio.timeout(TIMEOUT):
+                async with asyncio.timeout(timeout):
                     return await ask(clients)
 
         return await self._thread.run(told())

@@ -17,6 +17,7 @@ _THROTTLED = {
     "RequestThrottled",
     "RequestThrottledException",
     "SlowDown",
+    "ThrottledException",
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
@@ -30,6 +31,7 @@ _CREDENTIALS = {
     "IncompleteSignature",
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
+    "InvalidIdentityToken",
     "MissingAuthenticationToken",
     "OptInRequired",
     "RequestExpired",
@@ -66,19 +68,24 @@ def failures_told(where: str) -> Iterator[None]:
     except TimeoutError:
         raise SourceError("timeout", f"{where}: AWS did not answer in time") from None
     except (ResponseParserError, botocore.PaginationError) as error:
-        told = " ".join(str(error).split())[:200]
-        problem = f"the answer is not one of AWS' ({told}); is there a proxy or a login page between?"
-        raise SourceError("invalid", f"{where}: {problem}") from None
+        raise SourceError("invalid", f"{where}: {_not_aws(error)}") from None
     except (botocore.ConnectionError, botocore.HTTPClientError, aiohttp.ClientError, OSError) as error:
         raise SourceError("unreachable", f"{where}: {str(error) or type(error).__name__}") from None
     except _credentials_errors() as error:
         remedy = "give dynsrv some as every AWS tool takes them: environment, profile, container or instance role"
-        problem = f"{str(error).rstrip('.')}; {remedy}"
+        problem = f"{' '.join(str(error).split()).rstrip('.')}; {remedy}"
         raise SourceError("credentials", f"{where}: {problem}") from None
     except botocore.BotoCoreError as error:
-        raise SourceError("request", f"{where}: {error}") from None
+        raise SourceError("request", f"{where}: {' '.join(str(error).split())}") from None
     except Exception as error:  # whatever else AWS' client does, it is to hold up nobody but itself
+        if isinstance(error, KeyError) and str(error.args[0]).endswith("Result"):  # of an answer that has none
+            raise SourceError("invalid", f"{where}: {_not_aws(error)}") from None
         raise SourceError("client", f"{where}: AWS' client failed: {error!r}") from error
+
+
+def _not_aws(error: Exception) -> str:
+    told = " ".join(str(error).split())[:200]
+    return f"the answer is not one of AWS' ({told}); is there a proxy or a login page between?"
 
 
 def _credentials_errors() -> tuple[type[Exception], ...]:
@@ -87,10 +94,13 @@ def _credentials_errors() -> tuple[type[Exception], ...]:
     return (
         botocore.NoCredentialsError,
         botocore.PartialCredentialsError,
+        botocore.ConfigParseError,
         botocore.CredentialRetrievalError,
+        botocore.InvalidConfigError,  # of a profile
         botocore.LoginError,
         botocore.MetadataRetrievalError,
         botocore.ProfileNotFound,
+        botocore.RefreshWithMFAUnsupportedError,
         botocore.SSOError,
         botocore.TokenRetrievalError,
         botocore.UnknownCredentialError,
@@ -100,9 +110,9 @@ def _credentials_errors() -> tuple[type[Exception], ...]:
 def _refusal(response: Any) -> tuple[str, str]:
     """Return the reason and the sentence for an error that AWS answered."""
     code = str(response.get("Error", {}).get("Code", ""))
-    said = str(response.get("Error", {}).get("Message", "")).strip() or "without a word"
+    said = " ".join(str(response.get("Error", {}).get("Message", "")).split()) or "without a word"
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _THROTTLED:
+    if code in _THROTTLED or status == 429:
         return "throttled", f"AWS was asked too often ({code}): {said}"
     if code in _DENIED:
         return "denied", f"AWS does not allow it ({code}): {said}"

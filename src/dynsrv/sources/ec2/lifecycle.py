@@ -8,7 +8,7 @@ completed when each of them has looked since the first saw it wait, and has no s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakSet
 
@@ -24,6 +24,12 @@ PATIENCE = 600.0
 
 AT_ONCE = 8
 """Instances that are attended to at the same time."""
+
+PERIOD = 1.0
+"""Seconds between two looks at what HAProxy let go of."""
+
+PAUSE = 5.0
+"""Seconds after which AWS is asked again when it refused something."""
 
 log = structlog.get_logger()
 
@@ -95,7 +101,7 @@ class _Action:
     over: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """An instance in Terminating:Wait, with its lifecycle actions by the names of their hooks."""
 
@@ -103,17 +109,23 @@ class _Waiting:
     group: str
     since: float
     actions: dict[str, _Action] = field(default_factory=dict)
+    attended: bool = False  # AWS is being told something of it
     told: bool = False  # that it takes long
 
 
 class Farewells:
-    """Completes the lifecycle actions of instances that wait to end, and records heartbeats until it may."""
+    """Completes the lifecycle actions of instances that wait to end, and records heartbeats until it may.
+
+    It works for itself while instances wait, so that a look that fails does not make Auto Scaling lose patience.
+    """
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
         self._shares: WeakSet[Share] = WeakSet()
         self._waiting: dict[str, _Waiting] = {}
         self._complaints: dict[str, str] = {}
+        self._hooks: dict[str, tuple[float, list[Hook]]] = {}  # by group, and until when they count
+        self._asking = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def join(self, share: Share) -> None:
@@ -128,17 +140,16 @@ class Farewells:
             self._task = None
 
     def attend(self) -> None:
-        """Begin to do what is due for each instance that waits, unless that is being done.
+        """See to it that each instance that waits now is attended to.
 
-        What AWS refuses is logged, and tried again the next time.
+        What AWS refuses is logged, and tried again.
         """
-        if self._task is not None:
-            if not self._task.done():
-                return
-            self._task.result()
-        now = asyncio.get_running_loop().time()
         self._look_around()
-        self._task = asyncio.create_task(self._attend_all(now), name="lifecycle") if self._waiting else None
+        if self._task is not None and self._task.done():
+            self._task.result()
+            self._task = None
+        if self._task is None and self._waiting:
+            self._task = asyncio.create_task(self._run(), name="lifecycle")
 
     def _look_around(self) -> None:
         """Find out who waits."""
@@ -154,53 +165,56 @@ class Farewells:
             del self._complaints[instance]
         self._waiting = waiting
 
-    async def _attend_all(self, now: float) -> None:
-        due: dict[str, list[_Waiting]] = {}
-        for one in self._waiting.values():
-            if self._due(one, now):
-                due.setdefault(one.group, []).append(one)
-        async with self._aws:
-            await asyncio.gather(*(self._attend_group(group, several, now) for group, several in due.items()))
-
-    async def _attend_group(self, group: str, due: Sequence[_Waiting], now: float) -> None:
-        try:
-            hooks = await self._hooks(group)
-        except SourceError as error:
-            for one in due:
-                self._complain(one, str(error))
-            return
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
         limit = asyncio.Semaphore(AT_ONCE)
-
-        async def attend(one: _Waiting) -> None:
-            async with limit:
-                try:
-                    for hook in hooks:
-                        await self._attend(one, hook, now=now)
-                    self._complaints.pop(one.id, None)
-                except SourceError as error:
-                    self._complain(one, str(error))
-
-        await asyncio.gather(*(attend(one) for one in due))
+        async with self._aws, asyncio.TaskGroup() as tasks:
+            while self._waiting:
+                for one in self._waiting.values():
+                    if not one.attended and self._due(one, clock()):
+                        one.attended = True
+                        tasks.create_task(self._attend(one, limit), name=f"lifecycle of {one.id}")
+                await asyncio.sleep(PERIOD)
 
     def _due(self, one: _Waiting, now: float) -> bool:
         """Whether AWS is to be told something of an instance."""
+        left = [action for action in one.actions.values() if not action.over]
+        if one.actions and not left:
+            return False
         holding = self._holding(one)
         if holding and now - one.since > PATIENCE and not one.told:
             one.told = True
             sentence = "an instance waits long to end: it has servers left, or a proxy is silent"
             log.warning(sentence, instance=one.id, group=one.group, waited=round(now - one.since, 1), backends=holding)
-        open_ = [action for action in one.actions.values() if not action.over]
-        if not one.actions:
-            return True
-        return bool(open_) and (not holding or any(now >= action.heartbeat_due for action in open_))
+        return not left or not holding or any(now >= action.heartbeat_due for action in left)
 
-    async def _hooks(self, group: str) -> list[Hook]:
+    async def _attend(self, one: _Waiting, limit: asyncio.Semaphore) -> None:
+        try:
+            async with limit:
+                for hook in await self._hooks_of(one.group):
+                    await self._act(one, hook)
+            self._complaints.pop(one.id, None)
+        except SourceError as error:
+            self._complain(one, str(error))
+            await asyncio.sleep(PAUSE)
+        finally:
+            one.attended = False
+
+    async def _hooks_of(self, group: str) -> list[Hook]:
         """Return the hooks of *group* that are dynsrv's to complete, each once."""
-        names = {share.hook for share in self._concerned(group)}
-        found = [await self._aws.hook(group, name) for name in names]
-        return list({hook.name: hook for hook in found}.values())
+        async with self._asking:
+            until, hooks = self._hooks.get(group, (float("-inf"), []))
+            now = asyncio.get_running_loop().time()
+            if now >= until:
+                names = {share.hook for share in self._concerned(group)}
+                found = [await self._aws.hook(group, name) for name in names]
+                hooks = list({hook.name: hook for hook in found}.values())
+                self._hooks[group] = (now + PAUSE, hooks)
+            return hooks
 
-    async def _attend(self, one: _Waiting, hook: Hook, *, now: float) -> None:
+    async def _act(self, one: _Waiting, hook: Hook) -> None:
+        """Complete an action, or record a heartbeat, if that is due."""
+        now = asyncio.get_running_loop().time()
         action = one.actions.setdefault(hook.name, _Action(heartbeat_due=now))
         if action.over:
             return
@@ -230,8 +244,8 @@ class Farewells:
         return sorted(share.backend for share in shares if not share.let_go(one.id, since=one.since))
 
     def _complain(self, one: _Waiting, error: str) -> None:
-        """Log *error*, once until it is another."""
-        if self._complaints.get(one.id) != error:
+        """Log *error*, once until it is another, while it matters."""
+        if self._waiting.get(one.id) is one and self._complaints.get(one.id) != error:
             self._complaints[one.id] = error
             sentence = "an instance that waits to end could not be attended to; it is tried again"
             log.warning(sentence, instance=one.id, group=one.group, error=error)

@@ -37,6 +37,7 @@ class Poll(Followed[Look]):
         self.groups = tuple(groups)
         self._filters = (*filters, (GROUP_TAG, self.groups)) if groups else filters
         self._interval = interval
+        self._known: tuple[float, Look] | None = None  # the last look, and when the next is due
 
     def __repr__(self) -> str:
         return f"<Poll of {self._filters}, {self.followers} followers>"
@@ -56,6 +57,11 @@ class Poll(Followed[Look]):
         clock = asyncio.get_running_loop().time
         if self._failures:  # besides what each follower waits, since there may be many of them
             await asyncio.sleep(_random(0.0, min(self._interval, 2.0 ** min(self._failures, 10) / 4)))
+        elif self._known is not None and clock() < self._known[0]:
+            # Somebody followed it a moment ago, and could not use what AWS said: that is no reason to ask sooner.
+            due, look = self._known
+            self._tell(look)
+            await asyncio.sleep(due - clock())
         fast_until = clock()
         before: Look | None = None
         async with self.aws:
@@ -65,9 +71,11 @@ class Poll(Followed[Look]):
                 if _changing(look) or (before is not None and not _equal(look, before)):
                     fast_until = clock() + FAST_FOR
                 before = look
-                self._tell(look)
                 pause = max(FAST_INTERVAL, SHARE * took) if clock() < fast_until else self._interval
-                await asyncio.sleep(min(pause, self._interval) * _random(0.9, 1.1))
+                pause = min(pause, self._interval) * _random(0.9, 1.1)
+                self._known = (clock() + pause, look)
+                self._tell(look)
+                await asyncio.sleep(pause)
 
 
 def _changing(look: Look) -> bool:

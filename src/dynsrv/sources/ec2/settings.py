@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
@@ -20,27 +22,37 @@ from dynsrv.sources.ec2.source import Ec2Source
 
 Text = Annotated[str, matching(r"[ -~]*[!-~][ -~]*", "printable ASCII")]
 Word = Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")]
-Region = Annotated[str, matching(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", "a region such as eu-central-1")]
+_REGION = r"[a-z]{2,}(-[a-z]+)+-[0-9]+"
+Region = Annotated[str, matching(_REGION, "a region such as eu-central-1")]
 Role = Annotated[
     str, matching(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+", "a role's ARN: arn:aws:iam::123456789012:role/name")
 ]
-Url = Annotated[str, matching(r"https?://[A-Za-z0-9._\[\]:-]+(/[!-~]*)?", "a URL: https://host or http://host:port")]
 
 
 def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    if value == [] or not isinstance(value, list | tuple):
+        raise ValueError("expected a text, or a list of one text or more; put numbers and true or false in quotes")
+    return value
 
 
-def _some(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("expected one or more")
-    return values
+def _with_a_port(url: str) -> str:
+    try:
+        urlsplit(url).port  # noqa: B018 - it is looked at
+    except ValueError:
+        raise ValueError("expected a URL with a port from 1 to 65535") from None
+    return url
 
 
+Url = Annotated[
+    str,
+    matching(r"https?://[A-Za-z0-9._\[\]:-]+(/[!-~]*)?", "a URL: https://host or http://host:port"),
+    AfterValidator(_with_a_port),
+]
 Values = Annotated[
     tuple[Text, ...],
     BeforeValidator(_listed),
-    AfterValidator(_some),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
 
@@ -98,9 +110,13 @@ class Ec2SourceSettings(Section):
             raise problems_at(cls, [(("kind",), problem)])
         environ: Mapping[str, str] = (info.context or {}).get("environ", {})
         # botocore knows AWS_DEFAULT_REGION alone; all other tools of AWS' this, too.
-        if isinstance(keys, Mapping) and "region" not in keys and (region := environ.get("AWS_REGION")):
-            return {**keys, "region": region}
-        return keys
+        region = environ.get("AWS_REGION")
+        if not isinstance(keys, Mapping) or keys.get("region") is not None or not region:
+            return keys
+        if not re.fullmatch(_REGION, region):
+            problem = f"found {found(region)} in AWS_REGION, expected a region such as eu-central-1"
+            raise problems_at(cls, [(("region",), problem)])
+        return {**keys, "region": region}
 
     @model_validator(mode="after")
     def _agreeing(self) -> Self:

@@ -65,14 +65,14 @@ class Ec2Source:
             yield f"the credentials come from {await aws.credentials()}"
             look = await self._poll.look()
             if not look.instances:
-                raise SourceError("request", "EC2 has no instance that matches the filters")
+                raise SourceError("request", "EC2 has no instance that matches")
             yield f"EC2 answers: {_counted('instance', (one.state for one in look.instances))}"
             for group in self._poll.groups:
                 states = (one.state for one in (look.members or {}).values() if one.group == group)
                 yield f"the Auto Scaling group {group} has {_counted('instance', states)}"
                 if self._farewells is not None:
                     hook = await aws.hook(group, self._share.hook)
-                    yield f"its lifecycle hook {hook.name} waits {hook.heartbeat} s for a heartbeat, and for dynsrv"
+                    yield f"its lifecycle hook {hook.name} waits for dynsrv, {hook.heartbeat} s after each heartbeat"
 
     def still_there(self, servers: Iterable[Server]) -> None:
         """Take note of what HAProxy still has, for Auto Scaling."""

@@ -99,16 +99,27 @@ class AtWork:
         """Whether it follows its source."""
         return self._task is not None and not self._task.done()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped."""
+        return self._task is not None and self._task.cancelled()
+
     def start(self) -> None:
         """Begin to follow the source."""
         self._task = asyncio.create_task(self.feed.run())
 
     async def stop(self) -> None:
-        """End, as a backend that is removed from the configuration."""
+        """End, as a backend that is removed from the configuration.
+
+        Raises:
+            Exception: that of which it had died before.
+        """
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait([self._task])
-        assert self._task.cancelled()
+        if not self._task.cancelled():
+            self._task.result()
+            raise AssertionError("it ended by itself")
         for proxy in self.proxies:
             proxy.cut_off()
 
@@ -165,5 +176,5 @@ class Stage:
             yield
         finally:
             for backend in backends:
-                if backend.works:
+                if not backend.stopped:
                     await backend.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator
@@ -61,6 +62,14 @@ async def test_a_client_is_made_when_it_is_first_asked_for_and_then_kept() -> No
         assert scaling.meta.region_name == "eu-central-1"
         assert scaling.meta.endpoint_url == "https://autoscaling.eu-central-1.amazonaws.com"
         assert list(clients._clients) == ["autoscaling"]
+
+
+@pytest.mark.usefixtures("key")
+async def test_both_clients_have_the_same_credentials_and_are_made_once_however_many_ask() -> None:
+    async with the_clients() as clients:
+        ec2, scaling, same = await asyncio.gather(*(clients.get(one) for one in ("ec2", "autoscaling", "ec2")))
+        assert ec2 is same
+        assert ec2._get_credentials() is scaling._get_credentials()
 
 
 @pytest.mark.usefixtures("key")

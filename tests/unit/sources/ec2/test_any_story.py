@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Coroutine
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -53,8 +55,16 @@ class AnyStory(RuleBasedStateMachine):
     def run(self, story: Coroutine[Any, Any, object]) -> None:
         self._runner.run(story)
 
-    @initialize(count=st.integers(1, len(BACKENDS)), at_first=st.integers(1, 2), busy=st.booleans())
-    def begin(self, *, count: int, at_first: int, busy: bool) -> None:
+    @initialize(
+        count=st.integers(1, len(BACKENDS)),
+        at_first=st.integers(1, 2),
+        busy=st.booleans(),
+        lot=st.sampled_from([0.1, 0.5, 1.0]),
+    )
+    def begin(self, *, count: int, at_first: int, busy: bool, lot: float) -> None:
+        # Else, who draws first would be a matter of where things are in memory.
+        self.drawn = patch.object(random, "uniform", lambda low, high: low + lot * (high - low))
+        self.drawn.start()
         self.fake = FakeAws()
         self.fake.before_completion = self.look_around
         self.fake.group()
@@ -243,6 +253,8 @@ class AnyStory(RuleBasedStateMachine):
             if hasattr(self, "stage"):
                 self.end()
         finally:
+            if hasattr(self, "drawn"):
+                self.drawn.stop()
             self._runner.close()
 
     def end(self) -> None:

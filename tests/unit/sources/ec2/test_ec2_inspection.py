@@ -56,7 +56,7 @@ async def test_where_lifecycle_actions_are_completed_the_hook_of_each_group_is_t
     found, error = await inspection(a_group(1), GROUP, completes=True)
     assert error is None
     assert found[2] == "the Auto Scaling group web has 1 instance: 1 InService"
-    assert found[3].startswith("its lifecycle hook drain waits 300 s for a heartbeat")
+    assert found[3].startswith("its lifecycle hook drain waits for dynsrv, 300 s after each heartbeat")
 
 
 async def test_an_inspection_does_nothing_to_an_instance_that_waits() -> None:
@@ -90,7 +90,7 @@ async def test_filters_that_nothing_matches_are_found() -> None:
     found, error = await inspection(FakeAws())
     assert found == [CREDENTIALS]
     assert error is not None
-    assert (error.reason, str(error)) == ("request", "EC2 has no instance that matches the filters")
+    assert (error.reason, str(error)) == ("request", "EC2 has no instance that matches")
 
 
 async def test_a_group_that_does_not_exist_is_found() -> None:

@@ -218,7 +218,7 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
 def test_a_region_in_the_environment_that_is_none_is_refused() -> None:
     told = the_error_of(AWS_REGION="Frankfurt")
     assert told.startswith(f"dynsrv.yaml:4: {WHERE}")
-    assert told.endswith(f'found "Frankfurt", {A_REGION}')
+    assert told.endswith(f'region: found "Frankfurt" in AWS_REGION, {A_REGION}')
 
 
 def test_all_that_botocore_finds_by_itself_is_left_to_it() -> None:

@@ -136,6 +136,7 @@ async def test_the_first_heartbeat_comes_at_once_and_each_next_when_half_of_the_
     times = fake.times(BEAT)
     assert times == [5 + turn * heartbeat / 2 for turn in range(len(times))]
     assert len(times) >= 6
+    assert fake.times("DescribeLifecycleHooks") == times
     assert fake.completed == []
 
 

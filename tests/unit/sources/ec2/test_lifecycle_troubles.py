@@ -61,7 +61,7 @@ async def test_what_happens_to_an_instance_is_logged_with_its_group_and_its_hook
             await let_go(backend)
     begun, done = of_instances(logs)
     assert begun == {"event": WAITS, "log_level": "info", "instance": "i-1", "group": "web"}
-    assert done == {**begun, "event": DONE, "hook": "drain", "waited": 5.0}
+    assert done == {**begun, "event": DONE, "hook": "drain", "waited": 2.0}
 
 
 # ---- AWS refuses
@@ -80,7 +80,7 @@ async def test_a_completion_that_aws_throttles_is_repeated_and_logged_once() -> 
             await asyncio.sleep(20)
             del fake.troubles[COMPLETE]
             await asyncio.sleep(20)
-    assert fake.times(COMPLETE) == [10, 15, 20, 25, 30, 35]
+    assert fake.times(COMPLETE) == [7, 12, 17, 22, 27, 32, 37]
     assert fake.completed == ["i-1"]
     assert sentences(logs) == [WAITS, REFUSED, DONE]
     assert of_instances(logs)[1] == {

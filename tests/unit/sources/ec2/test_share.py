@@ -51,6 +51,19 @@ def test_before_haproxy_was_looked_at_nobody_is_let_go() -> None:
     assert share.let_go("i-1", since=10)
 
 
+def test_a_server_of_the_instance_at_another_port_holds_it_and_one_of_another_instance_does_not() -> None:
+    share = a_share(1)
+    for name, held in [
+        ("dyn-i-1", True),
+        ("dyn-i-1-8080", True),
+        ("dyn-i-1-2f", True),
+        ("dyn-i-12", False),
+        ("i-2", False),
+    ]:
+        share.still_there([a_server(an_endpoint(9, port=8080), name=name)])
+        assert share.let_go("i-1", since=10) is not held, name
+
+
 def test_a_look_from_before_the_instance_waited_does_not_count_whatever_it_saw() -> None:
     for share in (a_share(), a_share(1), a_share(there=(1,))):
         share.still_there([])
