@@ -25,3 +25,13 @@ def configure(*, level: str, form: Literal["text", "json"]) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    logging.basicConfig(handlers=[_Forwarding(logging.WARNING)], force=True)
+
+
+class _Forwarding(logging.Handler):
+    """Tells what libraries warn of as all else is told."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger()
+        tell = log.error if record.levelno >= logging.ERROR else log.warning
+        tell("a library warns", library=record.name, what=record.getMessage(), exc_info=record.exc_info or None)

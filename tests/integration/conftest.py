@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.support.aws import Aws, environment
+from tests.integration.support.aws_faults import FaultyAws
 from tests.integration.support.consul import Cluster, Consul, StartConsul
 from tests.integration.support.controller import Dynsrv, Install
+from tests.integration.support.ec2_group import EndingGroup
 from tests.integration.support.haproxy import VERSIONS, HAProxy, StartHAProxy
+from tests.integration.support.moto import Moto
 from tests.integration.support.web_servers import WebServer, WebServers
 
 
@@ -95,3 +99,43 @@ async def consul(a_consul: StartConsul) -> Consul:
 async def cluster(stack: AsyncExitStack) -> Cluster:
     """Three Consul servers with a leader."""
     return await stack.enter_async_context(Cluster())
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """The process behind `aws`; its first start takes a second or two, and to forget all, some milliseconds."""
+    with Moto() as moto:
+        yield moto
+
+
+@pytest.fixture
+async def aws(moto: Moto) -> AsyncIterator[Aws]:
+    """An AWS in which there is nothing yet."""
+    asked = moto.log.stat().st_size
+    yield await moto.empty()
+    print("--- what moto was asked last", *moto.log.read_bytes()[asked:].decode().splitlines()[-30:], sep="\n")
+
+
+@pytest.fixture
+async def faulty_aws(aws: Aws, stack: AsyncExitStack) -> FaultyAws:
+    """What dynsrv takes for AWS."""
+    return await stack.enter_async_context(FaultyAws(aws))
+
+
+@pytest.fixture
+def on_ec2(faulty_aws: FaultyAws, dynsrv: Install, tmp_path: Path) -> Install:
+    """Install dynsrv with a key for AWS, and with nothing that this machine knows of AWS; AWS ends after it."""
+
+    def install(*proxies: HAProxy, **settings: Any) -> Dynsrv:
+        variables = settings.pop("environment", {})
+        return dynsrv(*proxies, environment=environment(tmp_path, **variables), **settings)
+
+    return install
+
+
+@pytest.fixture
+async def group(faulty_aws: FaultyAws, web_servers: WebServers) -> EndingGroup:
+    """A group of two instances that wait to end."""
+    group = EndingGroup(faulty_aws, await web_servers(2))
+    await group.prepare()
+    return group

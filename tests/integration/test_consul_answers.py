@@ -9,9 +9,10 @@ import pytest
 from tests.integration.support.consul import Consul
 from tests.integration.support.consul_api import ConsulAPI
 from tests.integration.support.consul_faults import Fault, FaultyConsul
+from tests.integration.support.consul_stage import ConsulStage
 from tests.integration.support.controller import AS_WANTED, Install, from_consul
 from tests.integration.support.haproxy import HAProxy, StartHAProxy
-from tests.integration.support.outage import BACKEND, Outage, Stage, backends
+from tests.integration.support.outage import BACKEND, Outage, backends
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
@@ -43,7 +44,7 @@ def told(faulty: FaultyConsul) -> ConsulAPI:
     return ConsulAPI(faulty.upstream, node="consul")
 
 
-async def restart(stage: Stage, outage: Outage) -> None:
+async def restart(stage: ConsulStage, outage: Outage) -> None:
     """Restart dynsrv, and wait until it is done with every backend."""
     await stage.controller.stop()
     await stage.controller.start()
@@ -53,19 +54,19 @@ async def restart(stage: Stage, outage: Outage) -> None:
 @pytest.fixture
 async def stage(
     a_haproxy: StartHAProxy, faulty: FaultyConsul, web_servers: WebServers, dynsrv: Install
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[ConsulStage]:
     """Three servers in two backends, of which one reads stale data; an empty list removes them all."""
     haproxy = await a_haproxy(extra=backends("be_stale"))
     sources = {
         BACKEND: from_consul(faulty.url, wait="1s"),
         "be_stale": from_consul(faulty.url, wait="1s", stale=True),
     }
-    async with Stage(haproxy, dynsrv, await web_servers(4), told(faulty), sources=sources) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), told(faulty), sources=sources) as stage:
         yield stage
 
 
 async def test_an_answer_that_is_none_of_consuls_changes_nothing_and_is_told_once(
-    stage: Stage, faulty: FaultyConsul
+    stage: ConsulStage, faulty: FaultyConsul
 ) -> None:
     for fault, reason in NO_ANSWERS.items():
         outage = await stage.outage()
@@ -76,7 +77,9 @@ async def test_an_answer_that_is_none_of_consuls_changes_nothing_and_is_told_onc
 
 
 @pytest.mark.parametrize("fault", ["silent", "drip"])
-async def test_an_answer_that_takes_too_long_is_given_up(stage: Stage, faulty: FaultyConsul, *, fault: Fault) -> None:
+async def test_an_answer_that_takes_too_long_is_given_up(
+    stage: ConsulStage, faulty: FaultyConsul, *, fault: Fault
+) -> None:
     outage = await stage.outage()
     faulty.fault = fault
     await outage.is_told("timeout", attempts=1)
@@ -84,7 +87,7 @@ async def test_an_answer_that_takes_too_long_is_given_up(stage: Stage, faulty: F
     await outage.ends(fault, sentences=2)  # an answer that drips is cut at the end
 
 
-async def test_a_falsely_empty_list_is_seen_through_also_at_a_start(stage: Stage, faulty: FaultyConsul) -> None:
+async def test_a_falsely_empty_list_is_seen_through_also_at_a_start(stage: ConsulStage, faulty: FaultyConsul) -> None:
     outage = await stage.outage(seen_by=())
     faulty.unless = "consistent"
     faulty.fault = "empty"
@@ -102,7 +105,9 @@ def _consistent(faulty: FaultyConsul, since: int) -> list[str]:
     return [request.target for request in faulty.requests[since:] if "consistent" in request.query]
 
 
-async def test_an_older_answer_is_not_believed_while_consul_knows_better(stage: Stage, faulty: FaultyConsul) -> None:
+async def test_an_older_answer_is_not_believed_while_consul_knows_better(
+    stage: ConsulStage, faulty: FaultyConsul
+) -> None:
     await stage.change()
     await stage.serves()
     outage = await stage.outage(seen_by=())
@@ -120,7 +125,7 @@ async def test_an_older_answer_is_not_believed_at_a_start_either(
     haproxy: HAProxy, faulty: FaultyConsul, web_servers: WebServers, dynsrv: Install
 ) -> None:
     sources = {BACKEND: from_consul(faulty.url, wait="1s")}  # who wants stale answers gets them
-    async with Stage(haproxy, dynsrv, await web_servers(4), told(faulty), sources=sources) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), told(faulty), sources=sources) as stage:
         await stage.change()
         await stage.serves()
         outage = await stage.outage(seen_by=())
@@ -133,7 +138,7 @@ async def test_an_older_answer_is_not_believed_at_a_start_either(
 
 @pytest.mark.parametrize("fault", ["index-0", "index-back", "not-blocking"])
 async def test_an_index_that_does_not_block_makes_no_storm_and_hides_no_change(
-    stage: Stage, faulty: FaultyConsul, *, fault: Fault
+    stage: ConsulStage, faulty: FaultyConsul, *, fault: Fault
 ) -> None:
     outage = await stage.outage(seen_by=())
     asked = len(faulty.requests)
@@ -154,7 +159,7 @@ async def test_an_index_that_does_not_block_makes_no_storm_and_hides_no_change(
 
 
 async def test_after_a_dropped_connection_nothing_is_asked_with_the_index_of_before(
-    stage: Stage, faulty: FaultyConsul
+    stage: ConsulStage, faulty: FaultyConsul
 ) -> None:
     def both_wait() -> bool:
         last = [request.query for request in faulty.requests[-2:]]
@@ -177,7 +182,7 @@ async def test_an_empty_list_that_consul_insists_on_is_for_the_guard(
 ) -> None:
     sources = {BACKEND: from_consul(faulty.url, wait="1s")}
     servers = await web_servers(4)
-    async with Stage(haproxy, dynsrv, servers, told(faulty), sources=sources, limits={}) as stage:
+    async with ConsulStage(haproxy, dynsrv, servers, told(faulty), sources=sources, limits={}) as stage:
         outage = await stage.outage(seen_by=())
         faulty.fault = "empty"
         await stage.controller.logged("guard refuses to take servers away")

@@ -6,9 +6,10 @@ import pytest
 
 from tests.integration.support.consul import Cluster, Consul, StartConsul
 from tests.integration.support.consul_faults import FaultyConsul
+from tests.integration.support.consul_stage import ConsulStage
 from tests.integration.support.controller import Install, from_consul
 from tests.integration.support.haproxy import HAProxy, StartHAProxy
-from tests.integration.support.outage import BACKEND, Stage, backends
+from tests.integration.support.outage import BACKEND, backends
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
@@ -37,7 +38,7 @@ async def test_an_agent_that_ends_and_comes_back_with_its_data_changes_nothing(
 ) -> None:
     consul = await a_consul(durable=True)
     source = from_consul(consul.url)
-    stage = Stage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}, by_agent=True)
+    stage = ConsulStage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}, by_agent=True)
     async with stage:
         for what, end in (("SIGKILL", consul.kill), ("SIGTERM", consul.terminate)):
             outage = await stage.outage()
@@ -52,7 +53,9 @@ async def test_a_consul_that_lost_its_data_keeps_the_servers_until_they_are_regi
 ) -> None:
     consul = await a_consul(durable=True)
     source = from_consul(consul.url)
-    async with Stage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}, limits={}) as stage:
+    async with ConsulStage(
+        haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}, limits={}
+    ) as stage:
         await stage.change()
         await stage.serves()
         await stage.change()
@@ -77,7 +80,7 @@ async def test_a_consul_that_was_put_back_to_older_data_is_followed(
 ) -> None:
     consul = await a_consul(durable=True)
     source = from_consul(consul.url)
-    async with Stage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}) as stage:
         await consul.kill()
         copy = consul.copy_data()
         await consul.start()
@@ -99,7 +102,7 @@ async def test_an_agent_that_hangs_is_asked_again_when_it_goes_on(
     haproxy: HAProxy, consul: Consul, web_servers: WebServers, dynsrv: Install
 ) -> None:
     source = from_consul(consul.url, wait="1s")
-    async with Stage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}) as stage:
         outage = await stage.outage()
         await consul.freeze()
         await outage.is_told("timeout", attempts=1)
@@ -119,7 +122,7 @@ async def test_a_consul_that_reads_its_log_again_is_not_believed_before_it_is_do
 
     async with FaultyConsul(consul.url) as between:
         sources = {BACKEND: from_consul(between.url)}
-        async with Stage(haproxy, dynsrv, await web_servers(4), consul, sources=sources) as stage:
+        async with ConsulStage(haproxy, dynsrv, await web_servers(4), consul, sources=sources) as stage:
             outage = await stage.outage()
             await consul.kill()
             await outage.is_told("unreachable")
@@ -146,7 +149,7 @@ async def test_without_a_leader_or_a_quorum_the_servers_stay(
         "be_all": from_consul([leader.url, follower.url, other.url], wait="1s"),
     }
     blind = [BACKEND, "be_all"]
-    async with Stage(haproxy, dynsrv, await web_servers(4), follower, sources=sources) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), follower, sources=sources) as stage:
         outage = await stage.outage(seen_by=blind)
         await leader.kill()
         await outage.is_told("server", "leader", "unreachable", attempts=1)
@@ -168,7 +171,7 @@ async def test_more_connections_than_consul_takes_are_asked_for_until_it_takes_t
     consul = await a_consul(durable=True)
     # each has a question of its own
     sources = {name: from_consul(consul.url, wait=f"1{n}s") for n, name in enumerate((BACKEND, "be_1", "be_2", "be_3"))}
-    async with Stage(haproxy, dynsrv, await web_servers(4), consul, sources=sources) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), consul, sources=sources) as stage:
         outage = await stage.outage()
         await consul.terminate()
         await outage.is_told("unreachable", attempts=1)
@@ -195,7 +198,7 @@ async def test_whatever_a_token_may_not_read_is_told_and_takes_no_server_away(
     policy = await consul.a_policy("web", ALLOWED)
     token = await consul.a_token(policy)
     source = from_consul(consul.url, token=token, wait="1s")
-    async with Stage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), consul, sources={BACKEND: source}) as stage:
         await consul.register_many("web", [("127.0.0.1", stage.servers[0].port)], node="another")
         for rules in (NODES, SERVICE + 'node "elsewhere" { policy = "read" }', 'agent_prefix "" { policy = "read" }'):
             outage = await stage.outage()
@@ -220,7 +223,7 @@ async def test_nodes_that_nobody_may_read_any_more_take_no_server_away(
     await consul.do(f"/v1/acl/token/{ANONYMOUS}", {"Policies": [{"Name": policy}]})
     anonymous = from_consul(consul.url, wait="1s")
     sources = {BACKEND: {**anonymous, "token": token}, "be_anonymous": anonymous}
-    async with Stage(haproxy, dynsrv, await web_servers(4), consul, sources=sources) as stage:
+    async with ConsulStage(haproxy, dynsrv, await web_servers(4), consul, sources=sources) as stage:
         outage = await stage.outage()
         await consul.a_policy(policy, SERVICE)
         await outage.is_told("acl")

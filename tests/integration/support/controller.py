@@ -55,7 +55,7 @@ class Finished:
 class Dynsrv:
     """One installation: `dynsrv.yaml` and `servers.yaml` in *folder*, for *proxies*.
 
-    Its processes have our environment, without the variables of Consul's tools, and with *environment*.
+    Its processes have our environment, without the variables of Consul's and AWS' tools, and with *environment*.
     """
 
     def __init__(
@@ -157,4 +157,4 @@ Install = Callable[..., Dynsrv]
 
 
 def _our_environment() -> dict[str, str]:
-    return {name: value for name, value in environment().items() if not name.startswith("CONSUL_")}
+    return {name: value for name, value in environment().items() if not name.startswith(("AWS_", "CONSUL_"))}

@@ -1,20 +1,20 @@
-"""dynsrv follows a Consul that fails, while HAProxy is under load: what holds meanwhile, and how soon it is over."""
+"""dynsrv follows what fails, while HAProxy is under load: what holds meanwhile, and how soon it is over."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.integration.support.consul_api import ConsulAPI
 from tests.integration.support.controller import AS_WANTED, FAST_CHECK, UNGUARDED, Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, Row
 from tests.integration.support.load import load
@@ -23,7 +23,7 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer
 
 RECOVERY = 15.0
-"""Seconds after the end of an outage until a change in Consul is one in HAProxy, at most."""
+"""Seconds after the end of an outage until a change in the source is one in HAProxy, at most."""
 BACKEND = "be_app"
 """The backend that the load goes to."""
 
@@ -35,11 +35,10 @@ def backends(*names: str) -> str:
     return "".join(f"\nbackend {name}\n    balance roundrobin\n" for name in names)
 
 
-class Stage:
-    """A dynsrv, of which each backend follows the service web by one of *sources*, and a load on `be_app`.
+class Stage(ABC):
+    """A dynsrv, of which each backend follows one of *sources*, and a load on `be_app`.
 
-    All but the last of *servers* are registered at *consul*; the last is what changes. With *by_agent* they belong to
-    the agent, else to the node elsewhere.
+    All but the last of *servers* are in service from the start; the last is what changes.
     """
 
     def __init__(
@@ -47,18 +46,14 @@ class Stage:
         haproxy: HAProxy,
         install: Install,
         servers: Sequence[WebServer],
-        consul: ConsulAPI,
         *,
         sources: Mapping[str, Mapping[str, object]],
         limits: Mapping[str, object] = UNGUARDED,
-        by_agent: bool = False,
     ) -> None:
         self._stack = AsyncExitStack()
         self._web = self._stack.enter_context(a_port())
         self.haproxy = haproxy
-        self.consul = consul
         *self.servers, self.spare = servers
-        self._by_agent = by_agent
         self._with_spare = False
         self.backends = tuple(sources)
         self.controller: Dynsrv = install(
@@ -71,7 +66,7 @@ class Stage:
             log={"format": "json"},
         )
 
-    async def __aenter__(self) -> Stage:
+    async def __aenter__(self) -> Self:
         await self.register(self.servers)
         await self.controller.start()
         try:
@@ -85,27 +80,28 @@ class Stage:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    @abstractmethod
     async def register(self, servers: Sequence[WebServer]) -> None:
-        if self._by_agent:
-            for one in servers:
-                own = await self.consul.register("web", address="127.0.0.1", port=one.port)
-                # An agent that starts again remembers only what a check was told.
-                await self.consul.set_status(own, "passing")
-        else:
-            await self.consul.register_many("web", [("127.0.0.1", one.port) for one in servers])
+        """Let the source tell of *servers*, too."""
+
+    @abstractmethod
+    async def deregister(self, server: WebServer) -> None:
+        """Let the source tell no more of *server*."""
+
+    @abstractmethod
+    def name(self, server: WebServer) -> str:
+        """Return the name that *server* has in HAProxy."""
 
     async def change(self) -> None:
         """Register the last server, or take it out again."""
         self._with_spare = not self._with_spare
         if self._with_spare:
             await self.register([self.spare])
-        elif self._by_agent:
-            await self.consul.deregister(f"web-{self.spare.port}")
         else:
-            await self.consul.deregister_many("web", [("127.0.0.1", self.spare.port)])
+            await self.deregister(self.spare)
 
     async def serves(self, *, within: float = 30.0) -> None:
-        """Wait until every backend has the servers that Consul should know, and all of them get requests."""
+        """Wait until every backend has the servers that the source should tell of, and all of them get requests."""
         wanted = {one.port for one in [*self.servers, *([self.spare] if self._with_spare else [])]}
 
         async def exactly() -> bool:
@@ -196,11 +192,15 @@ class Outage:
 
         All of that was for one of *reasons*.
         """
+        await self.are_told({backend: set(reasons) for backend in self._seen_by}, attempts=attempts)
+
+    async def are_told(self, reasons: Mapping[str, Set[str]], *, attempts: int = 2) -> None:
+        """Wait for the same, for each backend with reasons of its own."""
         async with asyncio.TaskGroup() as tasks:
             for backend in self._seen_by:
-                tasks.create_task(self._is_told(backend, set(reasons), attempts))
+                tasks.create_task(self._is_told(backend, reasons[backend], attempts))
 
-    async def _is_told(self, backend: str, reasons: set[str], attempts: int) -> None:
+    async def _is_told(self, backend: str, reasons: Set[str], attempts: int) -> None:
         stage = self._stage
 
         async def told() -> bool:
@@ -224,7 +224,7 @@ class Outage:
         assert not self._stage.load.failed, self._stage.load.failed
 
     async def ends(self, what: str, *, sentences: int = 1, times: int = 1) -> None:
-        """Fail if anything changed until now, or if a change in Consul does not reach HAProxy soon.
+        """Fail if anything changed until now, or if a change in the source does not reach HAProxy soon.
 
         About the whole outage, the log may have at most so many different sentences for a backend, each once; or so
         many *times*, if it seems to be over in between.
@@ -235,8 +235,8 @@ class Outage:
         await stage.change()
         await stage.serves(within=RECOVERY)
         seconds = time.monotonic() - began
-        assert {line["server"] for line in self._steps()} == {f"dyn-127.0.0.1:{stage.spare.port}"}
-        print(f"{what}: as Consul has it {seconds:.2f} s after the end")
+        assert {line["server"] for line in self._steps()} == {stage.name(stage.spare)}
+        print(f"{what}: as the source has it {seconds:.2f} s after the end")
         for backend in stage.backends:
             complaints = Counter(line["error"] for line in self.said("source failed", backend))
             for complaint in complaints:

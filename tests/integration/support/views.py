@@ -1,4 +1,4 @@
-"""What HAProxy makes of one Consul: a backend for each way to look at it, with servers that nobody checks."""
+"""What HAProxy makes of one Consul or AWS: a backend for each way to look at it, with servers that nobody checks."""
 
 from __future__ import annotations
 
@@ -57,9 +57,17 @@ async def start_views(
     **sources: Mapping[str, object],
 ) -> Views:
     """Start a backend for each of *sources*, which are what its source says besides Consul's address."""
+    of_consul = {name: from_consul(consul.url, **keys) for name, keys in sources.items()}
+    return await start_views_of(a_haproxy, dynsrv, web=web, **of_consul)
+
+
+async def start_views_of(
+    a_haproxy: StartHAProxy, dynsrv: Install, *, web: str | None = None, **sources: Mapping[str, object]
+) -> Views:
+    """Start a backend for each of *sources*."""
     haproxy = await a_haproxy(extra="".join(f"\nbackend {name}\n    balance roundrobin\n" for name in sources))
     every = {"server": {"check": False}, "limits": UNGUARDED}
-    backends = [{"name": name, "source": from_consul(consul.url, **keys), **every} for name, keys in sources.items()]
+    backends = [{"name": name, "source": source, **every} for name, source in sources.items()]
     controller = dynsrv(haproxy, backends=backends, web=web and {"listen": web})
     await controller.start()
     return Views(haproxy, controller)

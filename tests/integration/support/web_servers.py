@@ -10,16 +10,20 @@ from typing import Self
 
 
 class WebServer:
-    """Answers every request with its port as the body.
+    """Answers every request with its number as the body, which is by default its port.
 
-    The port is taken at once, but nobody listens before `start`. A request for `/slow` is answered only after
-    `release` was called.
+    The port is taken at once, by default a free one, but nobody listens before `start`. A request for `/slow` is
+    answered only after `release` was called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, number: int | None = None) -> None:
         self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
+        if port:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((host, port))
+        self.host = host
         self.port: int = self._socket.getsockname()[1]
+        self.number = self.port if number is None else number
         self.requests = 0
         self.slow_running = 0
         self._released = asyncio.Event()
@@ -37,7 +41,7 @@ class WebServer:
     @property
     def endpoint(self) -> dict[str, object]:
         """The server as the file source writes it."""
-        return {"address": "127.0.0.1", "port": self.port}
+        return {"address": self.host, "port": self.port}
 
     async def start(self) -> Self:
         self._server = await asyncio.start_server(self._serve, sock=self._socket, backlog=1024)
@@ -69,7 +73,7 @@ class WebServer:
                     self.slow_running += 1
                     await self._released.wait()
                     self.slow_running -= 1
-                body = str(self.port).encode()
+                body = str(self.number).encode()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 await writer.drain()
         except (ConnectionError, asyncio.CancelledError):

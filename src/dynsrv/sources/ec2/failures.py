@@ -39,6 +39,9 @@ _CREDENTIALS = {
     "UnrecognizedClientException",
 }
 
+_NOT_AWS = "the answer is not one of AWS'; is there a proxy or a login page between?"
+"""Without what was answered: a login page may be another one each time, and each error is told once."""
+
 NO_ACTION = "No active Lifecycle Action"
 """How Auto Scaling's message begins when the lifecycle action was completed, or timed out, before."""
 
@@ -67,8 +70,8 @@ def failures_told(where: str) -> Iterator[None]:
         raise SourceError("timeout", f"{where}: {error}") from None
     except TimeoutError:
         raise SourceError("timeout", f"{where}: AWS did not answer in time") from None
-    except (ResponseParserError, botocore.PaginationError) as error:
-        raise SourceError("invalid", f"{where}: {_not_aws(error)}") from None
+    except (ResponseParserError, botocore.PaginationError):
+        raise SourceError("invalid", f"{where}: {_NOT_AWS}") from None
     except (botocore.ConnectionError, botocore.HTTPClientError, aiohttp.ClientError, OSError) as error:
         raise SourceError("unreachable", f"{where}: {str(error) or type(error).__name__}") from None
     except _credentials_errors() as error:
@@ -79,13 +82,8 @@ def failures_told(where: str) -> Iterator[None]:
         raise SourceError("request", f"{where}: {' '.join(str(error).split())}") from None
     except Exception as error:  # whatever else AWS' client does, it is to hold up nobody but itself
         if isinstance(error, KeyError) and str(error.args[0]).endswith("Result"):  # of an answer that has none
-            raise SourceError("invalid", f"{where}: {_not_aws(error)}") from None
+            raise SourceError("invalid", f"{where}: {_NOT_AWS}") from None
         raise SourceError("client", f"{where}: AWS' client failed: {error!r}") from error
-
-
-def _not_aws(error: Exception) -> str:
-    told = " ".join(str(error).split())[:200]
-    return f"the answer is not one of AWS' ({told}); is there a proxy or a login page between?"
 
 
 def _credentials_errors() -> tuple[type[Exception], ...]:
@@ -110,7 +108,9 @@ def _credentials_errors() -> tuple[type[Exception], ...]:
 def _refusal(response: Any) -> tuple[str, str]:
     """Return the reason and the sentence for an error that AWS answered."""
     code = str(response.get("Error", {}).get("Code", ""))
-    said = " ".join(str(response.get("Error", {}).get("Message", "")).split()) or "without a word"
+    message = str(response.get("Error", {}).get("Message", ""))
+    # Behind these words stands something that is another each time.
+    said = " ".join(message.partition("Encoded authorization failure message")[0].split()) or "without a word"
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _THROTTLED or status == 429:
         return "throttled", f"AWS was asked too often ({code}): {said}"
@@ -119,5 +119,5 @@ def _refusal(response: Any) -> tuple[str, str]:
     if code in _CREDENTIALS:
         return "credentials", f"AWS does not take the credentials ({code}): {said}"
     if status >= 500:
-        return "server", f"AWS failed ({status} {code}): {said}"
+        return "server", f"AWS failed ({' '.join(dict.fromkeys((str(status), code)))}): {said}"
     return "request", f"AWS refused the question ({code or status}): {said}"
