@@ -12,7 +12,8 @@ ARGS ?=
 # Debian has HAProxy in /usr/sbin, which is not in the PATH of its users.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help install demo test check format lint types imports unit integration haproxy consul lock clean
+.PHONY: help install demo test check format lint types imports unit integration haproxy consul prometheus browser \
+	screenshots lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -46,7 +47,7 @@ imports: install ## Check that imports point one way (import-linter)
 unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
 	$(BIN)/pytest tests/unit -n $(WORKERS) --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
 
-integration: install haproxy consul ## Run the tests against real HAProxy and Consul (WORKERS=2 at once)
+integration: install haproxy consul prometheus browser ## Run the tests against the real programs (WORKERS=2 at once)
 	$(BIN)/pytest tests/integration -n $(WORKERS) $(ARGS)
 
 haproxy: install ## Fetch the HAProxy versions that the integration tests run against
@@ -54,6 +55,19 @@ haproxy: install ## Fetch the HAProxy versions that the integration tests run ag
 
 consul: install ## Fetch the Consul that the integration tests run against
 	$(BIN)/python -m tools.fetch_consul
+
+prometheus: install ## Fetch the Prometheus that the integration tests run against
+	$(BIN)/python -m tools.fetch_prometheus
+
+browser: ## Install Chromium, if there is none, for the tests of the status page
+	@command -v chromium >/dev/null || { \
+		echo "There is no Chromium on this machine: installing Debian's package chromium."; \
+		$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium; }
+	@chromium --version 2>/dev/null || { \
+		echo "The tests of the status page need a Chromium that runs as: chromium. Install it by hand." >&2; exit 1; }
+
+screenshots: install haproxy browser ## Take the screenshots of the status page in docs/
+	$(BIN)/python -m tools.screenshots
 
 lock: .venv/bin/pip ## Renew requirements.lock: the newest version of everything
 	$(PYTHON) -m venv --clear .venv/lock
@@ -64,7 +78,8 @@ lock: .venv/bin/pip ## Renew requirements.lock: the newest version of everything
 	rm -r .venv/lock
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .haproxy .consul .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .haproxy .consul .prometheus dist \
+		.coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools -name __pycache__ -prune -exec rm -r {} +
 
 # A stamp: until one of the two files changes, an installation needs no network.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynsrv.errors import SourceError
+from dynsrv.ledger import Ledger
 from dynsrv.metrics import Metrics
 from dynsrv.model import Snapshot
 from dynsrv.planning import Policy
@@ -17,6 +18,7 @@ from dynsrv.reconciler import Reconciler
 from dynsrv.runtime import Client
 from dynsrv.settings import BackendSettings, ProxySettings, ResyncSettings, Settings
 from dynsrv.sources.base import Shared, Source, Surroundings
+from dynsrv.telling import Telling
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,14 +60,16 @@ class ManagedBackend:
             raise SourceError("timeout", f"the source did not answer within {timeout:g} s") from None
         raise SourceError("ended", "the source ended by itself")
 
-    def reconciler(self, proxy: HAProxy, metrics: Metrics, *, force: bool = False) -> Reconciler:
+    def reconciler(self, proxy: HAProxy, app: App, *, force: bool = False) -> Reconciler:
         """Return what keeps this backend of *proxy* as desired; with *force*, without the guard."""
         until = self.settings.limits.override_until
         return Reconciler(
             backend=self.name,
             proxy=proxy,
             policy=self.policy,
-            metrics=metrics,
+            telling=Telling(
+                proxy=proxy.name, backend=self.name, owns=self.policy.owns, metrics=app.metrics, ledger=app.ledger
+            ),
             resync=self.resync.interval,
             override_until=math.inf if force else until.timestamp() if until else 0.0,
         )
@@ -79,8 +83,11 @@ class App:
 
     def __init__(self, settings: Settings, *, directory: Path, previous: App | None = None) -> None:
         self.settings = settings
+        self.directory = directory
         self.metrics: Metrics = previous.metrics if previous else Metrics()
         self.shared: Shared = previous.shared if previous else Shared()
+        self.ledger: Ledger = previous.ledger if previous else Ledger()
+        self.ledger.audit = directory / settings.audit.path if settings.audit else None
         known_proxies: dict[str, ManagedProxy] = previous.proxies if previous else {}
         self.proxies: dict[str, ManagedProxy] = {
             one.name: self._proxy(one, known_proxies.get(one.name)) for one in settings.proxies

@@ -71,7 +71,7 @@ class Applying:
         return await asyncio.gather(*(self._proxy(backend, proxy, desired, deadline) for proxy in backend.proxies))
 
     async def _proxy(self, backend: ManagedBackend, proxy: HAProxy, desired: Targets, deadline: float) -> Settled:
-        reconciler = backend.reconciler(proxy, self._app.metrics, force=self._force)
+        reconciler = backend.reconciler(proxy, self._app, force=self._force)
         task = self._progress.add_task(f"{backend.name} on {proxy.name}", total=None)
         began = time.monotonic()
         steps = 0

@@ -22,6 +22,7 @@ from dynsrv.daemon import Daemon
 from dynsrv.demo import run as run_demo
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
+from dynsrv.looks import Look
 from dynsrv.settings import Settings, find, json_schema, load
 
 EXIT_OK = 0
@@ -29,6 +30,10 @@ EXIT_ERROR = 1
 EXIT_DIFFERS = 2
 EXIT_DIED = 3
 EXIT_NOT_CONVERGED = 4
+EXIT_INTERRUPTED = 130
+
+WATCH_INTERVAL = 2.0
+"""Seconds between two looks of `status --watch`."""
 
 T = TypeVar("T")
 Command = Callable[..., Any]
@@ -105,13 +110,20 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
 @cli.command()
 @_config_option
 @_json_option
-def status(config: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
+@click.option("--watch", is_flag=True, help="Look every two seconds, until Ctrl-C.")
+def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FBT001 - click's way
     """Print desired beside live.
 
-    Per backend and server, from HAProxy itself, with the reason for each difference.
+    Per backend and server, from HAProxy itself, with the reason for each difference. With --watch it is drawn again and
+    again on a terminal; elsewhere it is printed whenever something changed.
 
-    Exit code: 0 if they are in line, 2 if they differ, 1 for an error.
+    Exit code: 0 if they are in line, 2 if they differ, 1 for an error, 130 after Ctrl-C.
     """
+    if watch:
+        if as_json:
+            _fail("--watch prints no JSON; programs can follow /api/v1/events of the daemon")
+        app = _open(config, quiet=True)
+        _with(app, _watch(app))
     looks = _look(_open(config, quiet=True), None)
     if as_json:
         _print_json({"backends": [look.status_data() for look in looks]})
@@ -192,7 +204,7 @@ def main() -> None:
         error.show()
         sys.exit(EXIT_ERROR)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     finally:
         gc.freeze()  # or Python would look through everything once more at its end, which may take a second
 
@@ -214,8 +226,15 @@ def _open(config: Path | None, *, backend: str | None = None, quiet: bool = Fals
     return App(settings, directory=path.absolute().parent)
 
 
-def _look(app: App, backend: str | None) -> list[reports.Look]:
+def _look(app: App, backend: str | None) -> list[Look]:
     return _with(app, reports.look(app, only=backend))
+
+
+async def _watch(app: App) -> NoReturn:
+    watching = printing.Watching(interval=WATCH_INTERVAL)
+    while True:
+        watching.show(await reports.look(app, only=None))
+        await asyncio.sleep(WATCH_INTERVAL)
 
 
 def _with(app: App, work: Coroutine[Any, Any, T]) -> T:
@@ -228,7 +247,7 @@ def _with(app: App, work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(run())
 
 
-def _exit_by(looks: list[reports.Look]) -> None:
+def _exit_by(looks: list[Look]) -> None:
     if any(look.error for look in looks):
         sys.exit(EXIT_ERROR)
     if not all(look.converged for look in looks):

@@ -44,7 +44,10 @@ class Feed:
         self._listeners: list[Callable[[], None]] = []
         self._log = log.bind(backend=backend, source=kind)
         self._snapshot: Snapshot | None = None
-        self._notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
+        """What the source had but could not use as it was."""
+        self.answered_at: float | None = None
+        """When the source last told what is desired, in Unix time; None: it has not yet."""
         self._seen: dict[str, tuple[float, Backend]] = {}  # by proxy: when what it was to have changed, what it had
         self._complaints: set[str] = set()  # what was logged since the source last answered
         self.targets: Targets | None = None
@@ -77,7 +80,8 @@ class Feed:
         """Take what the source says now."""
         backend, _ = self._labels
         self._metrics.source_up.labels(*self._labels).set(1)
-        self._metrics.source_last_success.labels(*self._labels).set_to_current_time()
+        self.answered_at = time.time()
+        self._metrics.source_last_success.labels(*self._labels).set(self.answered_at)
         if self.failure is not None:
             self.failure = None
             self._complaints.clear()
@@ -111,8 +115,8 @@ class Feed:
     def _note(self, notes: tuple[str, ...]) -> None:
         """Tell what the source could not use, once for each."""
         self._metrics.source_ignored.labels(*self._labels).set(len(notes))
-        if notes != self._notes:
-            before, self._notes = set(self._notes), notes
+        if notes != self.notes:
+            before, self.notes = set(self.notes), notes
             for note in notes:
                 if note not in before:
                     self._log.warning("the source has something that cannot be used as it is", what=note)

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Hi
 from prometheus_client import ProcessCollector as ProcessResources
 
 from dynsrv import __version__
+from dynsrv.model import AdminState, Server
 from dynsrv.runtime import Broke, Event, Hook, Replied
 
 _COMMAND_BUCKETS = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
@@ -67,6 +68,12 @@ class Metrics:
             ("backend", "rule"),
             registry=registry,
         )
+        self.guarded_servers = Gauge(
+            "dynsrv_guarded_servers",
+            "Servers that the source no longer wants and the guard keeps, by rule: max_removed, min_ready, on_empty.",
+            (*where, "rule"),
+            registry=registry,
+        )
         self.drift = Counter(
             "dynsrv_drift_total",
             "Servers that were found changed though neither dynsrv nor the source had changed anything.",
@@ -76,6 +83,24 @@ class Metrics:
         self.held_servers = Gauge(
             "dynsrv_held_servers",
             "Servers that an operator put into maintenance or drain by hand, and that stay there.",
+            where,
+            registry=registry,
+        )
+        self.converged = Gauge(
+            "dynsrv_converged",
+            "1 if HAProxy was as the source wants it when it was last looked at; 0 also if it could not be looked at.",
+            where,
+            registry=registry,
+        )
+        self.oldest_wait = Gauge(
+            "dynsrv_oldest_wait_timestamp_seconds",
+            "Unix time since when the server has waited that has waited for longest to get requests.",
+            where,
+            registry=registry,
+        )
+        self.oldest_drain = Gauge(
+            "dynsrv_oldest_drain_timestamp_seconds",
+            "Unix time at which the server began to drain that has been leaving for longest.",
             where,
             registry=registry,
         )
@@ -130,11 +155,28 @@ class Metrics:
     def forget(self, backend: str, *, proxy: str | None = None) -> None:
         """Tell no more of *backend*, which is no longer managed: on *proxy*, or anywhere."""
         if proxy is not None:
-            for metric in (self.servers, self.held_servers, self.backend_rejected):
+            for metric in (
+                self.servers,
+                self.held_servers,
+                self.guarded_servers,
+                self.converged,
+                self.oldest_wait,
+                self.oldest_drain,
+                self.backend_rejected,
+            ):
                 metric.remove_by_labels({"proxy": proxy, "backend": backend})
         else:
             for metric in (self.desired_servers, self.source_up, self.source_last_success, self.source_ignored):
                 metric.remove_by_labels({"backend": backend})
+
+    def forget_source(self, backend: str, kind: str) -> None:
+        """Tell no more of the source of this *kind* of *backend*, which has none of that kind any more."""
+        for metric in (self.source_up, self.source_last_success, self.source_ignored):
+            metric.remove_by_labels({"backend": backend, "kind": kind})
+
+    def forget_proxy(self, proxy: str) -> None:
+        """Tell no more of *proxy*, which is no longer named."""
+        self.proxy_up.remove_by_labels({"proxy": proxy})
 
     def runtime_hook(self, proxy: str) -> Hook:
         """Return the hook that measures the Runtime API of *proxy*."""
@@ -147,3 +189,14 @@ class Metrics:
                     self.connections_broken.labels(proxy, error).inc()
 
         return record
+
+
+def server_state(server: Server, *, waits_for_check: bool) -> str:
+    """Return the state of a server of ours in the words of `dynsrv_servers`."""
+    if waits_for_check:
+        return "waiting_check"
+    return {
+        AdminState.READY: "ready",
+        AdminState.DRAIN: "draining",
+        AdminState.MAINT: "maintenance",
+    }[server.admin]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dynsrv.model import Backend
@@ -26,13 +27,16 @@ class Result(StrEnum):
 class Pass:
     """A pass that got as far as a plan: what was seen, what was to be done, and what became of it.
 
-    *drift*: HAProxy was as desired before, and neither dynsrv nor the source changed anything since.
+    *drift*: HAProxy was as desired before, and neither dynsrv nor the source changed anything since. *drains* is
+    since when each server has been in drain, in Unix time, by its name; *seen_at* is when HAProxy was looked at.
     """
 
     observed: Backend
     plan: Plan
     applied: Applied
     drift: bool = False
+    drains: Mapping[str, float] = field(default_factory=dict)
+    seen_at: float = 0.0
 
     @property
     def result(self) -> Result:

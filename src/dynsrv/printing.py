@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.text import Text
 
 from dynsrv.apply import Settled
 from dynsrv.check import Finding
+from dynsrv.looks import Look
 from dynsrv.model import host_port
-from dynsrv.reports import Look
 from dynsrv.steps import Add, Plan, SetWeight, Step
 
 _STYLES = {
@@ -31,6 +32,7 @@ _STYLES = {
     "bad": "red",
 }
 _console = Console(highlight=False, soft_wrap=True)
+_CLEAR = "\x1b[H\x1b[J"  # what was on the screen does not go to the lines that can be scrolled back to
 
 
 def print_plan(looks: Sequence[Look]) -> None:
@@ -80,6 +82,48 @@ def print_status(looks: Sequence[Look]) -> None:
         live = sum(server["ours"] for server in data["servers"])
         verdict = "in line" if look.converged else "differs"
         _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
+
+
+class Watching:
+    """The status again and again: in place on a terminal, elsewhere a new block each time that something changed."""
+
+    def __init__(self, *, interval: float, now: Callable[[], datetime] = lambda: datetime.now().astimezone()) -> None:
+        self._title = f"every {interval:g} s; Ctrl-C ends it"
+        self._now = now
+        self._shown = ""
+
+    def show(self, looks: Sequence[Look]) -> None:
+        """Show what was seen now."""
+        with _console.capture() as capture:
+            print_status(looks)
+        text = capture.get()
+        if _console.is_terminal and not _console.is_dumb_terminal:
+            lines = [f"{self._now():%H:%M:%S}, {self._title}", *text.splitlines()]
+            _write(_CLEAR + "".join(f"{line}\n" for line in _fitting(lines)))
+        elif text != self._shown:
+            _write(f"{self._now().isoformat(timespec='seconds')}\n{text}\n")
+        self._shown = text
+
+
+def _write(text: str) -> None:
+    _console.file.write(text)
+    _console.file.flush()
+
+
+def _fitting(lines: Sequence[str]) -> list[str]:
+    """Return as many of *lines* as the screen has room for, though a long one takes several of its rows."""
+    width, height = _console.size
+    rows = [max(1, -(-Text.from_ansi(line).cell_len // width)) for line in lines]
+    room = height - 1  # the cursor has a row of its own
+    if sum(rows) <= room:
+        return list(lines)
+    shown: list[str] = []
+    for line, needed in zip(lines, rows, strict=True):
+        room -= needed
+        if room < 1:  # the last row is for how many are left
+            break
+        shown.append(line)
+    return [*shown, f"... and {len(lines) - len(shown)} more lines"]
 
 
 def print_applied(settled: Iterable[Settled]) -> None:

@@ -36,10 +36,12 @@ class Probe:
         self._proxy = proxy
         self._interval = interval
         self._metrics = metrics
+        metrics.proxy_reloads.labels(proxy.name)  # told from the start, or the first one would not count
         self._master = master
         self._listeners: list[Callable[[], None]] = []
         self._log = log.bind(proxy=proxy.name)
-        self._process: Process | None = None
+        self.process: Process | None = None
+        """Who answered last; None: nobody yet."""
         self._hint = asyncio.Event()
         self.failure: DynsrvError | None = None
         """Why HAProxy does not answer now; None while it does."""
@@ -79,10 +81,10 @@ class Probe:
 
     async def _look_closely(self) -> None:
         """Ask again and again until it is another process: the old one answers until the new one is ready."""
-        known = self._process
+        known = self.process
         with suppress(TimeoutError):
             async with asyncio.timeout(_RELOAD_SECONDS):
-                while self._process == known:
+                while self.process == known:
                     await self.look()
                     await asyncio.sleep(_GLANCE)
 
@@ -129,7 +131,7 @@ class Probe:
 
     def _found(self, process: Process) -> None:
         self._metrics.proxy_up.labels(self._proxy.name).set(1)
-        known, self._process = self._process, process
+        known, self.process = self.process, process
         back = self.failure is not None
         self.failure = None
         another = known is not None and known != process

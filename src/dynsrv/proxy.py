@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Protocol, assert_never
+from typing import Any, NamedTuple, Protocol, assert_never
 
 from dynsrv import runtime
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
@@ -83,7 +83,8 @@ class HAProxy:
         with self._translated():
             batch = await self._client.batch([commands.servers_state(backend)])
             match batch.replies[0]:
-                case Done(value=rows):
+                case Done(value=states):
+                    rows: tuple[ServerState, ...] = states
                     timed = Capabilities.of(batch.process.version).drain_is_timed
                     servers = tuple(_server(row, drain_is_timed=timed) for row in rows)
                 case errors.NoSuchBackend():
@@ -91,7 +92,8 @@ class HAProxy:
                 case refused:
                     raise refused
             await self._check_support(backend, batch.process)
-            servers = await self._with_stat(backend, servers, batch.process, everything=with_maxconn)
+            if rows:
+                servers = await self._with_stat(rows[0].backend_id, servers, batch.process, everything=with_maxconn)
         return Backend(backend, servers, _process(batch.process))
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
@@ -99,6 +101,7 @@ class HAProxy:
         written = [_written(backend.name, step) for step in steps]
         to_send = [one for one in written if isinstance(one, Command)]
         replies: list[Reply[Any]] = []
+        times: list[float] = []
         error: DynsrvError | None = None
         try:
             with self._translated():
@@ -106,13 +109,20 @@ class HAProxy:
                     chunk = to_send[len(replies) : len(replies) + self._pace.size]
                     began = self._clock()
                     batch = await self._client.batch(chunk, process=process)
-                    self._pace.took(self._clock() - began, commands=len(chunk))
+                    took = self._clock() - began
+                    self._pace.took(took, commands=len(chunk))
                     replies += batch.replies
+                    times += [took / len(chunk)] * len(chunk)
         except DynsrvError as caught:
             error = caught  # what was answered before it was done all the same
-        answers = iter(replies)
-        answered = (next(answers, None) if isinstance(one, Command) else one for one in written)
-        return Applied(tuple(_results(steps, answered)), error)
+        answers = iter(zip(replies, times, strict=True))
+        answered = (
+            _Answered(step, one.line, *next(answers, (None, 0.0)))
+            if isinstance(one, Command)
+            else _Answered(step, "", one, 0.0)
+            for step, one in zip(steps, written, strict=True)
+        )
+        return Applied(tuple(_results(answered)), error)
 
     async def algorithm(self, backend: str) -> str | None:
         """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""
@@ -143,14 +153,14 @@ class HAProxy:
         return rejection(reply, backend=backend, proxy=self.name, version=process.version, algorithm=algorithm)
 
     async def _with_stat(
-        self, backend: str, servers: tuple[Server, ...], process: ProcessInfo, *, everything: bool
+        self, backend_id: int, servers: tuple[Server, ...], process: ProcessInfo, *, everything: bool
     ) -> tuple[Server, ...]:
         """Add what only `show stat` tells: of all servers, or the sessions of the draining ones."""
         draining = [server.id for server in servers if server.admin is AdminState.DRAIN]
-        if not servers or not (everything or draining):
+        if not everything and not draining:
             return servers
         asked = draining if not everything and len(draining) <= _SINGLE_STATS else [-1]
-        batch = await self._client.batch([commands.servers_stat(backend, one) for one in asked], process=process)
+        batch = await self._client.batch([commands.servers_stat(backend_id, one) for one in asked], process=process)
         rows = [row for reply in batch.replies if isinstance(reply, Done) for row in reply.value]
         # by name and id: between two questions a server can be deleted and another get its id
         stats = {(row.name, row.id): row for row in rows}
@@ -263,31 +273,42 @@ def _written(backend: str, step: Step) -> Command[None] | errors.InvalidArgument
         return error
 
 
-def _results(
-    steps: Iterable[Step], replies: Iterable[Reply[Any] | errors.InvalidArgument | None]
-) -> Iterator[StepResult]:
+class _Answered(NamedTuple):
+    """A step, the command for it, and what became of that; None: nobody knows."""
+
+    step: Step
+    command: str
+    reply: Reply[Any] | errors.InvalidArgument | None
+    seconds: float
+
+    def result(self, outcome: Outcome, detail: str, *, expected: bool = False) -> StepResult:
+        return StepResult(self.step, outcome, detail, expected, self.command, self.seconds)
+
+
+def _results(answered: Iterable[_Answered]) -> Iterator[StepResult]:
     """Yield what became of each step, up to the first that got no reply."""
     not_added: set[str] = set()
-    for step, reply in zip(steps, replies, strict=True):
+    for one in answered:
+        step, reply = one.step, one.reply
         match reply:
             case None:
                 return
             case errors.InvalidArgument():
                 not_added.add(step.server)
-                yield StepResult(step, Outcome.REFUSED, str(reply))
+                yield one.result(Outcome.REFUSED, str(reply))
             case Done():
-                yield StepResult(step, Outcome.DONE)
+                yield one.result(Outcome.DONE, " ".join(reply.text.split()))
             case errors.StillInUse():
-                yield StepResult(step, Outcome.REFUSED, _said(reply), expected=True)
+                yield one.result(Outcome.REFUSED, _said(reply), expected=True)
             case errors.NoSuchServer():
                 # deleted by someone else, which a removal wants, or never added, which its Add has told already
                 expected = isinstance(step, Delete | Disable | CloseSessions | Drain) or step.server in not_added
-                yield StepResult(step, Outcome.REFUSED, _said(reply), expected=expected)
+                yield one.result(Outcome.REFUSED, _said(reply), expected=expected)
             case errors.Refused() | errors.UnknownReply():
                 if isinstance(step, Add):
                     not_added.add(step.server)
                 outcome = Outcome.REFUSED if isinstance(reply, errors.Refused) else Outcome.UNKNOWN
-                yield StepResult(step, outcome, _said(reply))
+                yield one.result(outcome, _said(reply))
             case _:
                 assert_never(reply)
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.feed import Feed
 from dynsrv.history import History
-from dynsrv.metrics import Metrics
 from dynsrv.model import Process
 from dynsrv.passes import Pass, Result
 from dynsrv.planning import NO_LIMITS, Policy, Targets, make_plan
@@ -44,7 +43,7 @@ class Reconciler:
         backend: str,
         proxy: Proxy,
         policy: Policy,
-        metrics: Metrics,
+        telling: Telling,
         resync: float,
         override_until: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -54,11 +53,13 @@ class Reconciler:
         self.proxy = proxy
         self._policy = policy
         self._resync = resync
-        self._override_until = override_until
+        self.override_until = override_until
+        """Until when the guard lets everything through, in Unix time."""
         self._clock = clock
         self._wall_clock = wall_clock
         self._history = History(policy)
-        self._telling = Telling(proxy=proxy.name, backend=backend, owns=policy.owns, metrics=metrics)
+        self.telling = telling
+        """Where it is told what is done."""
         self._wake = asyncio.Event()
         self._delay = _SOON
         self._in_line: tuple[Targets, Process] | None = None  # when HAProxy was last as desired: what, and who
@@ -96,19 +97,19 @@ class Reconciler:
         try:
             this = await self._pass(desired)
             if this.applied.error is not None:
-                await self._telling.steps(this)
+                await self.telling.steps(this.plan.steps, this.applied)
                 raise this.applied.error
         except BackendRejected as error:
             self._failed(error, Result.REJECTED)
             return self._resync
         except ProxyChanged as error:
-            self._telling.failed(error, Result.RELOADED)
+            self.telling.failed(error, Result.RELOADED)
             return self._grown(_LATER)
         except DynsrvError as error:
             self._failed(error, Result.UNREACHABLE)
             return self._grown(_LATER)
         self.last, self.failure = this, None
-        await self._telling.passed(this, seconds=self._clock() - began)
+        await self.telling.passed(this, seconds=self._clock() - began)
         return self._next(this)
 
     async def _pass(self, desired: Targets) -> Pass:
@@ -120,7 +121,7 @@ class Reconciler:
         )
         observed = await self.proxy.observe(self.backend, with_maxconn=with_maxconn)
         check_options(observed, self._policy.options, proxy=self.proxy.name)
-        now = self._clock()
+        now, seen_at = self._clock(), self._wall_clock()
         memory = self._history.look(observed, now=now)
         plan = make_plan(desired=desired, observed=observed, memory=memory, now=now, policy=self._policy_now())
         drift = bool(plan.steps) and self._in_line is not None and self._in_line == (desired, observed.process)
@@ -129,10 +130,12 @@ class Reconciler:
         self._history.record(plan, applied, observed, now=now)
         if plan.converged:
             self._in_line = (desired, observed.process)
-        return Pass(observed, plan, applied, drift)
+        known = self.last.drains if self.last is not None else {}
+        drains = {name: known.get(name, self._wall_clock() - (now - began)) for name, began in memory.drains.items()}
+        return Pass(observed, plan, applied, drift, drains, seen_at)
 
     def _policy_now(self) -> Policy:
-        if self._wall_clock() < self._override_until:
+        if self._wall_clock() < self.override_until:
             return replace(self._policy, limits=NO_LIMITS)
         return self._policy
 
@@ -152,7 +155,7 @@ class Reconciler:
 
     def _failed(self, error: DynsrvError, result: Result) -> None:
         self.failure = error
-        self._telling.failed(error, result)
+        self.telling.failed(error, result)
 
     def _measure_convergence(self, plan: Plan, changed_at: float) -> None:
         """Measure, once for each change of the feed's, how long it took until every wanted server served."""
@@ -161,4 +164,4 @@ class Reconciler:
         if any(wait.waits_for in _ADMISSION_WAITS for wait in plan.waits):
             return
         self._settled_for = changed_at
-        self._telling.converged(self._clock() - changed_at)
+        self.telling.converged(self._clock() - changed_at)

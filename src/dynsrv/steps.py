@@ -169,12 +169,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """A step and HAProxy's word on it. *expected*: a refusal that the next pass mends by trying again."""
+    """A step and HAProxy's word on it: *detail*. *expected*: a refusal that the next pass mends by trying again.
+
+    *command* is the line that was sent, empty if it could not be written. *seconds* is HAProxy's time for it: the mean
+    of those that were sent at once.
+    """
 
     step: Step
     outcome: Outcome
     detail: str = ""
     expected: bool = False
+    command: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from tests.fakes.streams import Wire
 class Behind:
     """A proxy, and the HAProxy behind it."""
 
-    def __init__(self, version: str = "3.2.26-1", *, level: str = "admin", **backend: Any) -> None:
+    def __init__(self, version: str = "3.2.26-1", *, level: str = "admin", proxy: str = "lb1", **backend: Any) -> None:
         self.haproxy = FakeHAProxy(version, level=level, backends=[FakeBackend(**backend)])
         self.wire = Wire(self.haproxy)
         self.client = Client("/run/haproxy/admin.sock", opener=self.wire, reply_timeout=1, connect_timeout=1)
-        self.proxy = HAProxy("lb1", self.client)
+        self.proxy = HAProxy(proxy, self.client)
 
     async def observed(self, *, with_maxconn: bool = False) -> Backend:
         """Observe the backend."""

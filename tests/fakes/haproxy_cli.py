@@ -120,9 +120,9 @@ class Session:
 
     def show_stat(self, words: list[str]) -> str:
         name, kinds, sid = (words + ["-1", "-1", "-1"][len(words) :])[:3]
-        if name != "-1" and name not in self.process.backends:
+        if name != "-1" and not name.isdigit() and name not in self.process.backends:
             return "No such proxy.\n"
-        backends = [backend for backend in self.process.backends.values() if name in {backend.name, "-1"}]
+        backends = [one for one in self.process.backends.values() if name in {one.name, str(one.id), "-1"}]
         if not sid.removeprefix("-").isdigit() or not kinds.removeprefix("-").isdigit():
             return haproxy_dumps.stat([], 0, 0, algorithms=False)
         return haproxy_dumps.stat(backends, int(kinds), int(sid), algorithms=self.level != "user")

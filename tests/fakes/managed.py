@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynsrv.ledger import Ledger
 from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint
 from dynsrv.passes import Result
 from dynsrv.planning import Policy
 from dynsrv.reconciler import Reconciler
+from dynsrv.telling import Telling
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy, the_targets
 
@@ -24,12 +26,20 @@ class Managed:
         self.behind = Behind(**backend)
         self.haproxy = self.behind.haproxy
         self.metrics = Metrics()
+        self.ledger = Ledger()
         self.policy = policy
         self.reconciler = Reconciler(
             backend="be_app",
             proxy=self.behind.proxy,
             policy=policy,
-            metrics=self.metrics,
+            telling=Telling(
+                proxy="lb1",
+                backend="be_app",
+                owns=policy.owns,
+                metrics=self.metrics,
+                ledger=self.ledger,
+                clock=self.haproxy.clock,
+            ),
             resync=RESYNC,
             override_until=override_until,
             clock=self.haproxy.clock,

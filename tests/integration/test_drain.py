@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.integration.support.controller import Dynsrv, Install
-from tests.integration.support.haproxy import HAProxy, serves
+from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import BadAnswer, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
@@ -134,3 +134,18 @@ async def test_a_stop_in_the_middle_of_a_drain_loses_nothing_and_the_next_start_
     old.release()
     assert await slow == old.port
     await serves(haproxy, [new])
+
+
+@pytest.mark.parametrize("version", ["2.6", "3.0", "3.2"])  # 3.3 and later refuse to start
+async def test_a_drain_ends_with_the_last_session_though_a_frontend_has_the_backends_name(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    names = "\nfrontend be_api\n    default_backend be_api\nbackend be_api\n    balance roundrobin\n"
+    haproxy = await a_haproxy(extra=names)
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy, backend={"name": "be_api", "drain": {"timeout": "60s"}})
+    controller.want(servers)
+    await controller.start()
+    await eventually(lambda: controller.log.read_text().count("server gets requests") == 2)
+    controller.want(servers[1:])
+    await controller.logged("server deleted", within=20)

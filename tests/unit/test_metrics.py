@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from dynsrv import __version__
 from dynsrv.metrics import Metrics
 from dynsrv.runtime import Broke, Replied
+
+ROOT = Path(__file__).parents[2]
 
 # other people's dashboards and alerts depend on these
 METRICS = {
@@ -19,6 +24,7 @@ METRICS = {
     "dynsrv_source_errors": ("counter", "backend", "kind", "reason"),
     "dynsrv_source_ignored": ("gauge", "backend", "kind"),
     "dynsrv_guard_refusals": ("counter", "backend", "rule"),
+    "dynsrv_guarded_servers": ("gauge", "proxy", "backend", "rule"),
     "dynsrv_backend_rejected": ("gauge", "proxy", "backend", "reason"),
     "dynsrv_proxy_up": ("gauge", "proxy"),
     "dynsrv_proxy_reloads": ("counter", "proxy"),
@@ -26,6 +32,9 @@ METRICS = {
     "dynsrv_runtime_connections_broken": ("counter", "proxy", "error"),
     "dynsrv_drift": ("counter", "proxy", "backend"),
     "dynsrv_held_servers": ("gauge", "proxy", "backend"),
+    "dynsrv_converged": ("gauge", "proxy", "backend"),
+    "dynsrv_oldest_wait_timestamp_seconds": ("gauge", "proxy", "backend"),
+    "dynsrv_oldest_drain_timestamp_seconds": ("gauge", "proxy", "backend"),
     "dynsrv_config_last_reload_successful": ("gauge",),
     "dynsrv_config_last_reload_success_timestamp_seconds": ("gauge",),
 }
@@ -39,6 +48,17 @@ def test_every_metric_has_the_name_the_type_and_the_labels_that_are_documented()
         if hasattr(metric, "_labelnames")
     }
     assert found == METRICS
+
+
+def test_every_metric_is_in_the_table_of_the_documentation_with_its_labels() -> None:
+    table = (ROOT / "docs" / "operations.md").read_text().partition("| Metric |")[2].partition("\n\n")[0]
+    documented = {
+        name: re.findall(r"`(\w+)`", labels)
+        for names, labels in re.findall(r"^\| (`dynsrv_.*?) \| (.*?) \|", table, flags=re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    for name, (kind, *labels) in METRICS.items():
+        assert documented[f"{name}_total" if kind == "counter" else name] == labels
 
 
 def test_every_metric_is_told_and_says_what_it_is() -> None:
@@ -80,6 +100,10 @@ def test_what_is_no_longer_managed_is_no_longer_told() -> None:
         for proxy in ("lb1", "lb2"):
             metrics.servers.labels(proxy, backend, "ready").set(1)
             metrics.held_servers.labels(proxy, backend).set(1)
+            metrics.guarded_servers.labels(proxy, backend, "min_ready").set(1)
+            metrics.converged.labels(proxy, backend).set(1)
+            metrics.oldest_wait.labels(proxy, backend).set(1)
+            metrics.oldest_drain.labels(proxy, backend).set(1)
             metrics.backend_rejected.labels(proxy, backend, "level").set(1)
         metrics.desired_servers.labels(backend).set(1)
         metrics.source_up.labels(backend, "file").set(1)
@@ -101,3 +125,23 @@ def test_what_is_no_longer_managed_is_no_longer_told() -> None:
     metrics.forget("be_app")
     assert ("be_app", None) not in told()
     assert ("be_other", None) in told()
+
+
+def test_a_source_of_a_kind_that_a_backend_has_no_more_is_no_longer_told() -> None:
+    metrics = Metrics()
+    for kind in ("file", "consul"):
+        for metric in (metrics.source_up, metrics.source_last_success, metrics.source_ignored):
+            metric.labels("be_app", kind).set(1)
+    metrics.forget_source("be_app", "file")
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+    assert [sample.labels["kind"] for sample in samples if "kind" in sample.labels] == ["consul"] * 3
+
+
+def test_a_proxy_that_is_no_longer_named_is_not_told_to_be_down() -> None:
+    metrics = Metrics()
+    for proxy in ("lb1", "lb2"):
+        metrics.proxy_up.labels(proxy).set(0)
+    metrics.forget_proxy("lb2")
+    value = metrics.registry.get_sample_value
+    assert value("dynsrv_proxy_up", {"proxy": "lb1"}) == 0
+    assert value("dynsrv_proxy_up", {"proxy": "lb2"}) is None

@@ -120,7 +120,7 @@ async def test_a_haproxy_that_answers_again_wakes_who_listens() -> None:
     assert probed.value("dynsrv_proxy_up") == 1
     assert probed.woken == [pytest.approx(3.0)]
     assert logs[-1]["event"] == "HAProxy answers again"
-    assert probed.value("dynsrv_proxy_reloads_total") is None
+    assert probed.value("dynsrv_proxy_reloads_total") == 0
 
 
 async def test_a_restart_is_told_as_one_and_wakes_once() -> None:

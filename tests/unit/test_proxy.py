@@ -114,15 +114,15 @@ async def test_sessions_are_asked_for_only_where_servers_drain() -> None:
     assert [server.sessions for server in backend.servers] == [3, None, 0]
     assert [server.maxconn for server in backend.servers] == [None, None, None]
     assert [line for line in behind.haproxy.journal if line.startswith("show stat")] == [
-        "show stat be_app 4 1",
-        "show stat be_app 4 3",
+        "show stat 3 4 1",
+        "show stat 3 4 3",
     ]
 
 
 async def test_of_many_draining_servers_all_statistics_are_asked_for_at_once() -> None:
     behind = Behind(servers=[FakeServer(f"s{number}", admin=8, sessions=number) for number in range(51)])
     assert [server.sessions for server in (await behind.observed()).servers] == list(range(51))
-    assert [line for line in behind.haproxy.journal if line.startswith("show stat")] == ["show stat be_app 4 -1"]
+    assert [line for line in behind.haproxy.journal if line.startswith("show stat")] == ["show stat 3 4 -1"]
 
 
 async def test_maxconn_is_told_where_it_is_asked_for() -> None:

@@ -45,7 +45,10 @@ async def test_every_step_is_one_command(version: str) -> None:
         CloseSessions("a", "why"),
         Delete("a", "why"),
     ]
-    assert await behind.outcomes(*steps) == [(DONE, "", False)] * len(steps)
+    outcomes = await behind.outcomes(*steps)
+    assert outcomes[0] == (DONE, "New server registered.", False)
+    assert outcomes[1:-1] == [(DONE, "", False)] * (len(steps) - 2)
+    assert outcomes[-1] == (DONE, "Server deleted.", False)
     assert behind.haproxy.changes == [
         "add server be_app/a 10.0.0.1:80 id 7 weight 5 check inter 2s",
         "enable health be_app/a",
@@ -73,7 +76,7 @@ async def test_one_refused_step_does_not_keep_the_others_from_being_sent() -> No
     assert await behind.outcomes(an_add("s1"), an_add("b", id=1), an_add("c"), Admit("c", "why")) == [
         (REFUSED, "Already exists a server with the same name in backend.", False),
         (REFUSED, "'id' : custom id 1 already used at (null):0 ('server s1').", False),
-        (DONE, "", False),
+        (DONE, "New server registered.", False),
         (DONE, "", False),
     ]
 

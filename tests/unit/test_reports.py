@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from dynsrv.app import App, ManagedBackend
 from dynsrv.errors import SourceError
-from dynsrv.model import Snapshot
+from dynsrv.looks import Look
+from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
 from dynsrv.planning import Limits, Policy
-from dynsrv.reports import Look, look
+from dynsrv.reports import look
 from dynsrv.settings import BackendSettings, ResyncSettings
+from dynsrv.steps import Plan
 from tests.fakes.behind import Behind
-from tests.fakes.builders import a_policy, an_endpoint
+from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint
 from tests.fakes.haproxy import FakeServer
 from tests.fakes.sources import ScriptedSource
 
@@ -121,7 +126,11 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
         "weight": 1,
         "maxconn": 0,
         "sessions": 0,
+        "draining_since": None,
         "ours": False,
+        "serving": True,
+        "as_desired": True,
+        "waits_for": None,
         "why": "not ours",
     }
     why = {server["name"]: server["why"] for server in status["servers"]}
@@ -141,6 +150,28 @@ async def test_a_backend_in_line_says_so() -> None:
     assert status["converged"]
     assert status["missing"] == []
     assert status["servers"][0]["why"] == "as desired"
+
+
+FAILING = a_server(operational=OperationalState.DOWN, check=Check.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("server", "serving", "why"),
+    [
+        (a_server(), True, "as desired"),
+        (FAILING, False, "its check fails; it gets no request until one passes"),
+        (replace(FAILING, check=Check.NONE), False, "HAProxy sees it down; it gets no new request"),
+        (a_server(operational=OperationalState.STOPPING), False, "HAProxy sees it stopping; it gets no new request"),
+        (a_server(weight=0), False, "as desired, with weight 0: it gets no request"),
+        (a_server(admin=AdminState.DRAIN, weight=0), False, "as desired: the source wants it drained"),
+    ],
+)
+def test_a_server_about_which_nothing_is_to_be_done_tells_why_it_gets_no_requests(
+    server: Server, *, serving: bool, why: str
+) -> None:
+    look = Look("be_app", "lb1", UNCHECKED, desired={}, observed=a_backend(server), plan=Plan())
+    (told,) = look.servers()
+    assert (told["serving"], told["as_desired"], told["why"]) == (serving, True, why)
 
 
 async def test_an_endpoint_is_missing_though_a_foreign_server_has_its_address() -> None:

@@ -6,8 +6,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.errors import ProxyUnreachable
+from dynsrv.model import EndpointState
 from dynsrv.passes import Result
-from dynsrv.planning import Limits
+from dynsrv.planning import AfterDrain, Limits
+from dynsrv.telling import Telling
 from tests.fakes.builders import a_policy, an_endpoint
 from tests.fakes.managed import Managed
 
@@ -58,6 +60,16 @@ async def test_no_reason_of_a_rejection_outlives_it(between: str) -> None:
     await managed.attempt()
     assert managed.result is Result.CONVERGED
     assert managed.value("dynsrv_backend_rejected", reason="algorithm") == 0
+
+
+async def test_no_reason_of_a_rejection_outlives_the_configuration_that_was_rejected() -> None:
+    managed = Managed(algorithm="static-rr")
+    await managed.attempt()
+    assert managed.value("dynsrv_backend_rejected", reason="algorithm") == 1
+    Telling(  # of the same backend with other settings
+        proxy="lb1", backend="be_app", owns=managed.policy.owns, metrics=managed.metrics, ledger=managed.ledger
+    )
+    assert managed.value("dynsrv_backend_rejected", reason="algorithm") is None
 
 
 async def test_every_change_is_a_line_of_the_log_with_its_reason() -> None:
@@ -132,6 +144,16 @@ async def test_a_guard_that_refuses_is_told_once_and_counted_each_time() -> None
     assert refusals == 3
 
 
+async def test_what_the_guard_keeps_is_counted_by_rule_until_it_may_go() -> None:
+    managed = Managed(policy=a_policy(options=(), limits=Limits()))
+    await managed.settle(an_endpoint(1), an_endpoint(2))
+    await managed.attempt()
+    assert managed.value("dynsrv_guarded_servers", rule="on_empty") == 2
+    assert managed.value("dynsrv_guarded_servers", rule="max_removed") == 0
+    await managed.attempt(an_endpoint(1), an_endpoint(2))
+    assert managed.value("dynsrv_guarded_servers", rule="on_empty") == 0
+
+
 async def test_what_was_done_before_haproxy_went_is_told_all_the_same() -> None:
     managed = Managed()
     endpoints = [an_endpoint(host, port=port) for host in range(1, 101) for port in (80, 81, 82)]
@@ -141,3 +163,85 @@ async def test_what_was_done_before_haproxy_went_is_told_all_the_same() -> None:
     assert isinstance(managed.reconciler.failure, ProxyUnreachable)
     assert sum(line["event"] == "server added" for line in logs) == 256
     assert managed.value("dynsrv_steps_total", step="add", result="done") == 256
+
+
+async def test_counters_are_told_before_anything_happens() -> None:
+    managed = Managed()
+    assert managed.value("dynsrv_drift_total") == 0
+    assert managed.value("dynsrv_converged") == 0
+    assert all(managed.value("dynsrv_passes_total", result=result) == 0 for result in Result)
+
+
+async def test_haproxy_that_cannot_be_looked_at_does_not_count_as_in_line() -> None:
+    managed = Managed()
+    await managed.settle(an_endpoint())
+    assert managed.value("dynsrv_converged") == 1
+    managed.refuse()
+    await managed.attempt(an_endpoint())
+    assert managed.value("dynsrv_converged") == 0
+    await managed.attempt(an_endpoint())
+    assert managed.value("dynsrv_converged") == 1
+
+
+async def test_the_wait_of_the_server_that_has_waited_for_longest_is_told() -> None:
+    managed = Managed(policy=a_policy())
+    began = managed.haproxy.clock()
+    await managed.delays(2, an_endpoint(1))
+    managed.haproxy.advance(5)
+    await managed.delays(2, an_endpoint(1), an_endpoint(2))
+    assert managed.value("dynsrv_oldest_wait_timestamp_seconds") == began
+    await managed.delays(2, an_endpoint(2))  # the first is not wanted any more
+    assert managed.value("dynsrv_oldest_wait_timestamp_seconds") == began + 5
+    managed.haproxy.run_checks()
+    await managed.delays(2, an_endpoint(2))
+    assert managed.value("dynsrv_oldest_wait_timestamp_seconds") is None
+
+
+async def test_a_server_that_haproxy_refuses_waits_too() -> None:
+    managed = Managed(policy=a_policy(options=("nonsense",)))
+    began = managed.haproxy.clock()
+    await managed.attempt(an_endpoint())
+    managed.haproxy.advance(60)
+    await managed.attempt(an_endpoint())
+    assert managed.value("dynsrv_oldest_wait_timestamp_seconds") == began
+    await managed.attempt()
+    assert managed.value("dynsrv_oldest_wait_timestamp_seconds") is None
+
+
+async def test_a_server_leaves_from_its_drain_until_it_is_deleted() -> None:
+    managed = Managed(policy=a_policy(options=(), drain_timeout=30, after_drain=AfterDrain.WAIT))
+    await managed.settle(an_endpoint())
+    managed.haproxy.open_session("dyn-10.0.0.1:80")
+    began = managed.haproxy.clock()
+    await managed.delays(2)
+    assert managed.value("dynsrv_oldest_drain_timestamp_seconds") == began
+    managed.haproxy.advance(3600)
+    await managed.delays(3)  # in maintenance since its time is over, and HAProxy does not delete it yet
+    assert managed.value("dynsrv_servers", state="maintenance") == 1
+    assert managed.value("dynsrv_oldest_drain_timestamp_seconds") == began
+    managed.haproxy.close_session("dyn-10.0.0.1:80")
+    await managed.delays(2)
+    assert managed.value("dynsrv_oldest_drain_timestamp_seconds") is None
+
+
+async def test_a_server_that_the_source_wants_drained_or_an_operator_holds_does_not_leave() -> None:
+    managed = Managed()
+    await managed.settle(an_endpoint(1), an_endpoint(2))
+    managed.haproxy.answer("set server be_app/dyn-10.0.0.1:80 state drain")
+    await managed.settle(an_endpoint(1), an_endpoint(2, state=EndpointState.DRAIN))
+    assert managed.value("dynsrv_servers", state="draining") == 2
+    assert managed.value("dynsrv_oldest_drain_timestamp_seconds") is None
+    assert managed.value("dynsrv_converged") == 1
+
+
+async def test_a_new_server_whose_check_fails_is_told_once() -> None:
+    managed = Managed(policy=a_policy())
+    with capture_logs() as logs:
+        await managed.delays(2, an_endpoint())
+        managed.haproxy.run_checks(passing=[])
+        await managed.delays(3, an_endpoint())
+        managed.haproxy.run_checks()
+        await managed.settle(an_endpoint())
+    (told,) = [line for line in logs if line["event"] == "new server is not let in yet"]
+    assert (told["server"], told["log_level"]) == ("dyn-10.0.0.1:80", "info")
+    assert told["reason"] == "its check fails; it gets no request until one passes"

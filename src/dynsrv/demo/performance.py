@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,7 +38,6 @@ backends:
     drain: {{timeout: 3s}}
     limits: {{window: 5s}}  # the story scales down more often than a minute lets it
     prefix: {PREFIX}
-web: null
 """
 
 
@@ -63,12 +63,13 @@ async def run(*, haproxy: Path | None, keep: bool) -> int:
 async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: Console) -> Outcome:
     """Play the story to its end, or until dynsrv has a signal to stop, and tell how it went."""
     configuration = folder / "dynsrv.yaml"
-    configuration.write_text(_CONFIGURATION)
+    page = f"127.0.0.1:{_free_port()}"
+    configuration.write_text(f"{_CONFIGURATION}web: {{listen: {page}}}\n")
     fleet = Fleet(folder / "servers.yaml")
     fleet.publish({})
     observer = Observer(folder / SOCKET, backend=BACKEND)
     load = Load(proxy.port)
-    title = f"dynsrv demo: HAProxy {proxy.version} at {proxy.url}"
+    title = f"dynsrv demo: HAProxy {proxy.version} at {proxy.url}, status page at http://{page}/"
     view: View = Lines(console, title=title, load=load)
     if console.is_terminal:
         view = Picture(console, title=title, observer=observer, load=load)
@@ -89,7 +90,7 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
                     fleet.publish(fleet.wanted)
                     told = Outcome.of(proxy.version, story.played, load)
                     told.print(console)
-                    _print_addresses(console, proxy, folder)
+                    _print_addresses(console, proxy, folder, page=page)
                     await dynsrv
                 await load.finish()
                 for task in (dynsrv, *around):
@@ -120,12 +121,20 @@ def _end_like_ctrl_c() -> None:
     loop.add_signal_handler(signal.SIGHUP, signal.raise_signal, signal.SIGTERM)
 
 
-def _print_addresses(console: Console, proxy: RunningHaproxy, folder: Path) -> None:
+def _free_port() -> int:
+    """Return a port on loopback that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _print_addresses(console: Console, proxy: RunningHaproxy, folder: Path, *, page: str) -> None:
     """Say where everything is that --keep keeps."""
     lines = (
         "",
         "Everything runs until Ctrl-C:",
         f"  frontend      {proxy.url}",
+        f"  status page   http://{page}/",
         f"  stats socket  {folder / SOCKET}",
         f"  servers       {folder / 'servers.yaml'}  (edit it, and see)",
         f"  dynsrv's log  {folder / 'dynsrv.log'}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
@@ -84,6 +85,16 @@ def host_and_port(text: str) -> tuple[str, int] | None:
     """Return the host, without its brackets, and the port of `host:port`; None where *text* is not that."""
     match = _HOST_PORT.fullmatch(text)
     return (match[1].strip("[]"), int(match[2])) if match and int(match[2]) <= 65535 else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach who listens on *host*."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _number(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dynsrv.planning.lifecycle import held
 from dynsrv.planning.memory import Memory
 from dynsrv.planning.plan import make_plan
 from dynsrv.planning.policy import NO_LIMITS, Admission, AfterDrain, Limits, OnEmpty, Policy
@@ -17,6 +18,7 @@ __all__ = [
     "Policy",
     "Target",
     "Targets",
+    "held",
     "make_plan",
     "targets",
 ]

@@ -193,9 +193,12 @@ def backend_stat(backend: str) -> Command[tuple[Stat, ...]]:
     return Command("show stat", f"show stat {_name('backend', backend)} 2 -1", read_stat)
 
 
-def servers_stat(backend: str, server_id: int = -1) -> Command[tuple[Stat, ...]]:
-    """Ask for the statistics of one server, or of all: 350 bytes and 3 µs of HAProxy's a server."""
-    return Command("show stat", f"show stat {_name('backend', backend)} 4 {server_id:d}", read_stat)
+def servers_stat(backend_id: int, server_id: int = -1) -> Command[tuple[Stat, ...]]:
+    """Ask for the statistics of one server, or of all: 350 bytes and 3 µs of HAProxy's a server.
+
+    By the backend's id, because HAProxy takes a name for the frontend's, if there is one of that name.
+    """
+    return Command("show stat", f"show stat {_within('id', backend_id, 1, 2**31 - 1)} 4 {server_id:d}", read_stat)
 
 
 def cli_level() -> Command[str]:

@@ -7,7 +7,7 @@ Sentences are looked for inside the reply, never compared with the whole: newer 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from dynsrv.runtime.errors import (
@@ -86,9 +86,10 @@ REFUSALS: tuple[tuple[str, type[Refused]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[T_co]):
-    """HAProxy did it, or told it: *value* is what the command returns."""
+    """HAProxy did it, or told it: *value* is what the command returns. *text*: what it said, if that is no value."""
 
     value: T_co
+    text: str = field(default="", compare=False)
 
 
 Reply = Done[T] | Refused | UnknownReply
@@ -111,7 +112,8 @@ class Command(Generic[T_co]):
     def classify(self, text: str) -> Reply[T_co]:
         """Tell what *text*, the reply without its prompt, means."""
         try:
-            return Done(self.read(text))
+            value = self.read(text)
+            return Done(value, text if value is None else "")
         except ValueError:
             pass
         for sentence, refusal in REFUSALS:

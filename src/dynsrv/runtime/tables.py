@@ -46,7 +46,8 @@ def read_info(text: str) -> ProcessInfo:
 class ServerState(NamedTuple):
     """One line of `show servers state`, with HAProxy's own numbers (see its management guide, "show servers state").
 
-    *address* is `-` where the server has none that can be printed. *since_change* is in whole seconds.
+    *address* is `-` where the server has none that can be printed. *since_change* is in whole seconds. A frontend may
+    have the backend's name, but not its *backend_id*.
     """
 
     backend: str
@@ -61,6 +62,7 @@ class ServerState(NamedTuple):
     since_change: int
     check_result: int
     check_state: int
+    backend_id: int
 
 
 _STATE_COLUMNS = (
@@ -76,6 +78,7 @@ _STATE_COLUMNS = (
     "srv_time_since_last_change",
     "srv_check_result",
     "srv_check_state",
+    "be_id",
 )
 
 
@@ -85,7 +88,7 @@ def read_servers_state(text: str) -> tuple[ServerState, ...]:
     if lines[0] != "1" or len(lines) < 2 or not lines[1].startswith("# "):
         raise ValueError("not the dump of `show servers state` in its version 1")
     header = lines[1][2:].split(" ")
-    backend, id_, name, address, port, operational, admin, weight, initial, since, result, state = (
+    backend, id_, name, address, port, operational, admin, weight, initial, since, result, state, be_id = (
         header.index(column) for column in _STATE_COLUMNS
     )
     columns = len(header)
@@ -110,6 +113,7 @@ def read_servers_state(text: str) -> tuple[ServerState, ...]:
                 int(cells[since]),
                 int(cells[result]),
                 int(cells[state]),
+                int(cells[be_id]),
             )
         )
     return tuple(servers)

@@ -15,6 +15,7 @@ from dynsrv.documents.problems import explain, problems_at, unreadable
 from dynsrv.documents.values import (
     Count,
     Duration,
+    FilePath,
     HaproxyName,
     Interval,
     Label,
@@ -182,11 +183,27 @@ class ResyncSettings(Section):
     )
 
 
+class WebTlsSettings(Section):
+    """How HTTPS is spoken."""
+
+    cert_file: FilePath = Field(description="The certificate, with those between it and its authority.")
+    key_file: FilePath | None = Field(default=None, description="Its key; by default in cert_file, too.")
+
+
 class WebSettings(Section):
-    """Metrics, health and status over HTTP."""
+    """Metrics, health, status and the API over HTTP."""
 
     listen: ListenAddress | None = Field(
         default="127.0.0.1:9105", description="Address and port to listen on; null: off."
+    )
+    token_file: FilePath | None = Field(
+        default=None,
+        description="A file with the token that whoever changes something over the API has to show; without it nobody "
+        "can. It is read each time.",
+    )
+    tls: WebTlsSettings | None = Field(default=None, description="Speak HTTPS with this certificate; null: HTTP.")
+    server_metrics: bool = Field(
+        default=False, description="Whether /metrics tells of every single server, too: some series for each."
     )
 
 
@@ -199,6 +216,14 @@ class LogSettings(Section):
     format: Literal["text", "json"] = Field(default="text", description="For people, or for machines.")
 
 
+class AuditSettings(Section):
+    """A record of everything that is sent to HAProxy to change something."""
+
+    path: FilePath = Field(
+        description="The file to append to: one JSON object a line, with the command and HAProxy's reply."
+    )
+
+
 class Settings(Section):
     """The configuration file of dynsrv."""
 
@@ -207,6 +232,7 @@ class Settings(Section):
     resync: ResyncSettings = Field(default=ResyncSettings(), description="How often HAProxy is looked at.")
     web: WebSettings | None = Field(default=WebSettings(), description="Metrics and status; null: off.")
     log: LogSettings = Field(default=LogSettings(), description="What is logged, and how.")
+    audit: AuditSettings | None = Field(default=None, description="A record of every change; null: off.")
 
     @property
     def web_address(self) -> tuple[str, int] | None:

@@ -30,6 +30,9 @@ Two writes within one tick of the file system's clock look alike, and a tick may
 and the file's time is not compared with ours, because a network file system has a clock of its own.
 """
 
+REPEAT_LOOKS = 50
+"""Looks at an unchanged file after which what it says is said again, so that one can tell that it still is read."""
+
 PATIENCE = 5
 """Looks for which a file that is being written in place is left alone."""
 
@@ -76,6 +79,8 @@ class FileSource:
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Yield what the file wants: first what it says now, then after every change of that.
+
+        While the file stays as it is, the same snapshot comes again about every ten seconds.
 
         Raises:
             SourceError: the file cannot be read, or not used as a whole. Its reason is missing, permission,
@@ -129,11 +134,12 @@ class _Watcher:
         self._known: _Signature | None = None  # when it was last read for being another
         self._patience = PATIENCE
         self._settling = 0
+        self._unchanged = 0  # looks since something was returned
         self._digest = b""
         self._snapshot: Snapshot | None = None
 
     def look(self) -> Snapshot | None:
-        """Return what the file wants, if that is not what the last look that returned something did."""
+        """Return what the file wants, if that is something else than before, or was not said for long."""
         signature = self._signature()
         seen, self._seen = self._seen, signature
         if seen and signature != seen and signature[:2] == seen[:2] and self._patience:
@@ -146,19 +152,27 @@ class _Watcher:
         elif self._settling:
             self._settling -= 1
         else:
-            return None
+            return self._repeated()
         content = self._content()
         if self._signature() != signature:
             return None  # written meanwhile: nobody knows of which state the content is
         digest = hashlib.blake2b(content).digest()
         if digest == self._digest:
-            return None
+            return self._repeated()
         self._digest = digest
         snapshot = self._parsed(content)
         if snapshot == self._snapshot:
-            return None
-        self._snapshot = snapshot
+            return self._repeated()
+        self._snapshot, self._unchanged = snapshot, 0
         return snapshot
+
+    def _repeated(self) -> Snapshot | None:
+        """Return the same as before, if it was not said for long."""
+        self._unchanged += 1
+        if self._unchanged < REPEAT_LOOKS:
+            return None
+        self._unchanged = 0
+        return self._snapshot
 
     def _signature(self) -> _Signature:
         try:

@@ -1,54 +1,149 @@
-"""What does dynsrv tell over HTTP? Metrics, and whether it lives and is ready."""
+"""What does dynsrv tell over HTTP, and what may be asked of it?
+
+api         the routes below /api/v1, for programs; openapi: their description
+board       what changes, for all who follow it
+page        the status page at /, for people
+tokens      who may change something
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import structlog
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from aiohttp.http_exceptions import HttpProcessingError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from dynsrv.documents.problems import unreadable
 from dynsrv.errors import ConfigurationError
+from dynsrv.web import api, page
+from dynsrv.web.seen import Operator, Seen
+
+__all__ = ["application", "serving", "tls_context"]
 
 _SHUTDOWN_TIMEOUT = 0.5  # seconds that running answers get at the end
+_MAX_BODY = 16 * 1024
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
-Reasons = Callable[[], Iterable[str]]
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(registry: CollectorRegistry, *, not_ready: Reasons, degraded: Reasons) -> web.Application:
-    """Return the application that answers `/metrics`, `/healthz` and `/readyz`.
+def application(seen: Seen, operator: Operator, *, token_file: Path | None) -> web.Application:
+    """Return the application that tells what is *seen*, and asks *operator* for whoever has the token in *token_file*.
 
-    `/readyz` is 503 as long as there are reasons for *not_ready*; 200 with those for *degraded* if there are any.
+    Without such a file nobody may change anything.
     """
+    app = web.Application(middlewares=[_told], client_max_size=_MAX_BODY)
+    app.on_response_prepare.append(_guard)
+    app.add_routes([*_health(seen), *page.routes(), *api.routes(seen, operator, token_file)])
+    return app
 
+
+def _health(seen: Seen) -> list[web.RouteDef]:
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(seen.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        if reasons := list(not_ready()):
+        if reasons := list(seen.not_ready()):
             return web.Response(status=503, text="".join(f"{reason}\n" for reason in reasons))
-        return web.Response(text="".join(f"degraded: {reason}\n" for reason in degraded()) or "ok\n")
+        return web.Response(text="".join(f"degraded: {reason}\n" for reason in seen.degraded()) or "ok\n")
 
-    app = web.Application()
-    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    return app
+    return [web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+
+
+@web.middleware
+async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer errors below /api as JSON."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if request.path.startswith("/api/"):
+            return api.failed(error.status, error.reason.lower(), headers=error.headers)
+        response = web.Response(status=error.status, text=f"{error.status}: {error.reason}\n")
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+
+
+async def _guard(_: web.Request, response: web.StreamResponse) -> None:
+    """Forbid what a page of somebody else's could do with an answer."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+class _Complaints(logging.Handler):
+    """Writes aiohttp's own lines as all others are written. A client that speaks no HTTP, or goes, is worth none."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError | ConnectionError):
+            log.error("a request could not be answered", error=record.getMessage(), exc_info=record.exc_info)
+
+
+_logger = logging.getLogger("dynsrv.web")
+_logger.propagate = False
+_logger.addHandler(_Complaints(logging.WARNING))
+
+
+def tls_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
+    """Return what TLS is spoken with.
+
+    Raises:
+        ConfigurationError: the certificate or its key cannot be used.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    where = f"web.tls.cert_file: {cert_file}"
+    try:
+        cert_file.read_bytes()
+        if key_file is not None:
+            where = f"web.tls.key_file: {key_file}"
+            key_file.read_bytes()
+        where = f"web.tls: {cert_file}{f' and {key_file}' if key_file else ''}"
+        # with a password, or OpenSSL would ask the terminal for that of an encrypted key
+        context.load_cert_chain(cert_file, key_file, password="")
+    except ssl.SSLError as error:
+        reason = f" ({error.reason})" if error.reason else ""
+        raise ConfigurationError(where, f"expected a certificate and its key, not encrypted, in PEM{reason}") from None
+    except OSError as error:
+        raise ConfigurationError(where, unreadable(error)) from None
+    return context
 
 
 @asynccontextmanager
-async def serving(app: web.Application, *, host: str, port: int) -> AsyncIterator[None]:
+async def serving(
+    app: web.Application, *, host: str, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
     """Serve *app* on *host* and *port* inside the block.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_logger,
+        handler_cancellation=True,  # nothing is done for a client that has gone
+        shutdown_timeout=_SHUTDOWN_TIMEOUT,
+    )
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
         except OSError as error:
             problem = f"cannot listen on {host}:{port}: {error.strerror}; change it, or turn it off with `web: null`"
             raise ConfigurationError("web.listen", problem) from error

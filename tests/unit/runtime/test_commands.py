@@ -54,8 +54,8 @@ def an_addition(
         (commands.info(), "show info", "show info"),
         (commands.servers_state("b"), "show servers state b", "show servers state"),
         (commands.backend_stat("b"), "show stat b 2 -1", "show stat"),
-        (commands.servers_stat("b"), "show stat b 4 -1", "show stat"),
-        (commands.servers_stat("b", 70_000), "show stat b 4 70000", "show stat"),
+        (commands.servers_stat(3), "show stat 3 4 -1", "show stat"),
+        (commands.servers_stat(3, 70_000), "show stat 3 4 70000", "show stat"),
         (commands.cli_level(), "show cli level", "show cli level"),
         (commands.interactive(), "prompt", "prompt"),
         (commands.experimental_mode(), "experimental-mode on", "experimental-mode"),
@@ -108,7 +108,6 @@ NAMED: list[Callable[[str], Command[object]]] = [
     lambda name: commands.wait_removable("b", name, seconds=1),
     commands.servers_state,
     commands.backend_stat,
-    commands.servers_stat,
 ]
 
 

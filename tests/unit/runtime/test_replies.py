@@ -157,7 +157,7 @@ def test_success_is_the_same_in_all_versions(version: str) -> None:
         (ENABLE, errors.NoSuchServer),
         (commands.enable_health("be_app", "s1"), errors.BadArgument),
         (commands.servers_state("nope"), errors.NoSuchBackend),
-        (commands.servers_stat("nope"), errors.NoSuchBackend),
+        (commands.backend_stat("nope"), errors.NoSuchBackend),
     ],
     ids=lambda value: value.line if isinstance(value, Command) else "",
 )
@@ -217,7 +217,7 @@ def test_no_text_at_all_makes_a_reply_fail_to_be_classified(text: str) -> None:
         WAIT,
         commands.info(),
         commands.servers_state("b"),
-        commands.servers_stat("b"),
+        commands.servers_stat(9),
     ):
         assert isinstance(command.classify(text), Done | errors.Refused | errors.UnknownReply)
 

@@ -69,16 +69,16 @@ def test_the_same_pid_with_another_start_is_another_process() -> None:
 
 def test_servers_come_in_the_order_of_haproxy_with_its_numbers() -> None:
     assert read_servers_state(NEW_STATE) == (
-        ServerState("be", 1, "s1", "127.0.0.1", 1, 0, 0, 1, 1, 18, 2, 6),
-        ServerState("be", 70000, "n1", "127.0.0.1", 1, 2, 8, 10, 50, 0, 3, 14),
-        ServerState("be", 15, "q15", "-", 80, 0, 1, 1, 1, 0, 0, 0),
+        ServerState("be", 1, "s1", "127.0.0.1", 1, 0, 0, 1, 1, 18, 2, 6, 3),
+        ServerState("be", 70000, "n1", "127.0.0.1", 1, 2, 8, 10, 50, 0, 3, 14, 3),
+        ServerState("be", 15, "q15", "-", 80, 0, 1, 1, 1, 0, 0, 0, 3),
     )
 
 
 def test_columns_are_found_by_name_so_that_old_and_new_versions_are_read_alike() -> None:
     assert read_servers_state(OLD_STATE.rstrip("\n")) == (
-        ServerState("six", 4, "d", "fe80::1", 80, 2, 0, 1, 1, 7, 0, 0),
-        ServerState("six", 7, "g", "-", 0, 2, 0, 1, 1, 0, 0, 0),
+        ServerState("six", 4, "d", "fe80::1", 80, 2, 0, 1, 1, 7, 0, 0, 5),
+        ServerState("six", 7, "g", "-", 0, 2, 0, 1, 1, 0, 0, 0, 5),
     )
 
 
@@ -111,7 +111,7 @@ def test_a_number_that_is_none_is_refused() -> None:
 
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=8)
 numbers = st.integers(0, 2**32 - 1)
-states = st.builds(ServerState, words, numbers, words, words, *[numbers] * 8)
+states = st.builds(ServerState, words, numbers, words, words, *[numbers] * 9)
 
 
 def servers_state_of(servers: Sequence[ServerState], columns: Sequence[str]) -> str:
@@ -129,6 +129,7 @@ def servers_state_of(servers: Sequence[ServerState], columns: Sequence[str]) -> 
         "srv_time_since_last_change": "since_change",
         "srv_check_result": "check_result",
         "srv_check_state": "check_state",
+        "be_id": "backend_id",
     }
     rows = [" ".join(str(getattr(server, of.get(column, ""), "-")) for column in columns) for server in servers]
     return "\n".join(["1", "# " + " ".join(columns), *rows])
@@ -180,7 +181,7 @@ def test_the_fake_writes_what_is_read(version: str) -> None:
     haproxy = FakeHAProxy(version, backends=[FakeBackend("be", [server])])
     haproxy.advance(2.5)
     (state,) = read_servers_state(haproxy.answer("show servers state be"))
-    assert state == ServerState("be", 5, "s1", "::1", 8080, 2, 8, 7, 1, 2, 3, 6)
+    assert state == ServerState("be", 5, "s1", "::1", 8080, 2, 8, 7, 1, 2, 3, 6, 3)
     (stat,) = read_stat(haproxy.answer("show stat be 4 5"))
     assert stat == Stat("be", "s1", 5, "DRAIN", 2, 1, 30, "")
     assert read_info(haproxy.answer("show info")).version == version

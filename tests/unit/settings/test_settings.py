@@ -89,6 +89,13 @@ def test_the_web_can_be_off(web: str) -> None:
     assert loaded(f"web: {web}\n{SMALLEST}").web_address is None
 
 
+@pytest.mark.parametrize(("web", "expected"), [("{}", False), ("{server_metrics: true}", True)])
+def test_single_servers_are_measured_only_where_that_is_wanted(web: str, *, expected: bool) -> None:
+    settings = loaded(f"web: {web}\n{SMALLEST}")
+    assert settings.web is not None
+    assert settings.web.server_metrics == expected
+
+
 def test_the_environment_can_bring_text_numbers_and_switches() -> None:
     text = SMALLEST.replace(SOCKET, "${SOCKET}").replace(CHECK, "check: ${CHECK}\n      maxconn: ${MAXCONN}")
     settings = loaded(text, SOCKET="/run/x.sock", CHECK="false", MAXCONN="200")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pytest
 from aiohttp import web
@@ -11,12 +12,31 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import application, serving
+from dynsrv.web.board import Part
+from dynsrv.web.seen import Operator, Seen
+
+
+class TheSeen:
+    """As much of what is seen as these routes tell."""
+
+    def __init__(self, not_ready: Sequence[str], degraded: Sequence[str]) -> None:
+        self.registry = CollectorRegistry()
+        Gauge("dynsrv_example", "An example.", registry=self.registry).set(7)
+        self._not_ready = not_ready
+        self._degraded = degraded
+
+    def not_ready(self) -> Sequence[str]:
+        return self._not_ready
+
+    def degraded(self) -> Iterator[str]:
+        return iter(self._degraded)
+
+    def parts(self) -> Iterator[Part]:
+        return iter(())
 
 
 def a_site(*, not_ready: Sequence[str] = (), degraded: Sequence[str] = ()) -> web.Application:
-    registry = CollectorRegistry()
-    Gauge("dynsrv_example", "An example.", registry=registry).set(7)
-    return application(registry, not_ready=lambda: not_ready, degraded=lambda: iter(degraded))
+    return application(cast(Seen, TheSeen(not_ready, degraded)), cast(Operator, None), token_file=None)
 
 
 async def the_answer(site: web.Application, path: str, *, method: str = "GET") -> web.Response:

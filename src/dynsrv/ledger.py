@@ -1,0 +1,121 @@
+"""What was done to HAProxy? The last changes in memory, and every command with its reply in a file, if wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from dynsrv.steps import Outcome, Step, StepResult
+
+RECENT = 200
+"""How many changes are remembered."""
+
+PATIENCE = 5.0
+"""Seconds that the audit file may take for some lines; after that they are lost."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step that HAProxy carried out, or would not. *number* counts all since the start; *time* is Unix time."""
+
+    number: int
+    time: float
+    proxy: str
+    backend: str
+    step: str
+    server: str
+    reason: str
+    outcome: str
+    detail: str
+
+
+class Ledger:
+    """Remembers the last changes, and appends all commands to *audit*, a file that may be rotated at any time."""
+
+    def __init__(self, audit: Path | None = None) -> None:
+        self.audit = audit
+        self.recent: deque[Change] = deque(maxlen=RECENT)
+        self._number = 0
+        self._turn = asyncio.Lock()  # or the lines of two backends would mix
+        self._writing: asyncio.Future[str | None] | None = None
+        self._failure: str | None = None
+
+    async def record(
+        self, results: Sequence[StepResult], unanswered: Sequence[Step], *, proxy: str, backend: str, now: float
+    ) -> None:
+        """Take note of what became of steps, at Unix time *now*; the *unanswered* ones may have been sent or not."""
+        for one in results:
+            if one.outcome is Outcome.DONE or not one.expected:
+                self._number += 1
+                step = one.step
+                self.recent.append(
+                    Change(
+                        self._number, now, proxy, backend, step.kind, step.server, step.reason, one.outcome, one.detail
+                    )
+                )
+        if self.audit is not None and (results or unanswered):
+            where = {"time": datetime.fromtimestamp(now, UTC).isoformat(), "proxy": proxy, "backend": backend}
+            answered = (
+                _line(where, one.step, one.outcome, command=one.command, reply=one.detail, seconds=one.seconds)
+                for one in results
+            )
+            lost = (_line(where, step, "unanswered") for step in unanswered)
+            await self._append(self.audit, "".join([*answered, *lost]))
+
+    async def _append(self, path: Path, lines: str) -> None:
+        """Append *lines*, and wait for that: not for long, since what keeps HAProxy in line waits, too."""
+        async with self._turn:
+            problem: str | None = f"it does not answer within {PATIENCE:g} s"
+            if self._writing is None or self._writing.done():
+                # in a thread: a network file system may hang
+                self._writing = asyncio.get_running_loop().run_in_executor(None, _append, path, lines)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        problem = await asyncio.shield(self._writing)
+            if problem is not None and problem != self._failure:
+                log.error("audit file cannot be written; its lines are lost", path=str(path), error=problem)
+            elif problem is None and self._failure is not None:
+                log.info("audit file is written again", path=str(path))
+            self._failure = problem
+
+
+def _line(where: dict[str, str], step: Step, outcome: str, **said: str | float) -> str:
+    answer = {"command": None, "reply": None, "seconds": None, **said}
+    step_of = {"step": step.kind, "server": step.server, "reason": step.reason}
+    return json.dumps({**where, **step_of, "outcome": outcome, **answer}) + "\n"
+
+
+def _append(path: Path, lines: str) -> str | None:
+    """Append *lines* as a whole or not at all, and return what is wrong, if anything is."""
+    left = memoryview(lines.encode())
+    try:
+        with path.open("ab", buffering=0) as file:  # opened each time, so that a rotated file is left alone
+            begin = file.tell() if file.seekable() else None
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                with suppress(OSError):  # as of a device
+                    if begin is not None:
+                        file.truncate(begin)
+                raise
+    except FileNotFoundError:
+        return "there is no such folder; make it, or correct the path"
+    except PermissionError:
+        return f"the user with id {os.geteuid()} may not write it; give that user the permission"
+    except IsADirectoryError:
+        return "a directory; name a file in it"
+    except OSError as error:
+        return f"it cannot be written: {error.strerror or error}"
+    return None

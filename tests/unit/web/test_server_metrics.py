@@ -1,0 +1,105 @@
+"""What is told of every single server, where that is wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dynsrv.looks import Look
+from dynsrv.metrics import Metrics
+from dynsrv.model import AdminState, Check, Server
+from dynsrv.steps import Plan, Wait, WaitsFor
+from dynsrv.web.seen import Seen
+from dynsrv.web.server_metrics import ServerMetrics
+from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint
+
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "operations.md"
+METRICS = {
+    "dynsrv_server_state": ["proxy", "backend", "server", "state"],
+    "dynsrv_server_weight": ["proxy", "backend", "server"],
+    "dynsrv_server_sessions": ["proxy", "backend", "server"],
+    "dynsrv_server_draining_timestamp_seconds": ["proxy", "backend", "server"],
+}
+
+
+class TheSeen:
+    """As much of what is seen as these metrics tell."""
+
+    def __init__(self, *looks: Look) -> None:
+        self.looks = looks
+
+    def backends(self) -> Iterator[tuple[Look, dict[str, Any]]]:
+        return ((look, {}) for look in self.looks)
+
+
+def a_look(*servers: Server, backend: str = "be_app", proxy: str = "lb1", **seen: Any) -> Look:
+    return Look(backend, proxy, a_policy(), observed=a_backend(*servers), **seen)
+
+
+def told(*looks: Look) -> dict[str, dict[tuple[str, ...], float]]:
+    """The samples by the names of the metrics and the values of their labels."""
+    registry = CollectorRegistry()
+    registry.register(ServerMetrics(cast(Seen, TheSeen(*looks))))
+    return {
+        family.name: {tuple(sample.labels.values()): sample.value for sample in family.samples}
+        for family in registry.collect()
+    }
+
+
+def test_every_metric_of_servers_is_in_the_table_of_the_documentation_with_its_labels() -> None:
+    rows = re.findall(r"^\| `(dynsrv_server_\w+)` \| (.*?) \|", DOCUMENTATION.read_text(), flags=re.MULTILINE)
+    assert {name: re.findall(r"`(\w+)`", labels) for name, labels in rows} == METRICS
+    draining = a_server(admin=AdminState.DRAIN, sessions=1)
+    look = a_look(draining, drains={draining.name: 1.0})
+    registry = CollectorRegistry()
+    registry.register(ServerMetrics(cast(Seen, TheSeen(look))))
+    assert {family.name: list(family.samples[0].labels) for family in registry.collect()} == METRICS
+
+
+def test_a_server_is_told_with_its_state_its_weight_and_what_is_known_of_its_drain() -> None:
+    serving = a_server(an_endpoint(1))
+    draining = a_server(an_endpoint(2), admin=AdminState.DRAIN, sessions=3)
+    families = told(a_look(serving, draining, drains={draining.name: 1_700_000_000.0}))
+    first, second = (("lb1", "be_app", server.name) for server in (serving, draining))
+    assert families == {
+        "dynsrv_server_state": {(*first, "ready"): 1, (*second, "draining"): 1},
+        "dynsrv_server_weight": {first: 100, second: 0},
+        "dynsrv_server_sessions": {second: 3},
+        "dynsrv_server_draining_timestamp_seconds": {second: 1_700_000_000},
+    }
+
+
+def test_a_server_in_maintenance_is_told_to_wait_only_if_it_waits_for_its_check() -> None:
+    new = a_server(an_endpoint(1), admin=AdminState.MAINT, check=Check.PENDING)
+    held = a_server(an_endpoint(2), admin=AdminState.MAINT, check=Check.NONE, weight=100)
+    plan = Plan(waits=(Wait(new.name, WaitsFor.CHECK, ""), Wait(held.name, WaitsFor.GUARD, "")))
+    states = {labels[2:] for labels in told(a_look(new, held, plan=plan))["dynsrv_server_state"]}
+    assert states == {(new.name, "waiting_check"), (held.name, "maintenance")}
+
+
+def test_servers_that_are_not_ours_are_not_told() -> None:
+    assert told(a_look(a_server(name="web1"), a_server(an_endpoint(2))))["dynsrv_server_weight"] == {
+        ("lb1", "be_app", "dyn-10.0.0.2:80"): 100
+    }
+
+
+def test_nothing_is_told_of_a_backend_that_was_never_seen() -> None:
+    assert not any(told(Look("be_app", "lb1", a_policy())).values())
+
+
+def test_servers_of_one_name_are_told_apart_by_backend_and_proxy() -> None:
+    looks = [a_look(a_server(), backend=backend, proxy=proxy) for backend in ("a", "b") for proxy in ("lb1", "lb2")]
+    assert len(told(*looks)["dynsrv_server_weight"]) == 4
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_it_stands_beside_all_other_metrics(name: str) -> None:
+    metrics = Metrics()
+    metrics.registry.register(ServerMetrics(cast(Seen, TheSeen(a_look(a_server())))))
+    families = {family.name: family for family in metrics.registry.collect()}
+    assert families[name].documentation.endswith(".")
