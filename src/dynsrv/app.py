@@ -16,7 +16,8 @@ from dynsrv.planning import Policy
 from dynsrv.proxy import HAProxy
 from dynsrv.reconciler import Reconciler
 from dynsrv.runtime import Client
-from dynsrv.settings import BackendSettings, ProxySettings, ResyncSettings, Settings
+from dynsrv.settings import BackendSettings, ProxySettings, Settings
+from dynsrv.settings.own import ResyncSettings
 from dynsrv.sources.base import Shared, Source, Surroundings
 from dynsrv.telling import Telling
 

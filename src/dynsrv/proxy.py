@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, assert_never
 
-from dynsrv import runtime
+from dynsrv import proxy_rows, runtime
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
-from dynsrv.model import AdminState, Backend, Check, OperationalState, Process, Server, canonical_address
+from dynsrv.model import AdminState, Backend, Process, Server
 from dynsrv.pace import Pace
 from dynsrv.rejections import rejection
 from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, ServerState, State, commands, errors
@@ -72,7 +72,7 @@ class HAProxy:
     async def identify(self) -> Process:
         """Return the process that answers now."""
         with self._translated():
-            return _process(await self._client.run(commands.info()))
+            return proxy_rows.process(await self._client.run(commands.info()))
 
     async def level(self) -> str:
         """Return the level of the stats socket: user, operator or admin."""
@@ -86,7 +86,7 @@ class HAProxy:
                 case Done(value=states):
                     rows: tuple[ServerState, ...] = states
                     timed = Capabilities.of(batch.process.version).drain_is_timed
-                    servers = tuple(_server(row, drain_is_timed=timed) for row in rows)
+                    servers = tuple(proxy_rows.server(row, drain_is_timed=timed) for row in rows)
                 case errors.NoSuchBackend():
                     raise await self._rejected(backend, batch.process, batch.replies[0])
                 case refused:
@@ -94,7 +94,7 @@ class HAProxy:
             await self._check_support(backend, batch.process)
             if rows:
                 servers = await self._with_stat(rows[0].backend_id, servers, batch.process, everything=with_maxconn)
-        return Backend(backend, servers, _process(batch.process))
+        return Backend(backend, servers, proxy_rows.process(batch.process))
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
         process = ProcessInfo(backend.process.version, backend.process.pid, backend.process.started, stopping=False)
@@ -184,58 +184,6 @@ class HAProxy:
             raise ProxyChanged(f"{self.name}: {error}") from error
         except errors.RuntimeApiError as error:
             raise ProxyUnreachable(f"{self.name}: {error}") from error
-
-
-def _process(info: ProcessInfo) -> Process:
-    return Process(pid=info.pid, started=info.started, version=info.version)
-
-
-_OPERATIONAL = (OperationalState.DOWN, OperationalState.STARTING, OperationalState.UP, OperationalState.STOPPING)
-
-# bits of srv_admin_state
-_MAINT = 0x01 | 0x02 | 0x20  # forced, inherited by `track`, resolution; 0x04 only says how the server began
-_DRAIN = 0x08 | 0x10  # forced, inherited
-# bits of srv_check_state
-_CONFIGURED = 2
-_ENABLED = 4
-_PAUSED = 8
-# srv_check_result; 0 while a check runs, too
-_CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passed, with `disable-on-404`
-
-
-def _server(row: ServerState, *, drain_is_timed: bool) -> Server:
-    if row.admin_state & _MAINT:
-        admin = AdminState.MAINT
-    elif row.admin_state & _DRAIN:
-        admin = AdminState.DRAIN
-    else:
-        admin = AdminState.READY
-    if not row.check_state & _CONFIGURED:
-        check = Check.NONE
-    elif not row.check_state & _ENABLED:
-        check = Check.DISABLED
-    else:
-        check = _CHECK_RESULTS.get(row.check_result, Check.PENDING)
-    return Server(
-        name=row.name,
-        id=row.id,
-        address=_address(row.address),
-        port=row.port,
-        weight=row.weight,
-        admin=admin,
-        operational=_OPERATIONAL[row.operational_state],
-        check=check,
-        check_paused=bool(row.check_state & _PAUSED),
-        since_change=row.since_change,
-        drained_for=row.since_change if drain_is_timed and admin is AdminState.DRAIN else None,
-    )
-
-
-def _address(text: str) -> str | None:
-    if ":" in text:  # IPv6 has many spellings
-        with suppress(ValueError):  # somebody else's server at an address that no endpoint has
-            return canonical_address(text)
-    return None if text == "-" else text
 
 
 def _command(backend: str, step: Step) -> Command[None]:

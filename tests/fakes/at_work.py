@@ -20,7 +20,8 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.planning import Policy
 from dynsrv.probe import Probe
-from dynsrv.settings import BackendSettings, ProxySettings, ResyncSettings
+from dynsrv.settings import BackendSettings, ProxySettings
+from dynsrv.settings.own import ResyncSettings
 from dynsrv.status import Status
 from dynsrv.units import Running, Unit
 from dynsrv.web import application

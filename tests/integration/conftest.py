@@ -11,11 +11,13 @@ import pytest
 
 from tests.integration.support.aws import Aws, environment
 from tests.integration.support.aws_faults import FaultyAws
+from tests.integration.support.browser import Chromium, chromium
 from tests.integration.support.consul import Cluster, Consul, StartConsul
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.ec2_group import EndingGroup
 from tests.integration.support.haproxy import VERSIONS, HAProxy, StartHAProxy
 from tests.integration.support.moto import Moto
+from tests.integration.support.status_site import Site
 from tests.integration.support.web_servers import WebServer, WebServers
 
 
@@ -139,3 +141,20 @@ async def group(faulty_aws: FaultyAws, web_servers: WebServers) -> EndingGroup:
     group = EndingGroup(faulty_aws, await web_servers(2))
     await group.prepare()
     return group
+
+
+@pytest.fixture
+async def browser(stack: AsyncExitStack) -> Chromium:
+    """A browser that has no page open."""
+    return await stack.enter_async_context(chromium())
+
+
+@pytest.fixture
+async def site(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install, browser: Chromium, *, unused_tcp_port: int
+) -> AsyncIterator[Site]:
+    """A site that is not begun. At the end no page may have complained: no error, nothing that its policy forbids."""
+    site = Site(a_haproxy, web_servers, dynsrv, browser)
+    site.port = unused_tcp_port
+    yield site
+    assert await site.complaints() == []

@@ -13,7 +13,8 @@ from dynsrv.looks import Look
 from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
 from dynsrv.planning import Limits, Policy
 from dynsrv.reports import look
-from dynsrv.settings import BackendSettings, ResyncSettings
+from dynsrv.settings import BackendSettings
+from dynsrv.settings.own import ResyncSettings
 from dynsrv.steps import Plan
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint

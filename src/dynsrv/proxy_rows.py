@@ -1,0 +1,62 @@
+"""What does HAProxy tell, in the words of the model? Rows of the Runtime API read as servers and processes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from dynsrv.model import AdminState, Check, OperationalState, Process, Server, canonical_address
+from dynsrv.runtime import ProcessInfo, ServerState
+
+
+def process(info: ProcessInfo) -> Process:
+    """Return who answered."""
+    return Process(pid=info.pid, started=info.started, version=info.version)
+
+
+_OPERATIONAL = (OperationalState.DOWN, OperationalState.STARTING, OperationalState.UP, OperationalState.STOPPING)
+
+# bits of srv_admin_state
+_MAINT = 0x01 | 0x02 | 0x20  # forced, inherited by `track`, resolution; 0x04 only says how the server began
+_DRAIN = 0x08 | 0x10  # forced, inherited
+# bits of srv_check_state
+_CONFIGURED = 2
+_ENABLED = 4
+_PAUSED = 8
+# srv_check_result; 0 while a check runs, too
+_CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passed, with `disable-on-404`
+
+
+def server(row: ServerState, *, drain_is_timed: bool) -> Server:
+    """Return a server. *drain_is_timed*: the time since its last change tells how long it has been in drain."""
+    if row.admin_state & _MAINT:
+        admin = AdminState.MAINT
+    elif row.admin_state & _DRAIN:
+        admin = AdminState.DRAIN
+    else:
+        admin = AdminState.READY
+    if not row.check_state & _CONFIGURED:
+        check = Check.NONE
+    elif not row.check_state & _ENABLED:
+        check = Check.DISABLED
+    else:
+        check = _CHECK_RESULTS.get(row.check_result, Check.PENDING)
+    return Server(
+        name=row.name,
+        id=row.id,
+        address=_address(row.address),
+        port=row.port,
+        weight=row.weight,
+        admin=admin,
+        operational=_OPERATIONAL[row.operational_state],
+        check=check,
+        check_paused=bool(row.check_state & _PAUSED),
+        since_change=row.since_change,
+        drained_for=row.since_change if drain_is_timed and admin is AdminState.DRAIN else None,
+    )
+
+
+def _address(text: str) -> str | None:
+    if ":" in text:  # IPv6 has many spellings
+        with suppress(ValueError):  # somebody else's server at an address that no endpoint has
+            return canonical_address(text)
+    return None if text == "-" else text
