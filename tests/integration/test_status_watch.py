@@ -22,6 +22,8 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
 CLEAR = "\x1b[H\x1b[J"
+# pytest-xdist has a size of its own for its workers
+_ENVIRONMENT = {**{key: value for key, value in os.environ.items() if key not in {"LINES", "COLUMNS"}}, "TERM": "xterm"}
 
 
 class Terminal:
@@ -55,7 +57,7 @@ class Terminal:
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env={**os.environ, "TERM": "xterm"},
+            env=_ENVIRONMENT,
             start_new_session=True,
             preexec_fn=take_the_terminal,
         )

@@ -132,7 +132,7 @@ class _Writing:
 
         async def handler(request: web.Request) -> web.Response:
             try:
-                tokens.check(request, self._token_file)
+                await tokens.check(request, self._token_file)
                 done = await handle(request)
             except Denied as denied:
                 headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else {}

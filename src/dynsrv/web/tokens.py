@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from dynsrv.documents.problems import unreadable
 from dynsrv.web.seen import Denied
 
 
-def check(request: web.Request, token_file: Path | None) -> None:
+async def check(request: web.Request, token_file: Path | None) -> None:
     """Raise `Denied` unless *request* shows the token. It is read each time, so that a new one counts at once."""
     if token_file is None:
         raise Denied(403, "nothing can be changed over HTTP: the configuration has no web.token_file")
@@ -23,7 +24,7 @@ def check(request: web.Request, token_file: Path | None) -> None:
     if scheme.lower() != "bearer" or not shown.strip():
         raise Denied(401, "show the token of web.token_file: Authorization: Bearer <token>")
     try:
-        token = token_file.read_bytes().strip()
+        token = (await asyncio.to_thread(token_file.read_bytes)).strip()  # in a thread: a network file system may hang
     except OSError as error:
         raise Denied(503, f"web.token_file: {unreadable(error)}") from None
     if not token:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from pathlib import Path
@@ -29,7 +30,7 @@ def token_file(tmp_path: Path) -> Path:
 def check(token_file: Path | None, authorization: str | None = "Bearer s3cret", **headers: str) -> None:
     shown = {} if authorization is None else {"Authorization": authorization}
     request = SimpleNamespace(headers=CIMultiDict({**shown, **headers}), host="lb.example:9105")
-    tokens.check(cast(web.Request, request), token_file)
+    asyncio.run(tokens.check(cast(web.Request, request), token_file))
 
 
 def the_denial(token_file: Path | None, authorization: str | None = "Bearer s3cret", **headers: str) -> tuple[int, str]:
