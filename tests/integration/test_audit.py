@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,10 @@ async def test_a_refusal_is_there_in_haproxy_s_words(
     assert " ws nonsense" in line["command"]
 
 
+def _has(path: Path, end: str) -> bool:
+    return any(line["command"].endswith(end) for line in _lines(path))
+
+
 async def test_a_file_that_is_rotated_loses_no_line(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, tmp_path: Path
 ) -> None:
@@ -135,7 +140,7 @@ async def test_a_file_that_is_rotated_loses_no_line(
         audit.rename(rotated)
         files.append(rotated)
         controller.want([{**server.endpoint, "weight": weight}])
-        await eventually(lambda: _lines(audit))
+        await eventually(partial(_has, audit, f" weight {weight}"))
     lines = [line for path in [*files, audit] for line in _lines(path)]
     weights = [line["command"].rpartition(" ")[2] for line in lines if line["step"] == "set_weight"]
     assert weights == [str(weight) for weight in range(1, 11)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import resources
 
-from playwright.async_api import Browser, ConsoleMessage, Error, Locator, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright
 
 from tests.integration.support.waiting import eventually
 
@@ -131,18 +132,19 @@ class Chromium:
         )
         await context.add_init_script(_WATCH)
         shown = StatusPage(await context.new_page())
-        await eventually(lambda: _gone_to(shown.page, f"http://127.0.0.1:{port}/"))
+        # A page that cannot be had leaves Chromium's own behind, which may come after the next attempt.
+        await eventually(lambda: _listens(port), what=f"somebody listens on {port}")
+        await shown.page.goto(f"http://127.0.0.1:{port}/")
         await shown.page.locator("#about:not(:empty)").wait_for()
         return shown
 
 
-async def _gone_to(page: Page, url: str) -> bool:
+async def _listens(port: int) -> bool:
     try:
-        await page.goto(url)
-    except Error as error:
-        if "ERR_CONNECTION_REFUSED" not in str(error):
-            raise
-        return False  # dynsrv does not listen yet
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
     return True
 
 
