@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tools import fetch_consul
+from tools import packaged
 from tools.debian import Apt, FetchError, Release
-from tools.fetch_consul import fetch_missing, is_there
+from tools.fetch_consul import CONSUL
 
 RELEASES = [
     Release(package="consul", version="1.18.1-1", suite="sid"),
@@ -46,21 +46,22 @@ def a_fetch(apt: Apt, *, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def updated_apt(folder: Path) -> Iterator[Apt]:
         yield apt
 
-    monkeypatch.setattr(fetch_consul, "updated_apt", updated_apt)
-    fetch_missing(into)
+    monkeypatch.setattr(packaged, "updated_apt", updated_apt)
+    CONSUL.fetch_missing(into)
 
 
 @pytest.mark.parametrize(
     ("says", "expected"), [("Consul v1.8.7", True), ("Consul v1.18.1", False), ("Consul v1.80.0", False), ("", False)]
 )
 def test_a_consul_is_known_by_what_it_says(tmp_path: Path, says: str, *, expected: bool) -> None:
-    assert is_there(a_program(tmp_path / "consul", says=says)) == expected
+    a_program(tmp_path / "consul", says=says)
+    assert CONSUL.is_there(tmp_path) == expected
 
 
 def test_a_consul_that_does_not_run_is_none(tmp_path: Path) -> None:
-    assert not is_there(tmp_path / "consul")
+    assert not CONSUL.is_there(tmp_path)
     (tmp_path / "consul").write_text("half a file")
-    assert not is_there(tmp_path / "consul")
+    assert not CONSUL.is_there(tmp_path)
 
 
 def test_the_consul_of_the_branch_is_fetched_and_nothing_else_is_left(
@@ -70,18 +71,18 @@ def test_the_consul_of_the_branch_is_fetched_and_nothing_else_is_left(
     apt = AptWith(*RELEASES)
     a_fetch(apt, into=tmp_path, monkeypatch=monkeypatch)
     assert apt.unpacked == [RELEASES[1]]
-    assert is_there(tmp_path / "consul")
+    assert CONSUL.is_there(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["consul"]
 
 
 def test_a_consul_that_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(fetch_consul, "updated_apt")
+    monkeypatch.delattr(packaged, "updated_apt")
     a_program(tmp_path / "consul", says="Consul v1.8.7")
-    fetch_missing(tmp_path)
+    CONSUL.fetch_missing(tmp_path)
 
 
 def test_there_is_no_consul_if_the_one_fetched_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FetchError, match=r"is no Consul 1\.8: its `consul version` says 'Consul v1\.9\.0'"):
+    with pytest.raises(FetchError, match=r"is no consul 1\.8: its `version` says 'Consul v1\.9\.0'"):
         a_fetch(AptWith(*RELEASES, says="Consul v1.9.0"), into=tmp_path, monkeypatch=monkeypatch)
     assert list(tmp_path.iterdir()) == []
 

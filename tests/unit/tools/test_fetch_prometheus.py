@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tools import fetch_prometheus
+from tools import packaged
 from tools.debian import Apt, FetchError, Release
-from tools.fetch_prometheus import PROGRAMS, fetch_missing, is_there
+from tools.fetch_prometheus import PROMETHEUS
+
+PROGRAMS = PROMETHEUS.programs
 
 RELEASES = [
     Release(package="prometheus", version="2.53.3+ds1-2", suite="trixie"),
@@ -49,22 +51,22 @@ def a_fetch(apt: Apt, *, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def updated_apt(folder: Path) -> Iterator[Apt]:
         yield apt
 
-    monkeypatch.setattr(fetch_prometheus, "updated_apt", updated_apt)
-    fetch_missing(into)
+    monkeypatch.setattr(packaged, "updated_apt", updated_apt)
+    PROMETHEUS.fetch_missing(into)
 
 
 @pytest.mark.parametrize(
     ("version", "expected"), [("2.42.0+ds", True), ("2.53.3+ds1", False), ("2.420.0", False), ("", False)]
 )
 def test_a_prometheus_is_known_by_what_it_says(tmp_path: Path, version: str, *, expected: bool) -> None:
-    assert is_there(programs(tmp_path, version=version)) == expected
+    assert PROMETHEUS.is_there(programs(tmp_path, version=version)) == expected
 
 
 def test_one_of_the_two_programs_is_not_enough(tmp_path: Path) -> None:
-    assert not is_there(tmp_path)
-    assert not is_there(programs(tmp_path, names=("prometheus",)))
+    assert not PROMETHEUS.is_there(tmp_path)
+    assert not PROMETHEUS.is_there(programs(tmp_path, names=("prometheus",)))
     (tmp_path / "promtool").write_text("half a file")
-    assert not is_there(tmp_path)
+    assert not PROMETHEUS.is_there(tmp_path)
 
 
 def test_the_prometheus_of_the_branch_is_fetched_and_nothing_else_is_left(
@@ -74,13 +76,13 @@ def test_the_prometheus_of_the_branch_is_fetched_and_nothing_else_is_left(
     apt = AptWith(*RELEASES)
     a_fetch(apt, into=tmp_path, monkeypatch=monkeypatch)
     assert apt.unpacked == [RELEASES[1]]
-    assert is_there(tmp_path)
+    assert PROMETHEUS.is_there(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PROGRAMS)
 
 
 def test_a_prometheus_that_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(fetch_prometheus, "updated_apt")
-    fetch_missing(programs(tmp_path))
+    monkeypatch.delattr(packaged, "updated_apt")
+    PROMETHEUS.fetch_missing(programs(tmp_path))
 
 
 def test_there_is_no_prometheus_if_the_one_fetched_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
