@@ -158,3 +158,9 @@ async def site(
     site.port = unused_tcp_port
     yield site
     assert await site.complaints() == []
+
+
+@pytest.fixture
+async def dead(stack: AsyncExitStack) -> WebServer:
+    """A web server that was never started."""
+    return await stack.enter_async_context(WebServer())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import AsyncExitStack
 
 import pytest
 import yaml
@@ -17,12 +16,6 @@ from tests.integration.support.web_servers import WebServer, WebServers
 def version() -> str:
     """One HAProxy version: the page does not know which one it is."""
     return "3.2"
-
-
-@pytest.fixture
-async def dead(stack: AsyncExitStack) -> WebServer:
-    """A web server that was never started."""
-    return await stack.enter_async_context(WebServer())
 
 
 # ---- what is shown
