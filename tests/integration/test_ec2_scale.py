@@ -54,8 +54,9 @@ async def test_a_thousand_instances_are_followed(
     )
     faulty_aws.instances.frozen = True
     await controller.start()
-    took = await _seconds_until(haproxy, set(aws.launched.values()))
-    assert len(await haproxy.servers()) == MANY
+    every = set(aws.launched.values())  # moto gives an address by lot, and may give it twice
+    took = await _seconds_until(haproxy, every)
+    assert len(await haproxy.servers()) == len(every)
     print(f"{MANY} servers: {took:.2f} s with the start of dynsrv, and {faulty_aws.instances.seconds:.2f} s of moto's")
     print(f"so far {Usage.of(controller.pid)}")
     first = faulty_aws.asked(LOOKS)[:10]
@@ -75,7 +76,7 @@ async def test_a_thousand_instances_are_followed(
     await aws.launch(50, tags=TAGS)
     await aws.terminate(*launched[:100])
     await faulty_aws.instances.thaw(first[0])
-    changed = set(aws.launched.values()) - {aws.launched[one] for one in launched[:100]}
+    changed = {where for one, where in aws.launched.items() if one not in launched[:100]}
     print(f"100 go and 50 come: {await _seconds_until(haproxy, changed):.2f} s")
     assert "source failed" not in controller.log.read_text()
 
