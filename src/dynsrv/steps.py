@@ -129,7 +129,6 @@ class WaitsFor(StrEnum):
 
     CHECK = "check"
     SESSIONS = "sessions"
-    REMOVAL = "removal"
     SUCCESSOR = "successor"
     GUARD = "guard"
 

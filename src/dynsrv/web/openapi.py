@@ -59,7 +59,7 @@ _SCHEMAS: Json = {
             "ours": {"type": "boolean"},
             "serving": {"type": "boolean"},
             "as_desired": {"type": "boolean"},
-            "waits_for": _or_null(_one_of("check", "sessions", "removal", "successor", "guard", "operator")),
+            "waits_for": _or_null(_one_of("check", "sessions", "successor", "guard", "operator")),
             "why": _TEXT,
         }
     ),
