@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dynsrv.errors import SourceError
+from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.ledger import Ledger
 from dynsrv.metrics import Metrics
 from dynsrv.model import Snapshot
 from dynsrv.planning import Policy
 from dynsrv.proxy import HAProxy
 from dynsrv.reconciler import Reconciler
-from dynsrv.runtime import Client
+from dynsrv.runtime import Client, connecting
+from dynsrv.runtime.errors import ConnectFailed
 from dynsrv.settings import BackendSettings, ProxySettings, Settings
 from dynsrv.settings.own import ResyncSettings
 from dynsrv.sources.base import Shared, Source, Surroundings
 from dynsrv.telling import Telling
+from dynsrv.tls import Certificates
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +34,7 @@ class ManagedProxy:
     interval: float
     client: Client
     haproxy: HAProxy
+    opener: connecting.Opener = connecting.open_streams
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,8 +107,9 @@ class App:
         interval = self.settings.resync.probe
         if known is not None and (known.settings, known.interval) == (settings, interval):
             return known
-        client = Client(settings.address, hook=self.metrics.runtime_hook(settings.name))
-        return ManagedProxy(settings, interval, client, HAProxy(settings.name, client))
+        opener = _opener(settings, self.directory)
+        client = Client(settings.address, hook=self.metrics.runtime_hook(settings.name), opener=opener)
+        return ManagedProxy(settings, interval, client, HAProxy(settings.name, client), opener)
 
     def _backend(self, settings: BackendSettings, directory: Path, known: tuple[ManagedBackend, ...]) -> ManagedBackend:
         proxies = tuple(self.proxies[one.name].haproxy for one in self.settings.proxies_of(settings))
@@ -122,3 +128,18 @@ class App:
         """Close the connections to all proxies."""
         for proxy in self.proxies.values():
             proxy.client.close()
+
+
+def _opener(settings: ProxySettings, directory: Path) -> connecting.Opener:
+    """Return what opens connections to this proxy; certificates are read when they change."""
+    if settings.tls is None:
+        return connecting.open_streams
+    certificates = Certificates(settings.tls.beside(directory))
+
+    def context() -> ssl.SSLContext:
+        try:
+            return certificates.context()
+        except ConfigurationError as error:
+            raise ConnectFailed(settings.address, "tls", str(error)) from None
+
+    return partial(connecting.open_streams, tls=context, server_name=settings.tls.server_name)

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -18,11 +19,13 @@ from dynsrv import __version__, logs, printing, reports
 from dynsrv.app import App
 from dynsrv.apply import Applying
 from dynsrv.check import check_live
+from dynsrv.config_changes import changes_of
 from dynsrv.daemon import Daemon
 from dynsrv.demo import run as run_demo
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
 from dynsrv.looks import Look
+from dynsrv.service_manager import ServiceManager
 from dynsrv.settings import Settings, find, json_schema, load
 
 EXIT_OK = 0
@@ -64,27 +67,26 @@ def cli() -> None:
 
 @cli.command()
 @_config_option
-def run(config: Path | None) -> None:
+@click.option("--reload-on-change", is_flag=True, help="Read the configuration file again when it changes.")
+def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - click's way
     """Run the daemon.
 
     It ends by SIGTERM or SIGINT; SIGHUP reads the configuration file again.
 
     Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
     """
-    path, _ = _load(config)
-
-    def read(previous: App | None) -> App:
-        settings = load(path, os.environ)
-        logs.configure(level=settings.log.level, form=settings.log.format)
-        return App(settings, directory=path.absolute().parent, previous=previous)
-
+    manager = ServiceManager(os.environ)
     try:
-        asyncio.run(Daemon(read).run())
+        path = find(config)
+        changes = changes_of(path) if reload_on_change else None
+        asyncio.run(Daemon(partial(_read, path), manager, changes=changes).run())
     except* ConfigurationError as errors:
+        manager.tell_status(str(errors.exceptions[0]))
         _fail(str(errors.exceptions[0]))
     except* Exception as errors:  # noqa: BLE001 - whatever it was, an operator has to see it
         # a bug: the supervisor should start dynsrv again, which goes on where HAProxy stands
         Console(stderr=True).print_exception()
+        manager.tell_status(f"a task died: {errors.exceptions[0]!r}")
         _fail(f"a task died: {errors.exceptions[0]!r}", code=EXIT_DIED)
 
 
@@ -207,6 +209,12 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     finally:
         gc.freeze()  # or Python would look through everything once more at its end, which may take a second
+
+
+def _read(path: Path, previous: App | None) -> App:
+    settings = load(path, os.environ)
+    logs.configure(level=settings.log.level, form=settings.log.format)
+    return App(settings, directory=path.absolute().parent, previous=previous)
 
 
 def _load(config: Path | None) -> tuple[Path, Settings]:

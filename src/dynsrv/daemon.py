@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -18,6 +18,7 @@ from dynsrv.metrics import Metrics
 from dynsrv.probe import Probe
 from dynsrv.reconciler import Reconciler
 from dynsrv.runtime import parse_address
+from dynsrv.service_manager import ServiceManager
 from dynsrv.settings import OnRemoved
 from dynsrv.status import Status
 from dynsrv.units import Running, Unit
@@ -27,11 +28,23 @@ log = structlog.get_logger()
 
 
 class Daemon:
-    """`dynsrv run`. *read* makes what the configuration file names now, given what runs."""
+    """`dynsrv run`. *read* makes what the configuration file names now, given what runs; *manager* is kept told.
 
-    def __init__(self, read: Callable[[App | None], App]) -> None:
+    Each of *changes* makes it read again, as SIGHUP does.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[App | None], App],
+        manager: ServiceManager,
+        *,
+        changes: AsyncIterator[None] | None = None,
+    ) -> None:
         self._read = read
+        self._changes = changes
+        self._manager = manager
         self._running = Running(read(None))
+        self._status = Status(self._running)
         self._probing: dict[ManagedProxy, asyncio.Task[None]] = {}
         self._removals: dict[tuple[str, str], asyncio.Task[None]] = {}  # by names of backend and proxy
 
@@ -52,14 +65,26 @@ class Daemon:
             self._told("started")
             async with asyncio.TaskGroup() as tasks:
                 await self._take_over(tasks, self._running.app)
+                beside = [
+                    tasks.create_task(self._manager.keep_told(self._status), name="telling the service manager"),
+                    tasks.create_task(self._follow_changes(signals), name="watching the configuration file"),
+                ]
                 while await signals.get() is signal.SIGHUP:
-                    await self._reload(tasks)
+                    with self._manager.reloading():
+                        await self._reload(tasks)
+                self._manager.stopping()
                 # HAProxy finishes what it has read of a batch, and holds the stage of every server, so that the
                 # next start goes on from there
                 working = [task for unit in self._running.units.values() for task in unit.tasks]
-                for task in [*self._probing.values(), *self._removals.values(), *working]:
+                for task in [*self._probing.values(), *self._removals.values(), *working, *beside]:
                     task.cancel()
         log.info("stopped; the servers stay as they are")
+
+    async def _follow_changes(self, signals: asyncio.Queue[signal.Signals]) -> None:
+        if self._changes is not None:
+            async for _ in self._changes:
+                log.info("the configuration file changed; it is read again")
+                signals.put_nowait(signal.SIGHUP)
 
     async def _reload(self, tasks: asyncio.TaskGroup) -> None:
         try:
@@ -67,7 +92,9 @@ class Daemon:
         except ConfigurationError as error:
             self._running.app.metrics.config_good.set(0)
             log.error("configuration not taken over; the old one stays", error=str(error))
+            self._manager.notice = f"configuration not taken over: {error}"
             return
+        self._manager.notice = ""
         if app.settings.web != self._running.app.settings.web:
             log.warning("web is taken over at the next start only")
         await self._take_over(tasks, app)
@@ -86,7 +113,9 @@ class Daemon:
         for proxy in app.proxies.values():
             if proxy not in self._probing:
                 master = parse_address(proxy.settings.master) if proxy.settings.master else None
-                probe = Probe(proxy.haproxy, interval=proxy.interval, metrics=app.metrics, master=master)
+                probe = Probe(
+                    proxy.haproxy, interval=proxy.interval, metrics=app.metrics, master=master, opener=proxy.opener
+                )
                 self._running.probes[proxy.haproxy] = probe
                 self._probing[proxy] = tasks.create_task(probe.run(), name=f"probe of {proxy.settings.name}")
         for backend in app.backends:
@@ -130,10 +159,9 @@ class Daemon:
             token_file = app.directory / settings.token_file
         if tls is None and not is_loopback(address[0]):
             log.warning("everybody who reaches web.listen may read it; web.tls encrypts it", web=settings.listen)
-        status = Status(self._running)
         if settings.server_metrics:
-            status.registry.register(ServerMetrics(status))
-        site = web.application(status, Controls(self._running), token_file=token_file)
+            self._status.registry.register(ServerMetrics(self._status))
+        site = web.application(self._status, Controls(self._running), token_file=token_file)
         await stack.enter_async_context(web.serving(site, host=address[0], port=address[1], tls=tls))
 
     def _close(self) -> None:

@@ -13,7 +13,8 @@ from dynsrv.errors import DynsrvError
 from dynsrv.metrics import Metrics
 from dynsrv.model import Process
 from dynsrv.proxy import HAProxy
-from dynsrv.runtime import Address, UnixAddress, connecting
+from dynsrv.runtime import Address, RuntimeApiError, UnixAddress
+from dynsrv.runtime.connecting import Opener, open_streams
 
 log = structlog.get_logger()
 
@@ -32,8 +33,17 @@ class Probe:
     connection to its *master* ends, which is closed on reload (2.6-3.4).
     """
 
-    def __init__(self, proxy: HAProxy, *, interval: float, metrics: Metrics, master: Address | None = None) -> None:
+    def __init__(
+        self,
+        proxy: HAProxy,
+        *,
+        interval: float,
+        metrics: Metrics,
+        master: Address | None = None,
+        opener: Opener = open_streams,
+    ) -> None:
         self._proxy = proxy
+        self._opener = opener
         self._interval = interval
         self._metrics = metrics
         metrics.proxy_reloads.labels(proxy.name)  # told from the start, or the first one would not count
@@ -104,8 +114,8 @@ class Probe:
         lost = False
         while True:
             try:
-                reader, writer = await connecting.open_streams(master)
-            except OSError as error:
+                reader, writer = await self._opener(master)
+            except (OSError, RuntimeApiError) as error:
                 failures += 1
                 if failures == 2:  # the first may be a reload's
                     self._log.warning("no master CLI; a reload is noticed by asking alone", error=str(error))

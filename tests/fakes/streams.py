@@ -29,9 +29,10 @@ class Hang:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The connection is reset after so many bytes."""
+    """The connection is broken after so many bytes: reset, or with another *error*."""
 
     after: int = 0
+    error: OSError | None = None
 
 
 Fault = Cut | Hang | Reset
@@ -184,8 +185,8 @@ class Connection(asyncio.Transport):
         match self._fault:
             case Cut():
                 self.end()
-            case Reset():
+            case Reset(error=error):
                 self._ended = True
-                self._reader.set_exception(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+                self._reader.set_exception(error or ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
             case _:
                 pass

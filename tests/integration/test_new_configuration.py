@@ -1,4 +1,5 @@
-"""SIGHUP: a valid new configuration takes over, unseen by what did not change; an invalid one is refused whole."""
+"""SIGHUP, or a change of the file where that is wanted: a valid new configuration takes over, unseen by what did not
+change; an invalid one is refused whole."""
 
 from __future__ import annotations
 
@@ -185,3 +186,22 @@ async def test_what_changes_the_proxies_alone_takes_no_server_away(
     await controller.logged("weight is 3, wanted 100")  # the new interval counts
     await serves(haproxy, servers)
     assert "server drains" not in controller.log.read_text()
+
+
+async def test_with_reload_on_change_no_signal_is_needed(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(extra=TWO_BACKENDS)
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy)
+    controller.want(servers)
+    await controller.start("--reload-on-change")
+    await serves(haproxy, servers)
+    good = controller.configuration.read_text()
+    controller.configuration.write_text(good.replace("be_app", ""))
+    line = await controller.logged("configuration not taken over; the old one stays")
+    assert "backends[0].name" in line
+    controller.configuration.write_text(good)
+    _change(controller, _add_other)
+    await _has(haproxy, "be_other", servers)
+    await serves(haproxy, servers)

@@ -12,7 +12,7 @@ from dynsrv.errors import ProxyUnreachable
 from dynsrv.metrics import Metrics
 from dynsrv.probe import Probe
 from dynsrv.proxy import HAProxy
-from dynsrv.runtime import Address, Client, TcpAddress, UnixAddress, connecting
+from dynsrv.runtime import Address, Client, TcpAddress, UnixAddress
 from tests.fakes.haproxy import FakeHAProxy
 from tests.fakes.streams import Wire
 
@@ -24,12 +24,18 @@ MASTER = UnixAddress("/run/haproxy/master.sock")
 class Probed:
     """A probe, the HAProxy that it asks, and when it woke who listens."""
 
-    def __init__(self, *, address: Address = TCP, master: Address | None = None) -> None:
+    def __init__(self, *, address: Address = TCP, master: Master | None = None) -> None:
         self.haproxy = FakeHAProxy()
         self.wire = Wire(self.haproxy)
         self.metrics = Metrics()
         client = Client(address, opener=self.wire, idle_timeout=0.5)
-        self.probe = Probe(HAProxy("lb1", client), interval=INTERVAL, metrics=self.metrics, master=master)
+        self.probe = Probe(
+            HAProxy("lb1", client),
+            interval=INTERVAL,
+            metrics=self.metrics,
+            master=MASTER if master else None,
+            opener=master.wire if master else self.wire,
+        )
         self.woken: list[float] = []
         self.probe.listen(self.wake)
 
@@ -199,20 +205,17 @@ async def test_a_file_that_is_missing_is_no_hint_and_after_ten_seconds_it_asks_a
 class Master:
     """Connections to the master's command line, which end when it reloads."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.wire = Wire(FakeHAProxy())
-        monkeypatch.setattr(connecting, "open_streams", self.wire)
 
     def reload(self) -> None:
         for connection in self.wire.open:
             connection.end()
 
 
-async def test_the_end_of_the_connection_to_the_master_is_a_reason_to_ask_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    master = Master(monkeypatch)
-    probed = Probed(master=MASTER)
+async def test_the_end_of_the_connection_to_the_master_is_a_reason_to_ask_at_once() -> None:
+    master = Master()
+    probed = Probed(master=master)
     async with probed.running():
         await asyncio.sleep(3.5)
         probed.haproxy.reload()
@@ -227,9 +230,9 @@ async def test_the_end_of_the_connection_to_the_master_is_a_reason_to_ask_at_onc
 
 
 async def test_a_master_that_is_missing_is_told_once_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    master = Master(monkeypatch)
+    master = Master()
     master.wire.refusals = [FileNotFoundError(2, "No such file or directory")] * 3
-    probed = Probed(master=MASTER)
+    probed = Probed(master=master)
     with capture_logs() as logs:
         async with probed.running():
             await asyncio.sleep(5)

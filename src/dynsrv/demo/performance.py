@@ -24,6 +24,7 @@ from dynsrv.demo.story import Story
 from dynsrv.demo.summary import Outcome
 from dynsrv.demo.view import Lines, Picture, View
 from dynsrv.errors import DynsrvError
+from dynsrv.service_manager import ServiceManager
 
 _SPARE = 3  # web servers that run for who wants to list them, with --keep
 
@@ -75,7 +76,10 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
         view = Picture(console, title=title, observer=observer, load=load)
     with recorded(folder / "dynsrv.log", view.tell):
         told: Outcome | None = None
-        daemon = Daemon(lambda previous: App(settings.load(configuration, {}), directory=folder, previous=previous))
+        daemon = Daemon(
+            lambda previous: App(settings.load(configuration, {}), directory=folder, previous=previous),
+            ServiceManager({}),
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 story = Story(fleet=fleet, observer=observer, load=load, view=view, tasks=tasks)

@@ -114,7 +114,7 @@ def _whole_from(low: int, high: int) -> BeforeValidator:
 
 def _runtime_address(text: object, info: ValidationInfo) -> str:
     if not isinstance(text, str) or not text or not text.isprintable() or text != text.strip():
-        raise ValueError("expected unix:///path, a path, or tcp://host:port")
+        raise ValueError("expected unix:///path, a path, tcp://host:port or tcp+tls://host:port")
     scheme, separator, rest = text.partition("://")
     if not separator:
         if host_and_port(text):
@@ -122,13 +122,14 @@ def _runtime_address(text: object, info: ValidationInfo) -> str:
         if re.match(r"[a-z0-9]+@", text):
             raise ValueError("expected unix:///path, a path, or tcp://host:port, without HAProxy's own prefixes")
         text = rest = str(Path(info.context["directory"], text)) if info.context else text
-    elif scheme == "tcp":
+    elif scheme in {"tcp", "tcp+tls"}:
         host, port = host_and_port(rest) or ("", 0)
         if not host or not port:
-            raise ValueError("expected a host and a port: tcp://127.0.0.1:9999 or tcp://[::1]:9999")
+            raise ValueError(f"expected a host and a port: {scheme}://127.0.0.1:9999 or {scheme}://[::1]:9999")
         return text
     elif scheme != "unix":
-        raise ValueError("expected unix:///path or tcp://host:port: the stats socket, which speaks no HTTP")
+        expected = "unix:///path, tcp://host:port or tcp+tls://host:port"
+        raise ValueError(f"expected {expected}: the stats socket, which speaks no HTTP")
     elif not rest.startswith("/"):
         raise ValueError("expected an absolute path after unix://; write unix:///path, or the path alone")
     if len(rest.encode()) > _MAX_SOCKET_PATH:

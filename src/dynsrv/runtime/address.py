@@ -19,26 +19,27 @@ class UnixAddress:
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """A stats socket on a TCP port. The Runtime API has no authentication of its own."""
+    """A stats socket on a TCP port, with TLS or without. The Runtime API has no authentication of its own."""
 
     host: str
     port: int
+    tls: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
+        return f"{'tcp+tls' if self.tls else 'tcp'}://{host}:{self.port}"
 
 
 Address = UnixAddress | TcpAddress
 
 
 def parse_address(text: str) -> Address:
-    """Read `unix:///run/haproxy/admin.sock`, a bare path, `tcp://127.0.0.1:9999` or `tcp://[::1]:9999`.
+    """Read `unix:///run/haproxy/admin.sock`, a bare path, `tcp://127.0.0.1:9999`, or `tcp+tls://[::1]:9999`.
 
     Raises:
         InvalidArgument: none of these.
     """
-    expected = "unix:///path, a path, or tcp://host:port"
+    expected = "unix:///path, a path, tcp://host:port or tcp+tls://host:port"
     scheme, separator, rest = text.partition("://")
     if not separator:
         scheme, rest = "unix", text
@@ -47,6 +48,7 @@ def parse_address(text: str) -> Address:
     host, colon, port = rest.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     plausible = bare and (bare == host) == (":" not in host)
-    if scheme == "tcp" and colon and plausible and port.isascii() and port.isdigit() and 0 < int(port) <= 65535:
-        return TcpAddress(bare, int(port))
+    numeric = port.isascii() and port.isdigit() and 0 < int(port) <= 65535
+    if scheme in {"tcp", "tcp+tls"} and colon and plausible and numeric:
+        return TcpAddress(bare, int(port), tls=scheme == "tcp+tls")
     raise InvalidArgument("address", text, expected)

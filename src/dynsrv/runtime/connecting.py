@@ -6,8 +6,10 @@ import asyncio
 import errno
 import os
 import pwd
+import ssl
 import stat
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import assert_never
 
@@ -21,16 +23,33 @@ from dynsrv.runtime.replies import Done
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Opener = Callable[[Address], Awaitable[Streams]]
-"""Opens the byte streams of a new connection; raises OSError."""
+"""Opens the byte streams of a new connection; raises OSError or ConnectFailed."""
 
 
-async def open_streams(address: Address) -> Streams:
-    """Open a unix socket or a TCP connection."""
+@cache
+def _system_authorities() -> ssl.SSLContext:
+    return ssl.create_default_context()  # takes 20 ms
+
+
+async def open_streams(
+    address: Address,
+    *,
+    tls: Callable[[], ssl.SSLContext] = _system_authorities,
+    server_name: str | None = None,
+) -> Streams:
+    """Open a unix socket, a TCP connection, or one with TLS.
+
+    *tls* is called, in a thread, for each connection with TLS, since certificates change; *server_name* is the name
+    that HAProxy's certificate must have, by default the host of *address*. `functools.partial` makes an opener of it.
+    """
     match address:
         case UnixAddress(path=path):
             return await asyncio.open_unix_connection(path)
-        case TcpAddress(host=host, port=port):
+        case TcpAddress(host=host, port=port, tls=False):
             return await asyncio.open_connection(host, port)
+        case TcpAddress(host=host, port=port):
+            context = await asyncio.to_thread(tls)
+            return await asyncio.open_connection(host, port, ssl=context, server_hostname=server_name or host)
         case _:
             assert_never(address)
 
@@ -58,7 +77,7 @@ async def connect(
         if connection is not None:
             connection.close()
         if isinstance(error, OutcomeUnknown):  # no command of the caller's was sent yet
-            raise ConnectFailed(str(address), "unreachable", f"not a Runtime API that answers: {error}") from error
+            raise _no_runtime_api(address, error) from error
         raise
     return connection
 
@@ -75,8 +94,36 @@ async def _greet(connection: Connection, timeout: float) -> None:
         await connection.exchange([experimental_mode()], timeout=timeout * 2)
 
 
+def _no_runtime_api(address: Address, error: OutcomeUnknown) -> ConnectFailed:
+    """Say why what listens there did not greet us."""
+    if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3 refuses our certificate only after the handshake
+        return ConnectFailed(str(address), "tls", _tls_problem(error.__cause__))
+    hint = ""
+    if isinstance(address, TcpAddress) and not address.tls:
+        hint = "; if TLS is spoken there, write tcp+tls://"
+    return ConnectFailed(str(address), "unreachable", f"not a Runtime API that answers: {error}{hint}")
+
+
+def _tls_problem(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        problem = error.verify_message.rstrip(".")
+        return f"HAProxy's certificate is not good: {problem} (ca_file says whom to trust, server_name which name)"
+    said = (error.reason or str(error)).lower().replace("_", " ")
+    if "alert" in said and ("certificate" in said or "unknown ca" in said):
+        return f"HAProxy does not take our certificate, or wants one and got none ({said})"
+    if said in {"wrong version number", "record layer failure", "packet length too long"}:
+        # 2.6-3.4: keywords of TLS on a `stats socket` line are taken, and change nothing
+        return (
+            f"no TLS is spoken there ({said}): HAProxy ignores `ssl` on a `stats socket` line; let a `listen` section "
+            "with `mode tcp` and `bind … ssl` pass on to the stats socket, or write tcp://"
+        )
+    return f"no TLS connection: {said}"
+
+
 def _connect_failed(address: Address, error: OSError) -> ConnectFailed:
     """Say what is wrong with the address in the words of who has to mend it."""
+    if isinstance(error, ssl.SSLError):
+        return ConnectFailed(str(address), "tls", _tls_problem(error))
     path = address.path if isinstance(address, UnixAddress) else None
     remedy = "set `user`, `group` and `mode` on HAProxy's `stats socket` line"
     match error.errno:

@@ -3,7 +3,7 @@
 RuntimeApiError
 ├── InvalidArgument         nothing was sent: the argument cannot be written as one word of one command
 ├── NotSent                 nothing was sent: safe to try again
-│   ├── ConnectFailed       nobody listens, no such socket, no permission
+│   ├── ConnectFailed       nobody listens, no such socket, no permission, no trust
 │   ├── ConnectTimeout      the connection was taken, but no command was answered
 │   ├── PoolTimeout         every connection of the pool is lent
 │   └── OtherProcess        another HAProxy process than expected, or one that is stopping
@@ -49,7 +49,7 @@ class NotSent(RuntimeApiError):
 
 
 class ConnectFailed(NotSent):
-    """The address takes no connection. *reason* is missing, permission, refused or unreachable."""
+    """The address takes no connection. *reason* is missing, permission, refused, tls or unreachable."""
 
     def __init__(self, address: str, reason: str, problem: str) -> None:
         super().__init__(f"{address}: {problem}")

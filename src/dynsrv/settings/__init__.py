@@ -30,6 +30,7 @@ from dynsrv.settings.server import ServerSettings
 from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
 from dynsrv.sources.file import FileSourceSettings
+from dynsrv.tls import TlsSettings
 
 DEFAULT_PATHS = (Path("dynsrv.yaml"), Path("/etc/dynsrv/dynsrv.yaml"))
 
@@ -41,8 +42,9 @@ class ProxySettings(Section):
 
     address: RuntimeAddress = Field(
         description="HAProxy's stats socket, of level admin: unix:///path, a path (relative to this file), "
-        "tcp://host:port or tcp://[::1]:port."
+        "tcp://host:port, or tcp+tls://host:port."
     )
+    tls: TlsSettings | None = Field(default=None, description="How TLS is spoken with a tcp+tls:// address.")
     master: RuntimeAddress | None = Field(
         default=None,
         description="HAProxy's master CLI (haproxy -W -S); with it a reload is noticed at once.",
@@ -51,6 +53,13 @@ class ProxySettings(Section):
         default_factory=lambda others: str(others["address"]),
         description="Its name in logs, metrics and backends[].proxies; by default its address.",
     )
+
+    @model_validator(mode="after")
+    def _tls_is_of_use(self) -> Self:
+        if self.tls is not None and not any(one and one.startswith("tcp+tls:") for one in (self.address, self.master)):
+            problem = f"the address {self.address} has no TLS; write tcp+tls://host:port, or remove this key"
+            raise problems_at(type(self), [(("tls",), problem)])
+        return self
 
 
 class OnRemoved(StrEnum):

@@ -99,10 +99,10 @@ class Dynsrv:
         """Return the command line of `dynsrv` *command*."""
         return [sys.executable, "-m", "dynsrv", command, "-c", str(self.configuration), *arguments]
 
-    async def start(self) -> None:
+    async def start(self, *arguments: str) -> None:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self.command("run"), stdout=log, stderr=log, env=self.environment
+                *self.command("run", *arguments), stdout=log, stderr=log, env=self.environment
             )
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

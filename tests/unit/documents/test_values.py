@@ -51,13 +51,14 @@ def test_a_duration_is_written_in_its_greatest_whole_unit(seconds: float, text: 
         ("tcp://127.0.0.1:9999", TcpAddress("127.0.0.1", 9999)),
         ("tcp://[::1]:9999", TcpAddress("::1", 9999)),
         ("tcp://lb-1.example:65535", TcpAddress("lb-1.example", 65535)),
+        ("tcp+tls://lb-1.example:9999", TcpAddress("lb-1.example", 9999, tls=True)),
     ],
 )
 def test_a_runtime_address_is_one_that_the_runtime_library_reads(text: str, address: object) -> None:
     assert parse_address(ADDRESS.validate_python(text)) == address
 
 
-@given(text=st.text(max_size=30) | st.from_regex(r"(tcp|unix|http)://[\[\]a-f0-9.:/]{0,12}(:[0-9]{0,6})?"))
+@given(text=st.text(max_size=30) | st.from_regex(r"(tcp|tcp\+tls|unix|http)://[\[\]a-f0-9.:/]{0,12}(:[0-9]{0,6})?"))
 def test_every_address_that_is_accepted_can_be_read_by_the_runtime_library(text: str) -> None:
     try:
         accepted = ADDRESS.validate_python(text)

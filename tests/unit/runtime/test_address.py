@@ -19,6 +19,8 @@ from dynsrv.runtime.errors import InvalidArgument
         ("tcp://127.0.0.1:9999", TcpAddress("127.0.0.1", 9999)),
         ("tcp://[::1]:9999", TcpAddress("::1", 9999)),
         ("tcp://lb1.example:1", TcpAddress("lb1.example", 1)),
+        ("tcp+tls://lb1.example:9999", TcpAddress("lb1.example", 9999, tls=True)),
+        ("tcp+tls://[::1]:9999", TcpAddress("::1", 9999, tls=True)),
     ],
 )
 def test_an_address_is_a_socket_in_the_file_system_or_a_tcp_port(text: str, address: object) -> None:
@@ -47,7 +49,8 @@ def test_an_address_is_a_socket_in_the_file_system_or_a_tcp_port(text: str, addr
 )
 def test_what_is_neither_is_refused_with_what_was_expected(text: str) -> None:
     with pytest.raises(
-        InvalidArgument, match=r"^address: found .*, expected unix:///path, a path, or tcp://host:port$"
+        InvalidArgument,
+        match=r"^address: found .*, expected unix:///path, a path, tcp://host:port or tcp\+tls://host:port$",
     ):
         parse_address(text)
 

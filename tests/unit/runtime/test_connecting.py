@@ -4,8 +4,10 @@ import asyncio
 import errno
 import os
 import pwd
+import ssl
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from tests.fakes.streams import Cut, Hang, Reset, Wire
 
 UNIX = UnixAddress("/run/haproxy/admin.sock")
 TCP = TcpAddress("127.0.0.1", 9999)
+TLS = TcpAddress("lb1.example", 9999, tls=True)
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def an_error(number: int) -> OSError:
@@ -195,21 +199,92 @@ async def test_a_greeting_may_come_in_any_pieces() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "opened"),
-    [(UNIX, ("unix", "/run/haproxy/admin.sock")), (TCP, ("tcp", "127.0.0.1", 9999))],
+    ("address", "arguments", "opened"),
+    [
+        (UNIX, {}, ("/run/haproxy/admin.sock", {})),
+        (TCP, {}, ("127.0.0.1", 9999, {})),
+        (TLS, {}, ("lb1.example", 9999, {"ssl": CONTEXT, "server_hostname": "lb1.example"})),
+        (TLS, {"server_name": "lb1"}, ("lb1.example", 9999, {"ssl": CONTEXT, "server_hostname": "lb1"})),
+    ],
 )
 async def test_an_address_says_how_it_is_opened(
-    address: Address, opened: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+    address: Address, arguments: dict[str, Any], opened: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[object, ...]] = []
 
-    async def open_unix_connection(path: str) -> None:
-        asked.append(("unix", path))
+    async def open_connection(*where: object, **how: object) -> None:
+        asked.append((*where, how))
 
-    async def open_connection(host: str, port: int) -> None:
-        asked.append(("tcp", host, port))
-
-    monkeypatch.setattr(asyncio, "open_unix_connection", open_unix_connection)
+    monkeypatch.setattr(asyncio, "open_unix_connection", open_connection)
     monkeypatch.setattr(asyncio, "open_connection", open_connection)
-    await open_streams(address)
+    await open_streams(address, tls=lambda: CONTEXT, **arguments)
     assert asked == [opened]
+
+
+def an_ssl_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}] (_ssl.c:1)")
+    error.reason = reason
+    return error
+
+
+def a_verification_error(message: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, f"[SSL: CERTIFICATE_VERIFY_FAILED] {message} (_ssl.c:1)")
+    error.verify_message = message
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            a_verification_error("certificate has expired"),
+            (
+                "HAProxy's certificate is not good: certificate has expired (ca_file says whom to trust, server_name "
+                "which name)"
+            ),
+        ),
+        (
+            an_ssl_error("TLSV1_ALERT_UNKNOWN_CA"),
+            "HAProxy does not take our certificate, or wants one and got none (tlsv1 alert unknown ca)",
+        ),
+        (
+            an_ssl_error("WRONG_VERSION_NUMBER"),
+            (
+                "no TLS is spoken there (wrong version number): HAProxy ignores `ssl` on a `stats socket` line; let a "
+                "`listen` section with `mode tcp` and `bind … ssl` pass on to the stats socket, or write tcp://"
+            ),
+        ),
+        (an_ssl_error("NO_SHARED_CIPHER"), "no TLS connection: no shared cipher"),
+    ],
+)
+async def test_why_there_is_no_tls_is_said_in_plain_words(error: ssl.SSLError, sentence: str) -> None:
+    failure = await the_failure(error, TLS)
+    assert failure.reason == "tls"
+    assert str(failure) == f"tcp+tls://lb1.example:9999: {sentence}"
+
+
+async def test_a_certificate_that_is_refused_after_the_handshake_is_a_matter_of_tls_still() -> None:
+    wire = Wire(FakeHAProxy())
+    wire.faults = [Reset(0, an_ssl_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"))]
+    with pytest.raises(errors.ConnectFailed, match=r"wants one and got none \(tlsv13 alert certificate required\)$"):
+        await connect(TLS, timeout=2, opener=wire)
+
+
+async def test_what_an_opener_says_of_certificates_is_told_as_it_is() -> None:
+    said = errors.ConnectFailed(str(TLS), "tls", "tls.ca_file /ca.pem: there is no such file")
+
+    async def opener(_: Address) -> Streams:
+        raise said
+
+    with pytest.raises(errors.ConnectFailed) as caught:
+        await connect(TLS, timeout=2, opener=opener)
+    assert caught.value is said
+
+
+@pytest.mark.parametrize(("address", "hinted"), [(TCP, True), (TLS, False), (UNIX, False)])
+async def test_where_plain_text_gets_no_answer_tls_may_be_meant(address: Address, hinted: bool) -> None:  # noqa: FBT001
+    wire = Wire(FakeHAProxy())
+    wire.faults = [Cut(0)]
+    with pytest.raises(errors.ConnectFailed, match="not a Runtime API that answers") as caught:
+        await connect(address, timeout=2, opener=wire)
+    assert str(caught.value).endswith("; if TLS is spoken there, write tcp+tls://") is hinted

@@ -30,7 +30,7 @@ NAME = "name: be_app"
 TOP = "proxies:"
 
 A_DURATION = "expected a duration such as 500ms, 2s, 1m or 1h"
-AN_ADDRESS = "expected unix:///path, a path, or tcp://host:port"
+AN_ADDRESS = "expected unix:///path, a path, tcp://host:port or tcp+tls://host:port"
 TCP = "expected a host and a port: tcp://127.0.0.1:9999 or tcp://[::1]:9999"
 LISTEN = "expected an address and a port: 127.0.0.1:9105, [::1]:9105 or 0.0.0.0:9105"
 
@@ -106,7 +106,7 @@ REFUSALS = [
         "http://lb1:9999",
         (
             '2: proxies[0].address: found "http://lb1:9999", '
-            "expected unix:///path or tcp://host:port: the stats socket, which speaks no HTTP"
+            "expected unix:///path, tcp://host:port or tcp+tls://host:port: the stats socket, which speaks no HTTP"
         ),
     ),
     (SOCKET, "tcp://lb1", f'2: proxies[0].address: found "tcp://lb1", {TCP}'),
@@ -119,7 +119,10 @@ REFUSALS = [
     (
         SOCKET,
         "unix@/run/x",
-        f'2: proxies[0].address: found "unix@/run/x", {AN_ADDRESS}, without HAProxy\'s own prefixes',
+        (
+            '2: proxies[0].address: found "unix@/run/x", expected unix:///path, a path, or tcp://host:port, '
+            "without HAProxy's own prefixes"
+        ),
     ),
     (SOCKET, "5", f"2: proxies[0].address: found 5, {AN_ADDRESS}"),
     (

@@ -13,7 +13,7 @@ from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Duration, FilePath, Section, between
 from dynsrv.sources.base import Surroundings
 from dynsrv.sources.consul import environment, values
-from dynsrv.sources.consul.access import Access, Certificates, Secret, Tls
+from dynsrv.sources.consul.access import Access, Secret
 from dynsrv.sources.consul.agents import Agents, Budget
 from dynsrv.sources.consul.endpoints import OnCritical, Reading
 from dynsrv.sources.consul.questions import Query
@@ -21,6 +21,7 @@ from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import Connections, HttpTransport
 from dynsrv.sources.consul.values import Addresses, ServiceName, Text, Word
 from dynsrv.sources.consul.watch import Watch
+from dynsrv.tls import Certificates, TlsSettings
 
 
 def _beside(directory: Path, path: Path | None) -> Path | None:
@@ -29,36 +30,6 @@ def _beside(directory: Path, path: Path | None) -> Path | None:
 
 def _kept(value: SecretStr | None, file: Path | None, directory: Path) -> Secret:
     return Secret(None if value is None else value.get_secret_value(), _beside(directory, file))
-
-
-class TlsSettings(Section):
-    """How an https address is talked to. Files are read again when they change."""
-
-    ca_file: FilePath | None = Field(default=None, description="The authorities to trust; by default the system's.")
-    ca_path: FilePath | None = Field(default=None, description="A directory of such, as of `openssl rehash`.")
-    cert_file: FilePath | None = Field(default=None, description="The certificate that dynsrv shows to Consul.")
-    key_file: FilePath | None = Field(default=None, description="Its key; by default in cert_file, too.")
-    verify: bool = Field(default=True, description="Whether Consul's certificate must be good.")
-    server_name: Word | None = Field(
-        default=None, description="The name in Consul's certificate, such as server.dc1.consul; else the address's."
-    )
-
-    def beside(self, directory: Path) -> Tls:
-        """Return this with paths that begin at *directory*."""
-        return Tls(
-            ca_file=_beside(directory, self.ca_file),
-            ca_path=_beside(directory, self.ca_path),
-            cert_file=_beside(directory, self.cert_file),
-            key_file=_beside(directory, self.key_file),
-            verify=self.verify,
-            server_name=self.server_name,
-        )
-
-    @model_validator(mode="after")
-    def _key_of_a_certificate(self) -> Self:
-        if self.key_file is not None and self.cert_file is None:
-            raise problems_at(type(self), [(("cert_file",), "this key is missing: key_file needs it; add it")])
-        return self
 
 
 class ConsulSourceSettings(Section):

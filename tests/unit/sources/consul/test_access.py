@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.access import Access, Certificates, Credentials, Secret, Tls
+from dynsrv.sources.consul.access import Access, Credentials, Secret
+from dynsrv.tls import Certificates, Tls
 
 NO_SUCH_FILE = "there is no such file; write it, or correct the path"
 A_DIRECTORY = "a directory; name the file in it"

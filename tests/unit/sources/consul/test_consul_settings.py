@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from dynsrv.settings import json_schema
 from dynsrv.sources.consul.endpoints import OnCritical
-from dynsrv.sources.consul.settings import ConsulSourceSettings, TlsSettings
+from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.consul.values import agent_address
+from dynsrv.tls import TlsSettings
 from tests.unit.sources.consul.configurations import FIRST_LINE, the_error_of, the_settings_of
 
 AN_ADDRESS = "expected an address of Consul's HTTP API: http://host:port, https://host:port, unix:///path or host:port"

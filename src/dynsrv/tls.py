@@ -1,0 +1,110 @@
+"""With what is TLS spoken as a client? Keys of the configuration file, and certificates, read when they change."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dynsrv.documents.problems import problems_at, unreadable
+from dynsrv.documents.values import FilePath, Section, matching
+from dynsrv.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What is trusted and what is shown; paths are whole."""
+
+    ca_file: Path | None = None
+    ca_path: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    verify: bool = True
+    server_name: str | None = None
+
+
+class TlsSettings(Section):
+    """How TLS is spoken with the other side. Files are read again when they change."""
+
+    ca_file: FilePath | None = Field(default=None, description="The authorities to trust; by default the system's.")
+    ca_path: FilePath | None = Field(default=None, description="A directory of such, as of `openssl rehash`.")
+    cert_file: FilePath | None = Field(default=None, description="The certificate that dynsrv shows.")
+    key_file: FilePath | None = Field(default=None, description="Its key; by default in cert_file, too.")
+    verify: bool = Field(default=True, description="Whether the other side's certificate must be good.")
+    server_name: Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")] | None = Field(
+        default=None, description="The name in the other side's certificate; by default the host of its address."
+    )
+
+    def beside(self, directory: Path) -> Tls:
+        """Return this with paths that begin at *directory*."""
+
+        def whole(path: Path | None) -> Path | None:
+            return None if path is None else directory / path
+
+        return Tls(
+            ca_file=whole(self.ca_file),
+            ca_path=whole(self.ca_path),
+            cert_file=whole(self.cert_file),
+            key_file=whole(self.key_file),
+            verify=self.verify,
+            server_name=self.server_name,
+        )
+
+    @model_validator(mode="after")
+    def _key_of_a_certificate(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise problems_at(type(self), [(("cert_file",), "this key is missing: key_file needs it; add it")])
+        return self
+
+
+class Certificates:
+    """What TLS is made with. It reads files: call it in a thread."""
+
+    def __init__(self, tls: Tls) -> None:
+        self.tls = tls
+        self._made: tuple[object, ssl.SSLContext] | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return what the files hold now; the same object while they do not change.
+
+        Raises:
+            ConfigurationError: one of them cannot be used.
+        """
+        tls = self.tls
+        files = {"ca_file": tls.ca_file, "ca_path": tls.ca_path, "cert_file": tls.cert_file, "key_file": tls.key_file}
+        state = tuple(_state(f"tls.{key}", path) for key, path in files.items() if path)
+        if self._made is None or self._made[0] != state:
+            self._made = (state, _context(tls))
+        return self._made[1]
+
+
+def _state(key: str, path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ConfigurationError(f"{key} {path}", unreadable(error)) from None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    where = f"ca_file {tls.ca_file}" if tls.ca_file else f"ca_path {tls.ca_path}"
+    expected = "certificates in PEM"
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file, capath=tls.ca_path)
+        if tls.cert_file:
+            where = f"cert_file {tls.cert_file}, key_file {tls.key_file or tls.cert_file}"
+            expected = "a certificate and its key, not encrypted, in PEM"
+            # with a password, or OpenSSL would ask the terminal for that of an encrypted key
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+    except (OSError, ssl.SSLError) as error:
+        problem = unreadable(error)
+        if isinstance(error, ssl.SSLError):
+            problem = f"expected {expected} ({error.reason or error})"
+        raise ConfigurationError(f"tls.{where}", problem) from None
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
