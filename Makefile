@@ -9,14 +9,19 @@ WORKERS ?= 2
 # For example: make integration ARGS="-k reload -x"
 ARGS ?=
 
+# Of `make image`.
+IMAGE ?= dynsrv
+BASE_IMAGE ?= python:3.13-slim
+EXTRAS ?= ec2
+
 # Debian has HAProxy in /usr/sbin, which is not in the PATH of its users.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help install demo test check format lint types imports unit integration haproxy consul prometheus browser \
-	screenshots lock clean
+.PHONY: help install demo test check format lint types imports unit integration haproxy consul prometheus kubectl browser \
+	systemd dist image images engine bench bench-quick screenshots lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 install: .venv/installed ## Make .venv/bin/dynsrv and everything that it and the tests need
 
@@ -47,7 +52,7 @@ imports: install ## Check that imports point one way (import-linter)
 unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
 	$(BIN)/pytest tests/unit -n $(WORKERS) --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
 
-integration: install haproxy consul prometheus browser ## Run the tests against the real programs (WORKERS=2 at once)
+integration: install haproxy consul images prometheus kubectl browser systemd .wheels/downloaded ## Run the tests against the real programs (WORKERS=2 at once)
 	$(BIN)/pytest tests/integration -n $(WORKERS) $(ARGS)
 
 haproxy: install ## Fetch the HAProxy versions that the integration tests run against
@@ -56,8 +61,25 @@ haproxy: install ## Fetch the HAProxy versions that the integration tests run ag
 consul: install ## Fetch the Consul that the integration tests run against
 	$(BIN)/python -m tools.fetch_consul
 
+image: ## Build the image of deploy/Dockerfile (IMAGE=dynsrv BASE_IMAGE=python:3.13-slim EXTRAS=ec2)
+	@docker image inspect $(BASE_IMAGE) >/dev/null 2>&1 || docker pull $(BASE_IMAGE)
+	docker build -f deploy/Dockerfile -t $(IMAGE) --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg EXTRAS=$(EXTRAS) \
+		--build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' src/dynsrv/__init__.py) \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) .
+	@docker image inspect --format '{{.Size}}' $(IMAGE) $(BASE_IMAGE) | paste -s | \
+		awk '{printf "%.0f MB, %.0f MB over its base\n", $$1 / 1e6, ($$1 - $$2) / 1e6}'
+
+images: haproxy consul ## Make the images that the tests of containers use, where a Docker engine answers
+	$(BIN)/python -m tools.images
+
+engine: install ## Start a Docker engine if none answers (as root; installs the distribution's if there is none)
+	$(BIN)/python -m tools.engine
+
 prometheus: install ## Fetch the Prometheus that the integration tests run against
 	$(BIN)/python -m tools.fetch_prometheus
+
+kubectl: install ## Fetch the kubectl that the integration tests render the manifests with
+	$(BIN)/python -m tools.fetch_kubectl
 
 browser: ## Install Chromium, if there is none, for the tests of the status page
 	@command -v chromium >/dev/null || { \
@@ -65,6 +87,21 @@ browser: ## Install Chromium, if there is none, for the tests of the status page
 		$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends chromium; }
 	@chromium --version 2>/dev/null || { \
 		echo "The tests of the status page need a Chromium that runs as: chromium. Install it by hand." >&2; exit 1; }
+
+systemd: ## Install systemd, if there is none, for the tests of its unit
+	@command -v systemd-analyze >/dev/null || { \
+		echo "There is no systemd on this machine: installing Debian's package systemd."; \
+		$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends systemd; }
+
+dist: install ## Build the wheel and the sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+
+bench: install haproxy consul ## Measure dynsrv beside HAProxy's own limit, on every version (ARGS="--only fill --versions 3.2")
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: install haproxy consul ## The same in under a minute: a few scenarios once, on one version
+	$(BIN)/python -m bench --quick --versions 3.2 $(ARGS)
 
 screenshots: install haproxy browser ## Take the screenshots of the status page in docs/
 	$(BIN)/python -m tools.screenshots
@@ -78,9 +115,16 @@ lock: .venv/bin/pip ## Renew requirements.lock: the newest version of everything
 	rm -r .venv/lock
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .haproxy .consul .prometheus dist \
-		.coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find src tests tools -name __pycache__ -prune -exec rm -r {} +
+	rm -rf .venv .haproxy .consul .docker-compose .python .kubectl .prometheus .wheels dist \
+		bench/results .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find bench src tests tools -name __pycache__ -prune -exec rm -r {} +
+
+# What dynsrv depends on, for the test that installs it into an empty environment. As below, a stamp.
+.wheels/downloaded: requirements.lock pyproject.toml | install
+	rm -rf .wheels
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-build-isolation --only-binary :all: \
+		--constraint requirements.lock --dest .wheels .
+	@touch $@
 
 # A stamp: until one of the two files changes, an installation needs no network.
 .venv/installed: requirements.lock pyproject.toml | .venv/bin/pip

@@ -262,6 +262,13 @@ class Apt:
         depends = self.run("apt-cache", "depends", "--recurse", "--important", wanted, suites=release.suites)
         return library_closure(release.package, depends)
 
+    def needed(self, release: Release, *others: str) -> set[str]:
+        """Return everything that *release*, and *others* of its suite, need to run, with *others*."""
+        wanted = f"{release.package}={release.version}"
+        options = ("-y", "--no-install-recommends", "--simulate")
+        text = self.run("apt-get", "install", *options, wanted, *others, suites=release.suites)
+        return set(re.findall(r"^Inst (\S+)", text, re.MULTILINE)) - {release.package}
+
     def unpack(self, release: Release, *others: str, into: Path) -> None:
         """Download *release*, and *others* of its suite, and unpack all of them in the folder *into*."""
         wanted = f"{release.package}={release.version}"

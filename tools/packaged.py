@@ -17,7 +17,7 @@ from tools.debian import Apt, FetchError, Release, locked, newest, run, updated_
 class Packaged:
     """The *programs* of one package, of the newest version of *branch*.
 
-    Asked by *argument*, each says *says* (where `{}` is its own name) with its version right behind it.
+    Asked by *argument* (its words), each says *says* (where `{}` is its own name) with its version right behind it.
     """
 
     name: str
@@ -26,10 +26,11 @@ class Packaged:
     programs: tuple[str, ...]
     argument: str
     says: str
+    folder: str = "usr/bin"  # of the package
 
     def check(self, binary: Path) -> None:
         """Raise FetchError or OSError if *binary* does not run, or is not of the branch."""
-        text = run(binary, self.argument)
+        text = run(binary, *self.argument.split())
         if not re.match(re.escape(self.says.format(binary.name) + self.branch) + r"(?!\d)", text):
             said, _, _ = text.partition("\n")
             raise FetchError(f"{binary} is no {binary.name} {self.branch}: its `{self.argument}` says {said!r}")
@@ -47,7 +48,7 @@ class Packaged:
         """Put the programs of *release* into the folder *into*, only if all of them run."""
         with tempfile.TemporaryDirectory(dir=into) as root:
             apt.unpack(release, into=Path(root))
-            binaries = [Path(root, "usr/bin", program) for program in self.programs]
+            binaries = [Path(root, self.folder, program) for program in self.programs]
             for binary in binaries:
                 self.check(binary)
             for binary in binaries:

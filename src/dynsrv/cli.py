@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from click.shell_completion import get_completion_class
 from rich.console import Console
 
 from dynsrv import __version__, logs, printing, reports
@@ -56,7 +57,18 @@ def _json_option(command: Command) -> Command:
 
 
 def _backend_option(command: Command) -> Command:
-    return click.option("--backend", metavar="NAME", help="This backend only.")(command)
+    return click.option("--backend", metavar="NAME", help="This backend only.", shell_complete=_complete_backend)(
+        command
+    )
+
+
+def _complete_backend(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """Return the backends of the configuration file that begin so; none if it cannot be read: a shell has to go on."""
+    try:
+        settings = load(find(context.params.get("config")), os.environ)
+    except ConfigurationError:
+        return []
+    return sorted({one.name for one in settings.backends if one.name.startswith(begun)})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -182,6 +194,18 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
     _print_json(json_schema())
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that lets a shell complete dynsrv's commands, options and backends.
+
+    For bash: source <(dynsrv completion bash)
+    """
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(complete(cli, {}, "dynsrv", "_DYNSRV_COMPLETE").source())
 
 
 @cli.command()

@@ -108,7 +108,7 @@ def _watchdog(microseconds: str, pid: str) -> float | None:
 
 def _status(sentence: str) -> str:
     """Return the line with *sentence*; what others said in it must not make another line."""
-    words = " ".join(sentence.split())
+    words = "; ".join(filter(None, map(str.strip, sentence.splitlines())))
     return f"STATUS={words if len(words) <= _LENGTH else f'{words[: _LENGTH - 1]}…'}"
 
 

@@ -13,6 +13,7 @@ from tests.integration.support.aws import Aws, environment
 from tests.integration.support.aws_faults import FaultyAws
 from tests.integration.support.browser import Chromium, chromium
 from tests.integration.support.consul import Cluster, Consul, StartConsul
+from tests.integration.support.containers import NOT_RUN, Engine, need_an_engine, remove_leftovers
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.ec2_group import EndingGroup
 from tests.integration.support.haproxy import VERSIONS, HAProxy, StartHAProxy
@@ -24,6 +25,14 @@ from tests.integration.support.web_servers import WebServer, WebServers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.integration)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell of tests that were not run, louder than pytest does."""
+    reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())]
+    if not_run := [reason for reason in reasons if NOT_RUN in reason]:
+        terminalreporter.section(f"{len(not_run)} TESTS OF CONTAINERS NOT RUN", red=True, bold=True)
+        terminalreporter.line(not_run[0], red=True)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -79,6 +88,19 @@ def dynsrv(stack: AsyncExitStack, tmp_path: Path) -> Install:
         return controller
 
     return install
+
+
+@pytest.fixture(scope="session")
+def an_engine() -> None:
+    """Docker answers, and has nothing of tests that are gone."""
+    need_an_engine()
+    remove_leftovers()
+
+
+@pytest.fixture
+def engine(an_engine: None, stack: AsyncExitStack, tmp_path: Path) -> Engine:
+    """Docker, with a network on which there is nothing yet."""
+    return Engine(stack, tmp_path)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ class Hearing:
         self.messages: list[str] = []
         self.addresses: set[str] = set()
         self.deaf: OSError | None = None
+        self._patience: float | None = None  # as sockets have it: for ever
 
     def __call__(self, family: int, kind: int) -> Hearing:
         assert (family, kind) == (socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -37,12 +38,14 @@ class Hearing:
     def __enter__(self) -> Hearing:
         return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        self._patience = None
 
     def settimeout(self, seconds: float) -> None:
-        assert seconds == 0, "dynsrv must not wait for the service manager"
+        self._patience = seconds
 
     def sendto(self, message: bytes, address: str) -> None:
+        assert self._patience == 0, "dynsrv must not wait for the service manager"
         if self.deaf:
             raise self.deaf
         assert len(message) < 4096, "systemd ignores what is longer"
@@ -133,9 +136,7 @@ async def test_words_of_others_cannot_speak_for_dynsrv_and_do_not_grow_too_long(
     at_work.break_source(SourceError("http", "Consul said:\nMAINPID=1\r\nREADY=1 \udcff" + 2000 * "é"))
     async with told(at_work):
         pass
-    assert hearing.status.startswith(
-        "waiting for the first pass: backend be_app on lb1: Consul said: MAINPID=1 READY=1"
-    )
+    assert "on lb1: Consul said:; MAINPID=1; READY=1 ?é" in hearing.status
     assert hearing.status.endswith("é…")
     assert {line.partition("=")[0] for line in hearing.lines} == {"STATUS", "EXTEND_TIMEOUT_USEC"}
 

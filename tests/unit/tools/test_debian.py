@@ -241,6 +241,13 @@ def test_libraries_come_from_the_suites_that_fit_the_package(
     ]
 
 
+def test_all_that_a_package_needs_is_what_apt_would_install(tmp_path: Path) -> None:
+    apt = SpokenTo(
+        tmp_path, answer="NOTE: a simulation\nInst libc6 (2.41 Debian)\nInst pip (25 Debian)\nConf libc6 (2.41)\n"
+    )
+    assert apt.needed(a_release("25", suite="trixie"), "dash") == {"libc6", "pip"}
+
+
 def test_a_package_is_unpacked_with_the_others_and_leaves_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,105 @@
+"""How long does dynsrv take, its own start excluded? Run by `bench.dynsrv`, in a process of its own as dynsrv is.
+
+    python -m bench.worker apply CONFIGURATION           # what `dynsrv apply` does
+    python -m bench.worker passes CONFIGURATION N        # N passes that find nothing to do
+    python -m bench.worker change CONFIGURATION FILE     # a new snapshot, FILE, taken as the daemon takes it
+
+It prints seconds, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from dynsrv import logs
+from dynsrv.app import App
+from dynsrv.apply import Applying
+from dynsrv.documents import parse
+from dynsrv.feed import Feed
+from dynsrv.model import Backend
+from dynsrv.planning import targets
+from dynsrv.proxy import HAProxy
+from dynsrv.settings import load
+from dynsrv.sources.servers_document import snapshot_of
+from dynsrv.steps import Applied, Step
+
+
+async def apply(app: App) -> float:
+    """Apply, and return the time of the backend that took longest; all begin together."""
+    settled = await Applying(app, only=None, timeout=600).run()
+    unsettled = [one for one in settled if not one.converged]
+    if unsettled:
+        raise SystemExit(f"not converged: {unsettled[0]}")
+    return max(one.seconds for one in settled)
+
+
+async def passes(app: App, number: str) -> list[float]:
+    """Return the times of passes, without those of the first ones, which look at more than later ones."""
+    (backend,) = app.backends
+    (proxy,) = backend.proxies
+    desired = targets(await backend.first_snapshot(timeout=60), backend.policy)
+    reconciler = backend.reconciler(proxy, app)
+    took = []
+    for _ in range(2 + int(number)):
+        began = time.perf_counter()
+        await reconciler.attempt(desired)
+        took.append(time.perf_counter() - began)
+        if reconciler.last is None or not reconciler.last.plan.converged:
+            raise SystemExit(f"a pass found something to do: {reconciler.failure}")
+    return took[2:]
+
+
+class _Timed:
+    """A proxy that notes when it had carried out steps."""
+
+    def __init__(self, proxy: HAProxy) -> None:
+        self.name = proxy.name
+        self.observe = proxy.observe
+        self._proxy = proxy
+        self.applied_at = 0.0
+
+    async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
+        applied = await self._proxy.apply(backend, steps)
+        self.applied_at = time.perf_counter()
+        return applied
+
+
+async def change(app: App, path: str) -> float:
+    """Return the time from the new snapshot to the last answer to what it changed."""
+    (backend,) = app.backends
+    timed = _Timed(backend.proxies[0])
+    content = await asyncio.to_thread(Path(path).read_bytes)
+    changed = snapshot_of(parse(content, name=path), backend=backend.name)
+    feed = Feed(backend.source, backend=backend.name, kind="file", policy=backend.policy, metrics=app.metrics)
+    reconciler = backend.reconciler(timed, app)  # type: ignore[arg-type]  # a Proxy like any other
+    feed.listen(reconciler.wake)
+    feed.take(await backend.first_snapshot(timeout=60))
+    for _ in range(2):  # as the daemon, which looked at this backend before
+        await reconciler.attempt(feed.targets or {})
+    began = time.perf_counter()
+    feed.take(changed)
+    await reconciler.attempt(feed.targets or {})
+    return timed.applied_at - began
+
+
+WORK: dict[str, Callable[..., Awaitable[object]]] = {"apply": apply, "passes": passes, "change": change}
+
+
+async def _main(what: str, configuration: str, *more: str) -> object:
+    settings = load(Path(configuration), os.environ)
+    logs.configure(level=settings.log.level, form=settings.log.format)
+    app = App(settings, directory=Path(configuration).parent)
+    try:
+        return await WORK[what](app, *more)
+    finally:
+        app.close()
+
+
+if __name__ == "__main__":
+    json.dump(asyncio.run(_main(*sys.argv[1:])), sys.stdout)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.dynsrv import Dynsrv
+from bench.servers import BACKEND, Kind, admission, servers
+from dynsrv.planning import Memory, make_plan, targets
+from dynsrv.settings import load
+from dynsrv.sources.file import FileSource
+from tests.fakes.behind import Behind
+
+
+async def test_the_raw_limit_sends_exactly_the_commands_that_dynsrv_sends(tmp_path: Path) -> None:
+    kind = Kind(weight=7, inter=2)
+    wanted = servers(20, port=8080, kind=kind)
+    installation = Dynsrv(tmp_path, Path("/run/haproxy/admin.sock"), kind=kind, backend={}, web=None)
+    installation.want(wanted)
+    (backend,) = load(installation.configuration, {}).backends
+    snapshot = await anext(FileSource(installation.servers_file, backend=BACKEND).watch())
+    behind = Behind("3.2.26-1")
+    observed = await behind.observed()
+    policy = backend.policy()
+    plan = make_plan(desired=targets(snapshot, policy), observed=observed, memory=Memory(), now=0.0, policy=policy)
+    await behind.proxy.apply(observed, plan.steps)
+    assert behind.haproxy.changes == admission(wanted)
