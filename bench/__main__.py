@@ -7,6 +7,7 @@ python -m bench report                                                          
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -46,6 +47,7 @@ def main() -> None:
     chosen = [one for one in SCENARIOS if _meant(one, only) and (one.quick or not options.quick)]
     if not chosen:
         parser.error(f"--only: found {options.only!r}, expected some of: {', '.join(one.name for one in SCENARIOS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or the HAProxys would be left
     versions = options.versions.split(",")
     whole = chosen == list(SCENARIOS) and versions == list(VERSIONS)
     results = options.results or (RESULTS if whole else PARTIAL)
