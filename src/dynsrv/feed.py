@@ -94,7 +94,7 @@ class Feed:
             "source wants other servers" if self._snapshot else "source answered", endpoints=len(snapshot.endpoints)
         )
         self._snapshot = snapshot
-        self.targets = targets(snapshot, self._policy)
+        self.targets = targets(snapshot, self._policy, before=self.targets)
         self.changed_at = self._clock()
         self._metrics.desired_servers.labels(backend).set(len(self.targets))
         for wake in self._listeners:

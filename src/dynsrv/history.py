@@ -51,6 +51,10 @@ class History:
             refused=self._refused,
         )
 
+    def still(self, *, now: float) -> None:
+        """Take in that everything is as it was at the last look."""
+        self._seen_at = now
+
     def record(self, plan: Plan, applied: Applied, observed: Backend, *, now: float) -> None:
         """Take in what became of a plan."""
         serving = {server.name for server in observed.servers if server.serving}

@@ -55,15 +55,13 @@ class Ledger:
         self, results: Sequence[StepResult], unanswered: Sequence[Step], *, proxy: str, backend: str, now: float
     ) -> None:
         """Take note of what became of steps, at Unix time *now*; the *unanswered* ones may have been sent or not."""
-        for one in results:
-            if one.outcome is Outcome.DONE or not one.expected:
-                self._number += 1
-                step = one.step
-                self.recent.append(
-                    Change(
-                        self._number, now, proxy, backend, step.kind, step.server, step.reason, one.outcome, one.detail
-                    )
-                )
+        changes = [one for one in results if one.outcome is Outcome.DONE or not one.expected]
+        self._number += len(changes)
+        for number, one in enumerate(changes[-RECENT:], self._number - len(changes[-RECENT:]) + 1):
+            step = one.step
+            self.recent.append(
+                Change(number, now, proxy, backend, step.kind, step.server, step.reason, one.outcome, one.detail)
+            )
         if self.audit is not None and (results or unanswered):
             where = {"time": datetime.fromtimestamp(now, UTC).isoformat(), "proxy": proxy, "backend": backend}
             answered = (

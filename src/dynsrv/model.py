@@ -104,10 +104,11 @@ class Server:
     """One server of a live backend, as HAProxy describes it.
 
     *address* is None where HAProxy prints none (a unix socket, or a host name never resolved).
-    *since_change* is in whole seconds since HAProxy last changed its state. *sessions* counts the running and queued
-    ones, and is known only of servers in drain, *maxconn* only where it was asked for. *check_paused*: a check that
-    HAProxy does not run because the server was put into maintenance; its result is that of an earlier time.
-    *drained_for* is in seconds, and known only of servers in drain, and only where HAProxy tells (2.6).
+    *since_change* is in whole seconds since HAProxy last changed its state, of a server that serves when that was first
+    seen. *sessions* counts the running and queued ones, and is known only of servers in drain, *maxconn* only where it
+    was asked for. *check_paused*: a check that HAProxy does not run because the server was put into maintenance; its
+    result is that of an earlier time. *drained_for* is in seconds, and known only of servers in drain, and only where
+    HAProxy tells (2.6).
     """
 
     name: str
@@ -123,12 +124,12 @@ class Server:
     sessions: int | None = None
     maxconn: int | None = None
     drained_for: float | None = None
+    serving: bool = field(init=False, compare=False)
+    """Whether HAProxy gives it new requests."""
 
-    @property
-    def serving(self) -> bool:
-        """Whether HAProxy gives it new requests."""
-        up = self.operational in {OperationalState.UP, OperationalState.STARTING}
-        return self.admin is AdminState.READY and up and self.weight > 0
+    def __post_init__(self) -> None:
+        up = self.operational is OperationalState.UP or self.operational is OperationalState.STARTING
+        object.__setattr__(self, "serving", up and self.admin is AdminState.READY and self.weight > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 from dynsrv import proxy_rows, runtime
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
 from dynsrv.model import AdminState, Backend, Process, Server
 from dynsrv.pace import Pace
 from dynsrv.rejections import rejection
-from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, ServerState, State, commands, errors
+from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, State, commands, errors
 from dynsrv.steps import (
     Add,
     Admit,
@@ -32,6 +32,9 @@ from dynsrv.steps import (
 
 _SINGLE_STATS = 50
 """Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
+
+
+_Chunk = list[tuple[Step, Command[None] | errors.InvalidArgument]]
 
 
 class Proxy(Protocol):
@@ -63,6 +66,7 @@ class HAProxy:
         self._clock = clock
         self._pace = Pace()
         self._accepted: dict[str, ProcessInfo] = {}  # backends that take servers, and the process that said so
+        self._readers: dict[str, runtime.ServersReader[Server]] = {}  # by backend
 
     @property
     def address(self) -> runtime.Address:
@@ -80,49 +84,60 @@ class HAProxy:
             return await self._client.run(commands.cli_level())
 
     async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
+        reader = self._readers.setdefault(backend, proxy_rows.servers_reader())
         with self._translated():
-            batch = await self._client.batch([commands.servers_state(backend)])
+            batch = await self._client.batch([commands.servers_state_again(backend, reader)])
             match batch.replies[0]:
                 case Done(value=states):
-                    rows: tuple[ServerState, ...] = states
-                    timed = Capabilities.of(batch.process.version).drain_is_timed
-                    servers = tuple(proxy_rows.server(row, drain_is_timed=timed) for row in rows)
+                    servers: tuple[Server, ...] = states
                 case errors.NoSuchBackend():
                     raise await self._rejected(backend, batch.process, batch.replies[0])
                 case refused:
                     raise refused
             await self._check_support(backend, batch.process)
-            if rows:
-                servers = await self._with_stat(rows[0].backend_id, servers, batch.process, everything=with_maxconn)
+            if reader.backend_id is not None and servers:
+                servers = await self._with_stat(reader.backend_id, servers, batch.process, everything=with_maxconn)
         return Backend(backend, servers, proxy_rows.process(batch.process))
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
         process = ProcessInfo(backend.process.version, backend.process.pid, backend.process.started, stopping=False)
-        written = [_written(backend.name, step) for step in steps]
-        to_send = [one for one in written if isinstance(one, Command)]
-        replies: list[Reply[Any]] = []
-        times: list[float] = []
-        error: DynsrvError | None = None
+        results: list[StepResult] = []
+        not_added: set[str] = set()
+        chunks = self._chunks(backend.name, steps)
+        chunk = next(chunks, None)
+        following: _Chunk | None = None
+
+        def write_the_next() -> None:
+            nonlocal following
+            following = next(chunks, None)
+
         try:
             with self._translated():
-                while len(replies) < len(to_send):
-                    chunk = to_send[len(replies) : len(replies) + self._pace.size]
+                while chunk is not None:
+                    to_send = [one for _, one in chunk if isinstance(one, Command)]
                     began = self._clock()
-                    batch = await self._client.batch(chunk, process=process)
+                    batch = await self._client.batch(to_send, process=process, meanwhile=write_the_next)
                     took = self._clock() - began
                     self._pace.took(took, commands=len(chunk))
-                    replies += batch.replies
-                    times += [took / len(chunk)] * len(chunk)
-        except DynsrvError as caught:
-            error = caught  # what was answered before it was done all the same
-        answers = iter(zip(replies, times, strict=True))
-        answered = (
-            _Answered(step, one.line, *next(answers, (None, 0.0)))
-            if isinstance(one, Command)
-            else _Answered(step, "", one, 0.0)
-            for step, one in zip(steps, written, strict=True)
-        )
-        return Applied(tuple(_results(answered)), error)
+                    replies = iter(batch.replies)
+                    results += [
+                        _result(step, one.line, next(replies), seconds=took / len(chunk), not_added=not_added)
+                        if isinstance(one, Command)
+                        else _not_written(step, one, not_added)
+                        for step, one in chunk
+                    ]
+                    chunk = following
+        except DynsrvError as error:  # what was answered before it was done all the same
+            return Applied(tuple(results), error)
+        return Applied(tuple(results))
+
+    def _chunks(self, backend: str, steps: Sequence[Step]) -> Iterator[_Chunk]:
+        """Write *steps* as commands, as many at once as the pace allows when it comes to them."""
+        begin = 0
+        while begin < len(steps):
+            chunk = steps[begin : begin + self._pace.size]
+            begin += len(chunk)
+            yield [(step, _written(backend, step)) for step in chunk]
 
     async def algorithm(self, backend: str) -> str | None:
         """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""
@@ -164,16 +179,21 @@ class HAProxy:
         rows = [row for reply in batch.replies if isinstance(reply, Done) for row in reply.value]
         # by name and id: between two questions a server can be deleted and another get its id
         stats = {(row.name, row.id): row for row in rows}
-        return tuple(
-            replace(
+        timed = Capabilities.of(process.version).drain_is_timed
+
+        def told(server: Server) -> Server:
+            drains = server.admin is AdminState.DRAIN
+            if not everything and not drains:
+                return server
+            stat = stats.get((server.name, server.id))
+            return replace(
                 server,
-                sessions=stat.sessions + stat.queued,
-                maxconn=stat.maxconn if everything else None,
+                sessions=stat.sessions + stat.queued if stat else None,
+                maxconn=stat.maxconn if stat and everything else None,
+                drained_for=server.since_change if timed and drains else None,
             )
-            if (stat := stats.get((server.name, server.id)))
-            else server
-            for server in servers
-        )
+
+        return tuple(map(told, servers))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -221,45 +241,26 @@ def _written(backend: str, step: Step) -> Command[None] | errors.InvalidArgument
         return error
 
 
-class _Answered(NamedTuple):
-    """A step, the command for it, and what became of that; None: nobody knows."""
-
-    step: Step
-    command: str
-    reply: Reply[Any] | errors.InvalidArgument | None
-    seconds: float
-
-    def result(self, outcome: Outcome, detail: str, *, expected: bool = False) -> StepResult:
-        return StepResult(self.step, outcome, detail, expected, self.command, self.seconds)
+def _not_written(step: Step, error: errors.InvalidArgument, not_added: set[str]) -> StepResult:
+    not_added.add(step.server)
+    return StepResult(step, Outcome.REFUSED, str(error))
 
 
-def _results(answered: Iterable[_Answered]) -> Iterator[StepResult]:
-    """Yield what became of each step, up to the first that got no reply."""
-    not_added: set[str] = set()
-    for one in answered:
-        step, reply = one.step, one.reply
-        match reply:
-            case None:
-                return
-            case errors.InvalidArgument():
+def _result(step: Step, command: str, reply: Reply[Any], *, seconds: float, not_added: set[str]) -> StepResult:
+    """Return what became of *step*; a server that was not added joins *not_added*."""
+    expected = False
+    match reply:
+        case Done(text=text):
+            return StepResult(step, Outcome.DONE, " ".join(text.split()), expected, command, seconds)
+        case errors.StillInUse():
+            expected = True
+        case errors.NoSuchServer():
+            # deleted by someone else, which a removal wants, or never added, which its Add has told already
+            expected = isinstance(step, Delete | Disable | CloseSessions | Drain) or step.server in not_added
+        case errors.Refused() | errors.UnknownReply():
+            if isinstance(step, Add):
                 not_added.add(step.server)
-                yield one.result(Outcome.REFUSED, str(reply))
-            case Done():
-                yield one.result(Outcome.DONE, " ".join(reply.text.split()))
-            case errors.StillInUse():
-                yield one.result(Outcome.REFUSED, _said(reply), expected=True)
-            case errors.NoSuchServer():
-                # deleted by someone else, which a removal wants, or never added, which its Add has told already
-                expected = isinstance(step, Delete | Disable | CloseSessions | Drain) or step.server in not_added
-                yield one.result(Outcome.REFUSED, _said(reply), expected=expected)
-            case errors.Refused() | errors.UnknownReply():
-                if isinstance(step, Add):
-                    not_added.add(step.server)
-                outcome = Outcome.REFUSED if isinstance(reply, errors.Refused) else Outcome.UNKNOWN
-                yield one.result(outcome, _said(reply))
-            case _:
-                assert_never(reply)
-
-
-def _said(reply: errors.Refused | errors.UnknownReply) -> str:
-    return " ".join(reply.sentence.split())
+        case _:
+            assert_never(reply)
+    outcome = Outcome.UNKNOWN if isinstance(reply, errors.UnknownReply) else Outcome.REFUSED
+    return StepResult(step, outcome, " ".join(reply.sentence.split()), expected, command, seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from dynsrv.model import AdminState, Check, OperationalState, Process, Server, canonical_address
-from dynsrv.runtime import ProcessInfo, ServerState
+from dynsrv.runtime import ProcessInfo, ServersReader, ServerState
 
 
 def process(info: ProcessInfo) -> Process:
@@ -26,8 +26,13 @@ _PAUSED = 8
 _CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passed, with `disable-on-404`
 
 
-def server(row: ServerState, *, drain_is_timed: bool) -> Server:
-    """Return a server. *drain_is_timed*: the time since its last change tells how long it has been in drain."""
+def servers_reader() -> ServersReader[Server]:
+    """Return what reads the servers of one backend, again and again."""
+    return ServersReader(server, ages=lambda one: not one.serving)
+
+
+def server(row: ServerState) -> Server:
+    """Return a server."""
     if row.admin_state & _MAINT:
         admin = AdminState.MAINT
     elif row.admin_state & _DRAIN:
@@ -51,7 +56,6 @@ def server(row: ServerState, *, drain_is_timed: bool) -> Server:
         check=check,
         check_paused=bool(row.check_state & _PAUSED),
         since_change=row.since_change,
-        drained_for=row.since_change if drain_is_timed and admin is AdminState.DRAIN else None,
     )
 
 

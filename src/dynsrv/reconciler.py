@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.feed import Feed
@@ -26,6 +27,7 @@ from dynsrv.telling import Telling
 _SOON = 0.05  # seconds until the pass after one that changed something
 _LATER = 2.0  # seconds at most between two passes that wait for a check, for sessions, or for HAProxy to come back
 _GROWTH = 1.6
+_LARGE = 2000  # servers and endpoints; planning so many takes milliseconds, for which nothing else must wait
 
 _ADMITTING = (Add, EnableHealth, Admit, SetWeight)
 _ADMISSION_WAITS = {WaitsFor.CHECK, WaitsFor.SUCCESSOR}
@@ -120,11 +122,19 @@ class Reconciler:
             or any(server.maxconn for server in self.last.observed.servers)
         )
         observed = await self.proxy.observe(self.backend, with_maxconn=with_maxconn)
-        check_options(observed, self._policy.options, proxy=self.proxy.name)
         now, seen_at = self._clock(), self._wall_clock()
+        nobody_else = self._in_line is not None and self._in_line == (desired, observed.process)
+        if nobody_else and self.last is not None and observed == self.last.observed:
+            self._history.still(now=now)
+            return replace(self.last, seen_at=seen_at)
+        check_options(observed, self._policy.options, proxy=self.proxy.name)
         memory = self._history.look(observed, now=now)
-        plan = make_plan(desired=desired, observed=observed, memory=memory, now=now, policy=self._policy_now())
-        drift = bool(plan.steps) and self._in_line is not None and self._in_line == (desired, observed.process)
+        planning = partial(
+            make_plan, desired=desired, observed=observed, memory=memory, now=now, policy=self._policy_now()
+        )
+        large = len(desired) + len(observed.servers) > _LARGE
+        plan = await asyncio.to_thread(planning) if large else planning()
+        drift = nobody_else and bool(plan.steps)
         self._in_line = None
         applied = await self.proxy.apply(observed, plan.steps) if plan.steps else Applied()
         self._history.record(plan, applied, observed, now=now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from dynsrv.errors import DynsrvError
 
@@ -166,8 +166,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(NamedTuple):
     """A step and HAProxy's word on it: *detail*. *expected*: a refusal that the next pass mends by trying again.
 
     *command* is the line that was sent, empty if it could not be written. *seconds* is HAProxy's time for it: the mean

@@ -34,7 +34,9 @@ from dynsrv.steps import (
 
 log = structlog.get_logger()
 
-_LINES_AT_ONCE = 100
+_LINES = 100
+"""Log lines of one kind of step in one pass; the others are one line, and lines of level debug."""
+_AT_ONCE = 1000  # steps; thousands must not hold the others up
 _SENTENCES: dict[type[Step], str] = {
     Add: "server added",
     EnableHealth: "health check enabled",
@@ -161,15 +163,26 @@ class Telling:
         proxy, backend = self._labels
         unanswered = sent[len(applied.results) :] if applied.error is not None else ()
         await self._ledger.record(applied.results, unanswered, proxy=proxy, backend=backend, now=self._clock())
+        told: Counter[type[Step]] = Counter()
         for number, one in enumerate(applied.results, 1):
-            if number % _LINES_AT_ONCE == 0:
-                await asyncio.sleep(0)  # thousands of lines must not hold the others up
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             if one.outcome is Outcome.DONE:
-                done, seconds = one.step, round(one.seconds, 6)
-                sentence = _SENTENCES[type(done)]
-                self._log.info(sentence, server=done.server, step=done.kind, reason=done.reason, seconds=seconds)
+                done = one.step
+                told[type(done)] += 1
+                tell = self._log.info if told[type(done)] <= _LINES else self._log.debug
+                tell(
+                    _SENTENCES[type(done)],
+                    server=done.server,
+                    step=done.kind,
+                    reason=done.reason,
+                    seconds=round(one.seconds, 6),
+                )
             else:
                 self._not_done(one)
+        for kind, number in told.items():
+            if number > _LINES:
+                self._log.info(f"{_SENTENCES[kind]}, and so were others", step=kind.kind, others=number - _LINES)
         counts = Counter((one.step.kind, one.outcome) for one in applied.results)
         for (step, outcome), number in counts.items():
             self._metrics.steps.labels(*self._labels, step, outcome).inc(number)

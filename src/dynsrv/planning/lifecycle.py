@@ -90,6 +90,12 @@ def held(server: Server) -> bool:
             assert_never(server.admin)
 
 
+def settled(server: Server, target: Target) -> bool:
+    """Whether nothing is to be done about a server that is wanted ready: so most are, so it is looked at quickly."""
+    wanted = server.weight == target.weight and server.maxconn in {None, target.maxconn}
+    return server.serving and wanted and server.check is not Check.DISABLED
+
+
 def keep(server: Server, target: Target, *, policy: Policy, draft: Draft) -> None:
     """Bring a server that is wanted, and wanted ready, to that."""
     if server.maxconn is not None and server.maxconn != target.maxconn:

@@ -96,7 +96,8 @@ def make_plan(*, desired: Targets, observed: Backend, memory: Memory, now: float
         elif server.serving and target.weight == 0:
             leaving.append((server, "the source wants it at weight 0"))
         elif target.endpoint.state is EndpointState.READY:
-            lifecycle.keep(server, target, policy=policy, draft=draft)
+            if not lifecycle.settled(server, target):
+                lifecycle.keep(server, target, policy=policy, draft=draft)
         else:
             lifecycle.keep_in_drain(server, target, policy=policy, draft=draft)
 
@@ -127,6 +128,9 @@ def _match(desired: Targets, observed: Backend, memory: Memory, policy: Policy) 
     missing: list[tuple[Target, str]] = []
     for location, target in desired.items():
         servers = ours.pop(location, ())
+        if len(servers) == 1 and servers[0].id == target.id:  # as good as always
+            match_.kept[servers[0].name] = target
+            continue
         current = _current(servers, target, policy)
         if current is not None:
             match_.kept[current.name] = target

@@ -36,9 +36,18 @@ class Target:
 Targets = Mapping[Location, Target]
 
 
-def targets(snapshot: Snapshot, policy: Policy) -> Targets:
-    """Return the servers that *snapshot* calls for. It costs a hash an endpoint: do it once for each snapshot."""
-    return {(endpoint.address, endpoint.port): _target(endpoint, policy) for endpoint in snapshot.endpoints}
+def targets(snapshot: Snapshot, policy: Policy, *, before: Targets | None = None) -> Targets:
+    """Return the servers that *snapshot* calls for.
+
+    It costs a hash an endpoint, but for those that are the same *before*, in a snapshot of the same policy.
+    """
+    known = before or {}
+    found: dict[Location, Target] = {}
+    for endpoint in snapshot.endpoints:
+        location = (endpoint.address, endpoint.port)
+        target = known.get(location)
+        found[location] = target if target and target.endpoint == endpoint else _target(endpoint, policy)
+    return found
 
 
 def _target(endpoint: Endpoint, policy: Policy) -> Target:

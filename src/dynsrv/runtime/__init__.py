@@ -10,7 +10,7 @@ from dynsrv.runtime.commands import State
 from dynsrv.runtime.errors import RuntimeApiError
 from dynsrv.runtime.events import Broke, Event, Hook, Replied
 from dynsrv.runtime.replies import Command, Done, Reply
-from dynsrv.runtime.tables import ProcessInfo, ServerState, Stat
+from dynsrv.runtime.tables import ProcessInfo, ServersReader, ServerState, Stat
 
 __all__ = [
     "Address",
@@ -27,6 +27,7 @@ __all__ = [
     "Reply",
     "RuntimeApiError",
     "ServerState",
+    "ServersReader",
     "Stat",
     "State",
     "TcpAddress",

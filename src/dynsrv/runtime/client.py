@@ -7,7 +7,7 @@ async with Client("unix:///run/haproxy/admin.sock") as client:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -100,28 +100,43 @@ class Client:
             return reply.value
         raise reply
 
-    async def batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None = None) -> Batch:
+    async def batch(
+        self,
+        commands: Sequence[Command[Any]],
+        *,
+        process: ProcessInfo | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Batch:
         """Send all *commands* at once to one process that is not stopping, neither before nor after them.
 
         A refusal is a reply like any other: the commands behind it run all the same. With *process*, only that
-        process is talked to.
+        process is talked to. *meanwhile* is called, once, while HAProxy works on them.
 
         Raises:
             NotSent: nothing was sent: no connection, or another process than *process*.
             OutcomeUnknown: some may have run: time-out, lost connection, or a process that began to stop.
         """
         try:
-            return await self._batch(commands, process=process, fresh=False)
+            return await self._batch(commands, process=process, meanwhile=meanwhile, fresh=False)
         except _Stale:
-            return await self._batch(commands, process=process, fresh=True)
+            return await self._batch(commands, process=process, meanwhile=meanwhile, fresh=True)
 
-    async def _batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None, fresh: bool) -> Batch:
+    async def _batch(
+        self,
+        commands: Sequence[Command[Any]],
+        *,
+        process: ProcessInfo | None,
+        meanwhile: Callable[[], None] | None,
+        fresh: bool,
+    ) -> Batch:
         async with self._pool.lend(fresh=fresh) as connection:
             before = await self._identify(connection, fresh=fresh)
             if process is not None and not before.same_process(process):
                 problem = f"process {before.pid} answers, where process {process.pid} was expected (reload or restart)"
                 raise OtherProcess(str(self.address), problem)
-            *replies, last = await connection.exchange([*commands, info()], timeout=self._reply_timeout)
+            *replies, last = await connection.exchange(
+                [*commands, info()], timeout=self._reply_timeout, meanwhile=meanwhile
+            )
             after = last.value if isinstance(last, Done) else before
             if after.stopping or any(isinstance(reply, ProxyDisabled) for reply in replies):
                 connection.close()

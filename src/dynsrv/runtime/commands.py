@@ -10,11 +10,14 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
+from typing import TypeVar
 
 from dynsrv.runtime.errors import InvalidArgument
 from dynsrv.runtime.replies import Command, nothing, sentence
 from dynsrv.runtime.tables import (
     ProcessInfo,
+    ServersReader,
     ServerState,
     Stat,
     read_info,
@@ -22,7 +25,11 @@ from dynsrv.runtime.tables import (
     read_stat,
 )
 
+T = TypeVar("T")
+
 _NAME = re.compile(r"[A-Za-z0-9_:.-]+", re.ASCII)
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _SPECIAL = re.compile(r"([ ;\\])")
 _MAX_LINE = 16_000  # bytes; below tune.bufsize (16384), whose exact limit differs by version
 _MAX_WORDS = 64  # 2.6 and 3.0 drop the words after the 64th without a word
@@ -38,6 +45,7 @@ class State(StrEnum):
     MAINT = "maint"
 
 
+@lru_cache(maxsize=1024)  # servers of one backend share their words
 def quote(word: str) -> str:
     """Write *word* so that HAProxy reads it as one word: spaces, semicolons and backslashes get a backslash.
 
@@ -67,6 +75,8 @@ def _within(what: str, number: int, low: int, high: int) -> int:
 
 
 def _host_port(address: str, port: int) -> str:
+    if _IPV4.fullmatch(address):
+        return f"{address}:{_within('port', port, 1, 65535)}"
     try:
         host = ipaddress.ip_address(address)
     except ValueError:
@@ -74,9 +84,7 @@ def _host_port(address: str, port: int) -> str:
         raise InvalidArgument("address", address, "an IPv4 or IPv6 address") from None
     if "%" in address:
         raise InvalidArgument("address", address, "an address without a zone")
-    if host.version == 6:
-        return f"[{host.compressed}]:{_within('port', port, 1, 65535)}"
-    return f"{host}:{_within('port', port, 1, 65535)}"
+    return f"[{host.compressed}]:{_within('port', port, 1, 65535)}"
 
 
 def _line(*words: str) -> str:
@@ -186,6 +194,11 @@ def info() -> Command[ProcessInfo]:
 def servers_state(backend: str) -> Command[tuple[ServerState, ...]]:
     """Ask for all servers of a backend: 100 bytes and 1 µs of HAProxy's a server."""
     return Command("show servers state", f"show servers state {_name('backend', backend)}", read_servers_state)
+
+
+def servers_state_again(backend: str, reader: ServersReader[T]) -> Command[tuple[T, ...]]:
+    """Ask the same, with a *reader* that remembers what it read the last time."""
+    return Command("show servers state", f"show servers state {_name('backend', backend)}", reader.read)
 
 
 def backend_stat(backend: str) -> Command[tuple[Stat, ...]]:

@@ -7,8 +7,11 @@ such a dump, or a cut one, is a ValueError.
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class ServerState(NamedTuple):
     backend_id: int
 
 
+_AGE = "srv_time_since_last_change"
 _STATE_COLUMNS = (
     "be_name",
     "srv_id",
@@ -75,48 +79,81 @@ _STATE_COLUMNS = (
     "srv_admin_state",
     "srv_uweight",
     "srv_iweight",
-    "srv_time_since_last_change",
+    _AGE,
     "srv_check_result",
     "srv_check_state",
     "be_id",
 )
 
 
+class ServersReader(Generic[T]):
+    """Reads `show servers state` of one backend again and again, and has *make* make a value of each line.
+
+    A line that says what it said the last time, but for its age, has the very value that it had then, unless that
+    value *ages*: then it is made again.
+    """
+
+    def __init__(self, make: Callable[[ServerState], T], *, ages: Callable[[T], bool]) -> None:
+        self._make = make
+        self._ages = ages
+        self._header: list[str] = []
+        self._known: dict[str, T] = {}  # by line without age
+        self.backend_id: int | None = None
+        """HAProxy's id of the backend, if it has, or had, any servers."""
+
+    def read(self, text: str) -> tuple[T, ...]:
+        """Return the values, in HAProxy's order."""
+        lines = text.split("\n")
+        if lines[0] != "1" or len(lines) < 2 or not lines[1].startswith("# "):
+            raise ValueError("not the dump of `show servers state` in its version 1")
+        header = lines[1][2:].split(" ")
+        if header != self._header:
+            self._header, self._known = header, {}
+        columns = [header.index(column) for column in _STATE_COLUMNS]
+        age = header.index(_AGE)
+        known, self._known = self._known, {}
+        values = []
+        for line in lines[2:]:
+            ageless = line.split(" ", age + 1)
+            del ageless[age:-1]
+            key = " ".join(ageless)
+            value = known.get(key)
+            if value is None or self._ages(value):
+                if not line:
+                    continue
+                row = _server_state(line.split(" "), columns, of=len(header))
+                self.backend_id = row.backend_id
+                value = self._make(row)
+            self._known[key] = value
+            values.append(value)
+        return tuple(values)
+
+
+def _server_state(cells: list[str], columns: list[int], *, of: int) -> ServerState:
+    if len(cells) != of:
+        raise ValueError(f"{len(cells)} columns instead of {of}: {' '.join(cells)!r}")
+    backend, id_, name, address, port, operational, admin, weight, initial, since, result, state, be_id = columns
+    return ServerState(
+        cells[backend],
+        int(cells[id_]),
+        cells[name],
+        cells[address],
+        int(cells[port]),
+        int(cells[operational]),
+        int(cells[admin]),
+        int(cells[weight]),
+        int(cells[initial]),
+        int(cells[since]),
+        int(cells[result]),
+        int(cells[state]),
+        int(cells[be_id]),
+    )
+
+
 def read_servers_state(text: str) -> tuple[ServerState, ...]:
     """Read `show servers state`, in HAProxy's order."""
-    lines = text.split("\n")
-    if lines[0] != "1" or len(lines) < 2 or not lines[1].startswith("# "):
-        raise ValueError("not the dump of `show servers state` in its version 1")
-    header = lines[1][2:].split(" ")
-    backend, id_, name, address, port, operational, admin, weight, initial, since, result, state, be_id = (
-        header.index(column) for column in _STATE_COLUMNS
-    )
-    columns = len(header)
-    servers = []
-    for line in lines[2:]:
-        cells = line.split(" ")
-        if len(cells) != columns:
-            if not line:
-                continue
-            raise ValueError(f"{len(cells)} columns instead of {columns}: {line!r}")
-        servers.append(
-            ServerState(
-                cells[backend],
-                int(cells[id_]),
-                cells[name],
-                cells[address],
-                int(cells[port]),
-                int(cells[operational]),
-                int(cells[admin]),
-                int(cells[weight]),
-                int(cells[initial]),
-                int(cells[since]),
-                int(cells[result]),
-                int(cells[state]),
-                int(cells[be_id]),
-            )
-        )
-    return tuple(servers)
+    reader: ServersReader[ServerState] = ServersReader(lambda row: row, ages=lambda _: True)
+    return reader.read(text)
 
 
 class Stat(NamedTuple):
