@@ -8,13 +8,13 @@ from bench.haproxy import running
 from bench.scenario import DYNSRV, PLAIN, RAW, Measured, Round
 from bench.servers import BACKEND, Kind, admission, removal, servers
 
-_PATIENCE = 5
+_PATIENCE = 4.5
 
 
 def fill(this: Round, *, number: int, balance: str = "balance roundrobin") -> Measured:
     """From no server to *number*, all of them admitted at once.
 
-    The plain way is stopped when it takes five times as long as dynsrv, which says enough.
+    The plain way is stopped when it takes four and a half times as long as dynsrv, which says enough.
     """
     kind = Kind()
     wanted = servers(number, port=this.port, kind=kind)

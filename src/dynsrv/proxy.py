@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, Protocol, assert_never
 
 from dynsrv import proxy_rows, runtime
@@ -34,9 +34,6 @@ _SINGLE_STATS = 50
 """Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
 
 
-_Chunk = list[tuple[Step, Command[None] | errors.InvalidArgument]]
-
-
 class Proxy(Protocol):
     """One HAProxy, in the words of the model."""
 
@@ -60,10 +57,9 @@ class Proxy(Protocol):
 class HAProxy:
     """A `Proxy` behind a Runtime API. One refused step does not keep the others from being sent."""
 
-    def __init__(self, name: str, client: runtime.Client, *, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, name: str, client: runtime.Client) -> None:
         self.name = name
         self._client = client
-        self._clock = clock
         self._pace = Pace()
         self._accepted: dict[str, ProcessInfo] = {}  # backends that take servers, and the process that said so
         self._readers: dict[str, runtime.ServersReader[Server]] = {}  # by backend
@@ -103,41 +99,33 @@ class HAProxy:
         process = ProcessInfo(backend.process.version, backend.process.pid, backend.process.started, stopping=False)
         results: list[StepResult] = []
         not_added: set[str] = set()
-        chunks = self._chunks(backend.name, steps)
-        chunk = next(chunks, None)
-        following: _Chunk | None = None
-
-        def write_the_next() -> None:
-            nonlocal following
-            following = next(chunks, None)
-
         try:
             with self._translated():
-                while chunk is not None:
-                    to_send = [one for _, one in chunk if isinstance(one, Command)]
-                    began = self._clock()
-                    batch = await self._client.batch(to_send, process=process, meanwhile=write_the_next)
-                    took = self._clock() - began
-                    self._pace.took(took, commands=len(chunk))
-                    replies = iter(batch.replies)
+                for chunk in self._chunks(backend.name, steps):
+                    written = [_written(backend.name, step) for step in chunk]
+                    to_send = [one for one in written if isinstance(one, Command)]
+                    batch = await self._client.batch(to_send, process=process)
+                    self._pace.took(batch.seconds, backend=backend.name, kind=chunk[0].kind, commands=len(chunk))
+                    replies, seconds = iter(batch.replies), batch.seconds / len(chunk)
                     results += [
-                        _result(step, one.line, next(replies), seconds=took / len(chunk), not_added=not_added)
+                        _result(step, one.line, next(replies), seconds=seconds, not_added=not_added)
                         if isinstance(one, Command)
                         else _not_written(step, one, not_added)
-                        for step, one in chunk
+                        for step, one in zip(chunk, written, strict=True)
                     ]
-                    chunk = following
         except DynsrvError as error:  # what was answered before it was done all the same
             return Applied(tuple(results), error)
         return Applied(tuple(results))
 
-    def _chunks(self, backend: str, steps: Sequence[Step]) -> Iterator[_Chunk]:
-        """Write *steps* as commands, as many at once as the pace allows when it comes to them."""
+    def _chunks(self, backend: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+        """Yield *steps* of one kind, as many as the pace allows when it comes to them."""
         begin = 0
         while begin < len(steps):
-            chunk = steps[begin : begin + self._pace.size]
+            kind = steps[begin].kind
+            longest = steps[begin : begin + self._pace.size(backend, kind)]
+            chunk = list(takewhile(lambda step: step.kind == kind, longest))  # noqa: B023 - used up at once
             begin += len(chunk)
-            yield [(step, _written(backend, step)) for step in chunk]
+            yield chunk
 
     async def algorithm(self, backend: str) -> str | None:
         """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""

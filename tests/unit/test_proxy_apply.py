@@ -151,8 +151,8 @@ async def test_nothing_is_sent_to_another_process_than_the_one_that_was_observed
 async def test_what_a_process_said_that_was_reloaded_meanwhile_does_not_count() -> None:
     behind = Behind()
     backend = await behind.observed()
-    behind.wire.before_line = lambda line: behind.haproxy.reload() if line.startswith("enable") else None
-    applied = await behind.proxy.apply(backend, [an_add(), Admit("a", "why")])
+    behind.wire.before_line = lambda line: behind.haproxy.reload() if "n2 " in line else None
+    applied = await behind.proxy.apply(backend, [an_add("n1", id=1), an_add("n2", id=2)])
     assert applied.results == ()
     assert isinstance(applied.error, ProxyChanged)
 
@@ -197,37 +197,70 @@ async def test_many_steps_are_sent_in_batches_that_leave_traffic_its_turn() -> N
     assert {one.outcome for one in (await behind.proxy.apply(backend, steps)).results} == {DONE}
     lines = behind.wire.connections[0].received
     first = lines.index("add server be_app/n1 10.0.0.1:80 id 1 weight 5 check inter 2s")
-    assert lines[first + 256] == "show info"
+    assert lines[first + 16] == "show info"
+
+
+async def test_a_batch_is_of_one_kind_of_step() -> None:
+    behind = Behind()
+    backend = await behind.observed()
+    steps: list[Step] = [an_add("n1", id=1), an_add("n2", id=2), Admit("n1", "why"), Admit("n2", "why")]
+    assert {one.outcome for one in (await behind.proxy.apply(backend, steps)).results} == {DONE}
+    sent = [line.partition(" ")[0] for line in behind.wire.connections[0].received]
+    assert "".join(sent).endswith("showshowaddaddshowshowenableenableshow")
 
 
 async def test_what_was_done_before_an_error_is_told() -> None:
     behind = Behind()
     backend = await behind.observed()
-    steps = [an_add(f"n{number}", id=number) for number in range(1, 301)]
-    behind.wire.before_line = lambda line: behind.wire.connections[0].spoil(Cut(1)) if "n257 " in line else None
+    steps = [an_add(f"n{number}", id=number) for number in range(1, 31)]
+    behind.wire.before_line = lambda line: behind.wire.connections[0].spoil(Cut(1)) if "n17 " in line else None
     applied = await behind.proxy.apply(backend, steps)
-    assert [one.step for one in applied.results] == steps[:256]
+    assert [one.step for one in applied.results] == steps[:16]
     assert {one.outcome for one in applied.results} == {DONE}
     assert isinstance(applied.error, ProxyUnreachable)
 
 
-def test_a_batch_is_as_large_as_haproxy_answers_in_a_twentieth_of_a_second() -> None:
-    pace = Pace()
-    pace.took(0.5, commands=256)
-    assert pace.size == 25
-    pace.took(0.05, commands=25)
-    assert pace.size == 25
+class Paced:
+    """The pace of one kind of step in one backend."""
+
+    def __init__(self) -> None:
+        self.pace = Pace()
+
+    @property
+    def size(self) -> int:
+        return self.pace.size("be_app", "add")
+
+    def took(self, seconds: float, *, commands: int) -> int:
+        """Return how many commands go at once after a batch that took *seconds*."""
+        self.pace.took(seconds, backend="be_app", kind="add", commands=commands)
+        return self.size
 
 
-def test_a_batch_grows_at_most_to_the_double_and_has_a_least_and_a_greatest_size() -> None:
-    pace = Pace()
-    pace.took(100, commands=256)
-    assert pace.size == 16
-    sizes = []
-    for _ in range(10):
-        pace.took(0, commands=pace.size)
-        sizes.append(pace.size)
-    assert sizes == [32, 64, 128, 256, 512, 1024, 2048, 4096, 4096, 4096]
+def test_a_batch_is_as_large_as_haproxy_answers_in_five_milliseconds() -> None:
+    paced = Paced()
+    assert paced.size == 16
+    assert paced.took(0.016, commands=16) == 5
+    assert paced.took(0.005, commands=5) == 5
+
+
+def test_the_quickest_of_the_last_three_batches_counts() -> None:
+    paced = Paced()
+    assert paced.took(0.0016, commands=16) == 50
+    assert paced.took(0.5, commands=50) == 50
+    assert paced.took(0.5, commands=50) == 50
+    assert paced.took(0.5, commands=50) == 1
+
+
+def test_a_batch_grows_at_most_fourfold_and_has_a_greatest_size() -> None:
+    paced = Paced()
+    sizes = [paced.took(0, commands=paced.size) for _ in range(6)]
+    assert sizes == [64, 256, 1024, 4096, 4096, 4096]
+
+
+def test_each_kind_of_step_and_each_backend_has_a_pace_of_its_own() -> None:
+    paced = Paced()
+    paced.took(0.016, commands=16)
+    assert (paced.pace.size("be_app", "admit"), paced.pace.size("be_other", "add")) == (16, 16)
 
 
 async def test_two_backends_may_be_observed_at_the_same_time() -> None:

@@ -121,6 +121,31 @@ async def test_the_guard_is_overridden_until_the_time_that_was_given() -> None:
     assert overridden.haproxy.backend().servers == []
 
 
+# ---- where nothing changed
+
+
+async def test_where_nothing_changed_nothing_is_planned_and_it_is_known_when_that_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    managed = Managed()
+    await managed.settle(an_endpoint())
+    monkeypatch.delattr("dynsrv.reconciler.make_plan")
+    before = managed.reconciler.last
+    managed.haproxy.advance(30)
+    assert await managed.attempt(an_endpoint()) == RESYNC
+    last = managed.reconciler.last
+    assert before is not None
+    assert last is not None
+    assert (last.plan, last.observed) == (before.plan, before.observed)
+    assert last.seen_at == before.seen_at + 30
+
+
+async def test_more_than_thousands_of_servers_are_planned_beside_the_event_loop() -> None:
+    managed = Managed()
+    await managed.settle(*(an_endpoint(number % 250 + 1, port=number) for number in range(1, 2002)))
+    assert len(managed.haproxy.backend().servers) == 2001
+
+
 # ---- what is remembered
 
 

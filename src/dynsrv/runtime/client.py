@@ -7,7 +7,8 @@ async with Client("unix:///run/haproxy/admin.sock") as client:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -30,10 +31,14 @@ _CONNECT_PAUSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The replies to one batch, in the order of its commands, and the one process that gave them all."""
+    """The replies to one batch, in the order of its commands, and the one process that gave them all.
+
+    *seconds* is how much longer they took than a single question did just before: about HAProxy's own time for them.
+    """
 
     process: ProcessInfo
     replies: list[Reply[Any]]
+    seconds: float
 
 
 class Client:
@@ -100,48 +105,36 @@ class Client:
             return reply.value
         raise reply
 
-    async def batch(
-        self,
-        commands: Sequence[Command[Any]],
-        *,
-        process: ProcessInfo | None = None,
-        meanwhile: Callable[[], None] | None = None,
-    ) -> Batch:
+    async def batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None = None) -> Batch:
         """Send all *commands* at once to one process that is not stopping, neither before nor after them.
 
         A refusal is a reply like any other: the commands behind it run all the same. With *process*, only that
-        process is talked to. *meanwhile* is called, once, while HAProxy works on them.
+        process is talked to.
 
         Raises:
             NotSent: nothing was sent: no connection, or another process than *process*.
             OutcomeUnknown: some may have run: time-out, lost connection, or a process that began to stop.
         """
         try:
-            return await self._batch(commands, process=process, meanwhile=meanwhile, fresh=False)
+            return await self._batch(commands, process=process, fresh=False)
         except _Stale:
-            return await self._batch(commands, process=process, meanwhile=meanwhile, fresh=True)
+            return await self._batch(commands, process=process, fresh=True)
 
-    async def _batch(
-        self,
-        commands: Sequence[Command[Any]],
-        *,
-        process: ProcessInfo | None,
-        meanwhile: Callable[[], None] | None,
-        fresh: bool,
-    ) -> Batch:
+    async def _batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None, fresh: bool) -> Batch:
         async with self._pool.lend(fresh=fresh) as connection:
+            began = time.perf_counter()
             before = await self._identify(connection, fresh=fresh)
+            identified = time.perf_counter()
             if process is not None and not before.same_process(process):
                 problem = f"process {before.pid} answers, where process {process.pid} was expected (reload or restart)"
                 raise OtherProcess(str(self.address), problem)
-            *replies, last = await connection.exchange(
-                [*commands, info()], timeout=self._reply_timeout, meanwhile=meanwhile
-            )
+            *replies, last = await connection.exchange([*commands, info()], timeout=self._reply_timeout)
+            seconds = max(0.0, (time.perf_counter() - identified) - (identified - began))
             after = last.value if isinstance(last, Done) else before
             if after.stopping or any(isinstance(reply, ProxyDisabled) for reply in replies):
                 connection.close()
                 raise DyingProcess(str(self.address), before.pid)
-            return Batch(before, replies)
+            return Batch(before, replies, seconds)
 
     async def _identify(self, connection: Connection, *, fresh: bool) -> ProcessInfo:
         """Ask the process behind *connection* who it is; a pooled one may have died or be stopping since."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dynsrv.runtime.address import Address
@@ -55,13 +55,10 @@ class Connection:
         """Close at once, whatever HAProxy still owes; it may go on with commands that it has read."""
         self._writer.transport.abort()
 
-    async def exchange(
-        self, commands: Sequence[Command[Any]], *, timeout: float, meanwhile: Callable[[], None] | None = None
-    ) -> list[Reply[Any]]:
+    async def exchange(self, commands: Sequence[Command[Any]], *, timeout: float) -> list[Reply[Any]]:
         """Send all *commands* at once and return their replies in order.
 
-        *timeout* is in seconds, for each next piece of an answer: a long batch that goes on is never cut. *meanwhile*
-        is called while HAProxy works on them.
+        *timeout* is in seconds, for each next piece of an answer: a long batch that goes on is never cut.
 
         Raises:
             ReplyTimeout, ConnectionLost: some of the commands may have run.
@@ -72,8 +69,6 @@ class Connection:
         run = 0
         # the transport writes on as HAProxy reads, while replies are read here: neither side can block the other
         self._writer.write("".join(f"{command.line}\n" for command in commands).encode("ascii"))
-        if meanwhile is not None:
-            meanwhile()
         while len(replies) < len(commands):
             for text in await self._receive(commands, replies, timeout):
                 command = commands[len(replies)]

@@ -49,3 +49,12 @@ def test_a_server_was_made_for_a_target_if_its_id_is_one_of_those_that_it_may_ha
 
 def test_a_maxconn_makes_no_other_server() -> None:
     assert the_target(Endpoint("10.0.0.1", 80, maxconn=5)).made(a_server())
+
+
+def test_what_is_the_same_as_before_is_not_made_again() -> None:
+    policy = a_policy()
+    before = targets(Snapshot((an_endpoint(1), an_endpoint(2, weight=7))), policy)
+    snapshot = Snapshot((an_endpoint(1), an_endpoint(2, weight=8), an_endpoint(3)))
+    found = targets(snapshot, policy, before=before)
+    assert found == targets(snapshot, policy)
+    assert found["10.0.0.1", 80] is before["10.0.0.1", 80]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsrv.runtime import ProcessInfo, ServerState, Stat
-from dynsrv.runtime.tables import read_info, read_servers_state, read_stat
+from dynsrv.runtime.tables import ServersReader, read_info, read_servers_state, read_stat
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy, FakeServer
 
 # `show servers state` of 2.2, and of 2.6 to 3.4
@@ -141,6 +141,41 @@ HEADER = NEW_STATE.split("\n")[1][2:].split(" ")
 @given(servers=st.lists(states, max_size=5), columns=st.permutations([*HEADER, "srv_of_tomorrow"]))
 def test_what_haproxy_would_write_is_what_is_read(servers: list[ServerState], columns: list[str]) -> None:
     assert read_servers_state(servers_state_of(servers, columns)) == tuple(servers)
+
+
+def a_reader() -> ServersReader[ServerState]:
+    """A reader for which the age of servers in drain counts, as of `n1`."""
+    return ServersReader(lambda row: row, ages=lambda row: row.admin_state == 8)
+
+
+def test_who_reads_again_gets_the_values_of_before_but_of_servers_that_age() -> None:
+    reader = a_reader()
+    before = reader.read(NEW_STATE)
+    assert before == read_servers_state(NEW_STATE)
+    later = NEW_STATE.replace(" 1 1 18 8 2 ", " 1 1 19 8 2 ").replace(" 10 50 0 1 3 ", " 10 50 1 1 3 ")
+    s1, n1, q15 = reader.read(later)
+    assert (s1, q15) == (before[0], before[2])
+    assert (s1 is before[0], q15 is before[2]) == (True, True)
+    assert n1 == before[1]._replace(since_change=1)
+
+
+@given(first=st.lists(states, max_size=5), second=st.lists(states, max_size=5))
+def test_but_for_their_age_who_reads_again_reads_what_is_there(
+    first: list[ServerState], second: list[ServerState]
+) -> None:
+    reader = a_reader()
+    reader.read(servers_state_of(first, HEADER))
+    read = reader.read(servers_state_of(second, [*HEADER, "srv_of_tomorrow"]))
+    assert read == tuple(second)
+    again = reader.read(servers_state_of(first, [*HEADER, "srv_of_tomorrow"]))
+    assert [row._replace(since_change=0) for row in again] == [row._replace(since_change=0) for row in first]
+
+
+def test_a_cut_line_is_refused_by_who_reads_again_too() -> None:
+    reader = a_reader()
+    reader.read(NEW_STATE)
+    with pytest.raises(ValueError, match="columns instead of 25"):
+        reader.read(NEW_STATE.replace(" lb.example 80 - 0 0 - - 0", ""))
 
 
 def test_a_row_of_the_statistics_is_found_by_the_names_of_its_columns() -> None:
