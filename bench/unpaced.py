@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from dynsrv import cli
+from dynsrv.__main__ import main
 from dynsrv.pace import Pace
 
 
@@ -18,4 +18,4 @@ class Unpaced(Pace):
 
 if __name__ == "__main__":
     with patch("dynsrv.proxy.Pace", Unpaced):
-        cli.main()
+        main()

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from dynsrv import logs
+from dynsrv.__main__ import spare_the_event_loop
 from dynsrv.app import App
 from dynsrv.apply import Applying
 from dynsrv.documents import parse
@@ -102,4 +103,5 @@ async def _main(what: str, configuration: str, *more: str) -> object:
 
 
 if __name__ == "__main__":
+    spare_the_event_loop()
     json.dump(asyncio.run(_main(*sys.argv[1:])), sys.stdout)

@@ -224,7 +224,6 @@ def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's wa
 
 def main() -> None:
     """Run the command line. A wrong command line is an error like any other: 1, because 2 says that HAProxy differs."""
-    gc.set_threshold(50_000, 20, 20)  # thousands of servers are hundreds of thousands of objects, hardly any in a cycle
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

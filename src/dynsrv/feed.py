@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import aclosing
@@ -16,6 +17,8 @@ from dynsrv.planning import Policy, Targets, targets
 from dynsrv.sources.base import Source
 
 _RETRY_WAIT = wait_random_exponential(multiplier=0.2, max=10)  # seconds, with full jitter
+
+_LARGE = 1000  # endpoints
 
 log = structlog.get_logger()
 
@@ -43,7 +46,6 @@ class Feed:
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
         self._log = log.bind(backend=backend, source=kind)
-        self._snapshot: Snapshot | None = None
         self.notes: tuple[str, ...] = ()
         """What the source had but could not use as it was."""
         self.answered_at: float | None = None
@@ -71,13 +73,23 @@ class Feed:
                     async with aclosing(self._source.watch()) as snapshots:
                         async for snapshot in snapshots:
                             attempt.retry_state.attempt_number = 1  # a good answer: the next failure is a first one
-                            self.take(snapshot)
+                            await self._take_aside(snapshot)
                     raise SourceError("ended", "the source ended by itself")
         finally:
             self._source.close()
 
+    async def _take_aside(self, snapshot: Snapshot) -> None:
+        """Take what the source says now, and let nothing wait for what thousands of endpoints make to reckon."""
+        if len(snapshot.endpoints) < _LARGE:
+            self.take(snapshot)
+        else:
+            self._take(snapshot, await asyncio.to_thread(targets, snapshot, self._policy, before=self.targets))
+
     def take(self, snapshot: Snapshot) -> None:
         """Take what the source says now."""
+        self._take(snapshot, targets(snapshot, self._policy, before=self.targets))
+
+    def _take(self, snapshot: Snapshot, wanted: Targets) -> None:
         backend, _ = self._labels
         self._metrics.source_up.labels(*self._labels).set(1)
         self.answered_at = time.time()
@@ -87,14 +99,12 @@ class Feed:
             self._complaints.clear()
             self._log.info("source answers again", endpoints=len(snapshot.endpoints))
         self._note(snapshot.notes)
-        if snapshot == self._snapshot:
+        if wanted == self.targets:
             self._tell_source()
             return
-        self._log.info(
-            "source wants other servers" if self._snapshot else "source answered", endpoints=len(snapshot.endpoints)
-        )
-        self._snapshot = snapshot
-        self.targets = targets(snapshot, self._policy, before=self.targets)
+        told = "source answered" if self.targets is None else "source wants other servers"
+        self._log.info(told, endpoints=len(snapshot.endpoints))
+        self.targets = wanted
         self.changed_at = self._clock()
         self._metrics.desired_servers.labels(backend).set(len(self.targets))
         for wake in self._listeners:
@@ -128,6 +138,6 @@ class Feed:
         self._metrics.source_errors.labels(*self._labels, error.reason).inc()
         if str(error) not in self._complaints:  # once per change, not once per attempt
             self._complaints.add(str(error))
-            kept = "nothing is changed" if self._snapshot is None else "the servers stay as they are"
+            kept = "nothing is changed" if self.targets is None else "the servers stay as they are"
             self._log.warning(f"source failed; {kept}", reason=error.reason, error=str(error))
         self.failure = error
