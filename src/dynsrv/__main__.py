@@ -21,8 +21,8 @@ def main() -> None:
 def spare_the_event_loop() -> None:
     """Let neither garbage collection nor a thread hold it up for long. To be called after the imports.
 
-    Thousands of servers are hundreds of thousands of objects, and to look through all of them for cycles, of which there
-    are hardly any, takes a tenth of a second.
+    Thousands of servers are hundreds of thousands of objects. To look through all of them for cycles takes a tenth of a
+    second, and there are hardly any.
     """
     gc.freeze()  # what was imported stays, and need not be looked at
     gc.set_threshold(50_000, 20, 20)
