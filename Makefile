@@ -5,7 +5,7 @@ PIP_INSTALL := pip install --quiet --disable-pip-version-check
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Integration tests mostly wait, so a few of them at once are faster even on few cores.
-WORKERS ?= 2
+WORKERS ?= 3
 # For example: make integration ARGS="-k reload -x"
 ARGS ?=
 
@@ -52,7 +52,7 @@ imports: install ## Check that imports point one way (import-linter)
 unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
 	$(BIN)/pytest tests/unit -n $(WORKERS) --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
 
-integration: install haproxy consul images prometheus kubectl browser systemd .wheels/downloaded ## Run the tests against the real programs (WORKERS=2 at once)
+integration: install haproxy consul images prometheus kubectl browser systemd .wheels/downloaded ## Run the tests against the real programs (WORKERS=3 at once)
 	$(BIN)/pytest tests/integration -n $(WORKERS) $(ARGS)
 
 haproxy: install ## Fetch the HAProxy versions that the integration tests run against

@@ -26,6 +26,11 @@ CLEAR = "\x1b[H\x1b[J"
 _ENVIRONMENT = {**{key: value for key, value in os.environ.items() if key not in {"LINES", "COLUMNS"}}, "TERM": "xterm"}
 
 
+def _heed_ctrl_c() -> None:
+    """Undo what a shell does to tests that run in its background: there SIGINT is ignored, by all children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A terminal of *rows* and *columns*, and what was drawn on it."""
 
@@ -50,6 +55,7 @@ class Terminal:
         """Run *command* on it, which is in the foreground."""
 
         def take_the_terminal() -> None:
+            _heed_ctrl_c()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         process = await asyncio.create_subprocess_exec(
@@ -132,7 +138,10 @@ async def test_elsewhere_a_block_is_printed_each_time_that_something_changed(
     haproxy: HAProxy, controller: Dynsrv, web_servers: WebServers
 ) -> None:
     process = await asyncio.create_subprocess_exec(
-        *controller.command("status", "--watch"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *controller.command("status", "--watch"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        preexec_fn=_heed_ctrl_c,
     )
     assert process.stdout is not None
     blocks = [""]
