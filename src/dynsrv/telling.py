@@ -182,7 +182,7 @@ class Telling:
                 self._not_done(one)
         for kind, number in told.items():
             if number > _LINES:
-                self._log.info(f"{_SENTENCES[kind]}, and so were others", step=kind.kind, others=number - _LINES)
+                self._log.info(f"{_SENTENCES[kind]}, and others too", step=kind.kind, others=number - _LINES)
         counts = Counter((one.step.kind, one.outcome) for one in applied.results)
         for (step, outcome), number in counts.items():
             self._metrics.steps.labels(*self._labels, step, outcome).inc(number)

@@ -78,7 +78,7 @@ async def test_of_many_changes_of_one_kind_a_hundred_are_lines_of_the_log_and_th
         await managed.settle(*(an_endpoint(number) for number in range(1, 104)))
     told = [line for line in logs if line["log_level"] == "info"]
     assert sum(line["event"] == "server added" for line in told) == 100
-    (rest,) = [line for line in told if line["event"] == "server added, and so were others"]
+    (rest,) = [line for line in told if line["event"] == "server added, and others too"]
     assert (rest["step"], rest["others"]) == ("add", 3)
     assert sum(line["event"] == "server added" for line in logs if line["log_level"] == "debug") == 3
     assert managed.value("dynsrv_steps_total", step="add", result="done") == 103

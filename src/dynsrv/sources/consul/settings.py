@@ -50,7 +50,8 @@ class ConsulSourceSettings(Section):
     namespace: Word | None = Field(default=None, description="Of Consul Enterprise. By default CONSUL_NAMESPACE.")
     partition: Word | None = Field(default=None, description="Of Consul Enterprise. By default CONSUL_PARTITION.")
     near: Word | None = Field(
-        default=None, description="A node, or _agent: the nearest instances are added first (round-trip time)."
+        default=None,
+        description="A node, or _agent: Consul sorts its answer by the distance to it; all are wanted alike.",
     )
     token: values.Secret | None = Field(default=None, description="The ACL token. By default CONSUL_HTTP_TOKEN.")
     token_file: FilePath | None = Field(
