@@ -62,7 +62,7 @@ async def test_requests_made_from_the_description_find_nothing_wrong(
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "schemathesis.cli", "run", f"{site.api.url}/api/v1/openapi.json", *options],
         *["--header", f"Authorization: Bearer {TOKEN}", "--max-examples", str(EXAMPLES)],
-        *["--generation-database", "none"],
+        *["--generation-database", "none", "--seed", "1"],
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -168,7 +168,7 @@ async def _body(request: web.Request, model: type[S]) -> S:
     """Return what the body asks for; an empty one asks for the defaults."""
     content = await request.read()
     try:
-        data = json.loads(content) if content.strip() else {}
+        data = json.loads(content) if content else {}
     except (ValueError, RecursionError):
         raise Denied(400, 'the body is not JSON; send an object such as {"proxy": "lb1"}, or nothing') from None
     try:
