@@ -18,7 +18,7 @@ EXTRAS ?= ec2
 export PATH := $(PATH):/usr/sbin
 
 .PHONY: help install demo test check format lint types imports unit integration haproxy consul prometheus kubectl browser \
-	systemd dist image images engine bench bench-quick screenshots lock clean
+	systemd dist image images engine bench bench-whole bench-quick screenshots lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -99,6 +99,9 @@ dist: install ## Build the wheel and the sdist into dist/
 
 bench: install haproxy consul ## Measure dynsrv beside HAProxy's own limit, on every version (ARGS="--only fill --versions 3.2")
 	$(BIN)/python -m bench $(ARGS)
+
+bench-whole: install haproxy consul ## The same in half an hour: all rounds, and 30,000 servers
+	$(BIN)/python -m bench --whole $(ARGS)
 
 bench-quick: install haproxy consul ## The same in under a minute: a few scenarios once, on one version
 	$(BIN)/python -m bench --quick --versions 3.2 $(ARGS)

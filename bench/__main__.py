@@ -1,12 +1,13 @@
 """Which scenarios are measured now, and where do the results go?
 
-python -m bench [--only fill] [--versions 3.2,3.4] [--quick] [--rounds 1] [--strict]    # in the project's folder
-python -m bench report                                                                  # into docs/performance.md
+python -m bench [--only fill] [--versions 3.2,3.4] [--quick | --whole] [--rounds 1] [--strict]
+python -m bench report    # into docs/performance.md
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -22,9 +23,12 @@ from bench.scenarios import SCENARIOS
 
 RESULTS = REPOSITORY / "bench" / "results" / "results.json"
 PARTIAL = RESULTS.with_name("partial.json")
-"""Of a run with some scenarios or versions only, so that it does not end up in the page."""
+"""Of any other run than the whole, so that it does not end up in the page."""
 PAGE = REPOSITORY / "docs" / "performance.md"
 PICTURE = PAGE.with_suffix(".svg")
+
+_ENOUGH = 2.0
+"""Seconds of one scenario on one version after which it has no other round, if not the whole is measured."""
 
 
 def main() -> None:
@@ -36,6 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--versions", default=",".join(VERSIONS), help="of HAProxy; by default %(default)s")
     parser.add_argument("--quick", action="store_true", help="a few scenarios, one round each")
+    parser.add_argument("--whole", action="store_true", help="with all rounds, and 30,000 servers: half an hour")
     parser.add_argument("--rounds", type=int, help="so many of each scenario")
     parser.add_argument("--results", type=Path, help="JSON file, to write or to report")
     parser.add_argument("--strict", action="store_true", help="exit code 1 if a target is missed")
@@ -44,14 +49,17 @@ def main() -> None:
         write_report(options.results or RESULTS)
         return
     only = options.only.split(",") if options.only else []
-    chosen = [one for one in SCENARIOS if _meant(one, only) and (one.quick or not options.quick)]
+    sized = [one for one in SCENARIOS if options.whole or only or not one.large]
+    chosen = [one for one in sized if _meant(one, only) and (one.quick or not options.quick)]
     if not chosen:
         parser.error(f"--only: found {options.only!r}, expected some of: {', '.join(one.name for one in SCENARIOS)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or the HAProxys would be left
     versions = options.versions.split(",")
-    whole = chosen == list(SCENARIOS) and versions == list(VERSIONS)
+    whole = options.whole and chosen == list(SCENARIOS) and versions == list(VERSIONS) and not options.rounds
     results = options.results or (RESULTS if whole else PARTIAL)
-    missed = measure(chosen, versions, rounds=1 if options.quick else options.rounds, results=results)
+    rounds = 1 if options.quick else options.rounds
+    enough = math.inf if options.whole or rounds else _ENOUGH
+    missed = measure(chosen, versions, rounds=rounds, enough=enough, results=results)
     if missed and options.strict:
         sys.exit(1)
 
@@ -61,8 +69,13 @@ def _meant(scenario: Scenario, only: list[str]) -> bool:
     return not only or any(f"{scenario.name}-".startswith(f"{one}-") for one in only)
 
 
-def measure(chosen: list[Scenario], versions: list[str], *, rounds: int | None, results: Path) -> list[str]:
-    """Measure, print the table, and return a sentence for each target that was missed."""
+def measure(
+    chosen: list[Scenario], versions: list[str], *, rounds: int | None, enough: float, results: Path
+) -> list[str]:
+    """Measure, print the table, and return a sentence for each target that was missed.
+
+    After *enough* seconds a scenario has no other round.
+    """
     began = time.monotonic()
     found = Results(machine.describe())
     for version in versions:
@@ -70,7 +83,7 @@ def measure(chosen: list[Scenario], versions: list[str], *, rounds: int | None, 
     with origin() as port:
         for scenario in chosen:
             for version in versions:
-                found.rows.append(_measured(scenario, version, port=port, rounds=rounds))
+                found.rows.append(_measured(scenario, version, port=port, rounds=rounds, enough=enough))
                 found.save(results)
     found.machine["minutes"] = f"{(time.monotonic() - began) / 60:.0f}"
     found.save(results)
@@ -88,7 +101,7 @@ def write_report(results: Path) -> None:
     print(f"docs/{PAGE.name} and docs/{PICTURE.name} tell of the run of {found.machine['date']}")
 
 
-def _measured(scenario: Scenario, version: str, *, port: int, rounds: int | None) -> Row:
+def _measured(scenario: Scenario, version: str, *, port: int, rounds: int | None, enough: float) -> Row:
     began = time.monotonic()
     values = defaultdict[str, list[float]](list)
     stopped: set[str] = set()
@@ -96,6 +109,8 @@ def _measured(scenario: Scenario, version: str, *, port: int, rounds: int | None
         this = Round(version, port, plain=number < scenario.plain_rounds, stopped=stopped)
         for way, value in scenario.run(this):
             values[way].append(value)
+        if time.monotonic() - began > enough:
+            break
     row = Row(scenario.name, version, scenario.unit, dict(values), sorted(stopped))
     took = time.monotonic() - began
     print(f"{scenario.title}, HAProxy {version}: {table.medians(row)} ({took:.0f} s)", file=sys.stderr, flush=True)

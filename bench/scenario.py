@@ -35,7 +35,8 @@ class Scenario:
     """One line of the table.
 
     *rounds* are made on each version, *plain_rounds* of them with the plain way, which takes longest. The *quick* ones
-    are those of `make bench-quick`. With *points*, (a name, N), its times are a part of the plot.
+    are those of `make bench-quick`, the *large* ones of `make bench-whole` alone. With *points*, (a name, N), its times
+    are a part of the plot.
     """
 
     name: str
@@ -46,4 +47,5 @@ class Scenario:
     unit: str = "s"
     targets: tuple[Target, ...] = ()
     quick: bool = False
+    large: bool = False
     points: tuple[str, int] | None = None

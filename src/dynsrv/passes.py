@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 
 from dynsrv.model import Backend
 from dynsrv.steps import Applied, Outcome, Plan, StepResult, Wait, WaitsFor
@@ -23,7 +24,7 @@ class Result(StrEnum):
     RELOADED = "reloaded"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pass:
     """A pass that got as far as a plan: what was seen, what was to be done, and what became of it.
 
@@ -38,7 +39,7 @@ class Pass:
     drains: Mapping[str, float] = field(default_factory=dict)
     seen_at: float = 0.0
 
-    @property
+    @cached_property
     def result(self) -> Result:
         """CHANGED if HAProxy did anything, REFUSED where it would not, GUARDED where the guard would not, and so on."""
         if self.plan.converged:
@@ -50,18 +51,18 @@ class Pass:
         # With neither, somebody else was doing the same at the same time: the next look will tell.
         return Result.GUARDED if self.plan.refusals and not self.waits else Result.WAITING
 
-    @property
+    @cached_property
     def done(self) -> int:
         """How many steps HAProxy carried out."""
         return sum(one.outcome is Outcome.DONE for one in self.applied.results)
 
-    @property
+    @cached_property
     def waits(self) -> list[Wait]:
         """What will change by itself: not what the guard refuses, nor a server whose step HAProxy refused."""
         refused = {one.step.server for one in self.refused}
         return [wait for wait in self.plan.waits if wait.waits_for is not WaitsFor.GUARD and wait.server not in refused]
 
-    @property
+    @cached_property
     def refused(self) -> list[StepResult]:
         """The refusals of HAProxy's that an operator has to know of."""
         return [one for one in self.applied.results if one.outcome is not Outcome.DONE and not one.expected]

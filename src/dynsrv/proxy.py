@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import takewhile
 from typing import Any, Protocol, assert_never
 
@@ -168,20 +167,12 @@ class HAProxy:
         # by name and id: between two questions a server can be deleted and another get its id
         stats = {(row.name, row.id): row for row in rows}
         timed = Capabilities.of(process.version).drain_is_timed
-
-        def told(server: Server) -> Server:
-            drains = server.admin is AdminState.DRAIN
-            if not everything and not drains:
-                return server
-            stat = stats.get((server.name, server.id))
-            return replace(
-                server,
-                sessions=stat.sessions + stat.queued if stat else None,
-                maxconn=stat.maxconn if stat and everything else None,
-                drained_for=server.since_change if timed and drains else None,
-            )
-
-        return tuple(map(told, servers))
+        return tuple(
+            proxy_rows.with_stat(one, stats.get((one.name, one.id)), bound=everything, timed=timed)
+            if everything or one.admin is AdminState.DRAIN
+            else one
+            for one in servers
+        )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

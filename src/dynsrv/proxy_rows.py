@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from dynsrv.model import AdminState, Check, OperationalState, Process, Server, canonical_address
-from dynsrv.runtime import ProcessInfo, ServersReader, ServerState
+from dynsrv.runtime import ProcessInfo, ServersReader, ServerStat, ServerState
 
 
 def process(info: ProcessInfo) -> Process:
@@ -56,6 +56,28 @@ def server(row: ServerState) -> Server:
         check=check,
         check_paused=bool(row.check_state & _PAUSED),
         since_change=row.since_change,
+    )
+
+
+def with_stat(one: Server, stat: ServerStat | None, *, bound: bool, timed: bool) -> Server:
+    """Return the server with what only `show stat` tells.
+
+    *bound*: its maxconn, too. *timed*: this HAProxy's times of a change are also those of a drain.
+    """
+    return Server(  # half of the time of `dataclasses.replace`, which counts with thousands that drain
+        one.name,
+        one.id,
+        one.address,
+        one.port,
+        one.weight,
+        one.admin,
+        one.operational,
+        one.check,
+        one.check_paused,
+        one.since_change,
+        sessions=stat.sessions + stat.queued if stat else None,
+        maxconn=stat.maxconn if stat and bound else None,
+        drained_for=one.since_change if timed and one.admin is AdminState.DRAIN else None,
     )
 
 

@@ -24,7 +24,8 @@ from dynsrv.rejections import check_options
 from dynsrv.steps import Add, Admit, Applied, EnableHealth, Plan, SetWeight, WaitsFor
 from dynsrv.telling import Telling
 
-_SOON = 0.05  # seconds until the pass after one that changed something
+_AT_ONCE = 0.01  # seconds until the pass after one that changed something
+_SOON = 0.05  # seconds until the first pass after one that waits for something
 _LATER = 2.0  # seconds at most between two passes that wait for a check, for sessions, or for HAProxy to come back
 _GROWTH = 1.6
 _LARGE = 2000  # servers and endpoints; planning so many takes milliseconds, for which nothing else must wait
@@ -152,7 +153,7 @@ class Reconciler:
     def _next(self, this: Pass) -> float:
         if this.result in {Result.CONVERGED, Result.CHANGED}:
             self._delay = _SOON
-            return self._resync if this.result is Result.CONVERGED else _SOON
+            return self._resync if this.result is Result.CONVERGED else _AT_ONCE
         delay = self._grown(self._resync if this.final else min(_LATER, self._resync))
         deadlines = [wait.deadline for wait in this.waits if wait.deadline is not None]
         return min([delay, *(max(_SOON, deadline) for deadline in deadlines)])

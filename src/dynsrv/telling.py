@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -34,8 +34,10 @@ from dynsrv.steps import (
 
 log = structlog.get_logger()
 
-_LINES = 100
-"""Log lines of one kind of step in one pass; the others are one line, and lines of level debug."""
+_LINES = 20
+"""Log lines of one kind of step in one pass; the others share one, and have their own at level debug."""
+_NAMED = 100
+"""Servers that are named in such a line: the systems that gather logs cut what is much longer."""
 _AT_ONCE = 1000  # steps; thousands must not hold the others up
 _SENTENCES: dict[type[Step], str] = {
     Add: "server added",
@@ -163,14 +165,15 @@ class Telling:
         proxy, backend = self._labels
         unanswered = sent[len(applied.results) :] if applied.error is not None else ()
         await self._ledger.record(applied.results, unanswered, proxy=proxy, backend=backend, now=self._clock())
-        told: Counter[type[Step]] = Counter()
+        told = defaultdict[type[Step], list[str]](list)  # the servers, by what was done to them
         for number, one in enumerate(applied.results, 1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             if one.outcome is Outcome.DONE:
                 done = one.step
-                told[type(done)] += 1
-                tell = self._log.info if told[type(done)] <= _LINES else self._log.debug
+                servers = told[type(done)]
+                servers.append(done.server)
+                tell = self._log.info if len(servers) <= _LINES else self._log.debug
                 tell(
                     _SENTENCES[type(done)],
                     server=done.server,
@@ -180,9 +183,10 @@ class Telling:
                 )
             else:
                 self._not_done(one)
-        for kind, number in told.items():
-            if number > _LINES:
-                self._log.info(f"{_SENTENCES[kind]}, and others too", step=kind.kind, others=number - _LINES)
+        for kind, servers in told.items():
+            if others := servers[_LINES:]:
+                sentence = f"{_SENTENCES[kind]}, and others too"
+                self._log.info(sentence, step=kind.kind, others=len(others), servers=others[:_NAMED])
         counts = Counter((one.step.kind, one.outcome) for one in applied.results)
         for (step, outcome), number in counts.items():
             self._metrics.steps.labels(*self._labels, step, outcome).inc(number)

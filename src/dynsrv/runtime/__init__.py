@@ -10,10 +10,11 @@ from dynsrv.runtime.commands import State
 from dynsrv.runtime.errors import RuntimeApiError
 from dynsrv.runtime.events import Broke, Event, Hook, Replied
 from dynsrv.runtime.replies import Command, Done, Reply
-from dynsrv.runtime.tables import ProcessInfo, ServersReader, ServerState, Stat
+from dynsrv.runtime.tables import BackendStat, ProcessInfo, ServersReader, ServerStat, ServerState
 
 __all__ = [
     "Address",
+    "BackendStat",
     "Batch",
     "Broke",
     "Capabilities",
@@ -26,9 +27,9 @@ __all__ = [
     "Replied",
     "Reply",
     "RuntimeApiError",
+    "ServerStat",
     "ServerState",
     "ServersReader",
-    "Stat",
     "State",
     "TcpAddress",
     "UnixAddress",

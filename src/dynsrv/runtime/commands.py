@@ -16,13 +16,15 @@ from typing import TypeVar
 from dynsrv.runtime.errors import InvalidArgument
 from dynsrv.runtime.replies import Command, nothing, sentence
 from dynsrv.runtime.tables import (
+    BackendStat,
     ProcessInfo,
     ServersReader,
+    ServerStat,
     ServerState,
-    Stat,
+    read_backend_stat,
     read_info,
+    read_servers_stat,
     read_servers_state,
-    read_stat,
 )
 
 T = TypeVar("T")
@@ -201,17 +203,18 @@ def servers_state_again(backend: str, reader: ServersReader[T]) -> Command[tuple
     return Command("show servers state", f"show servers state {_name('backend', backend)}", reader.read)
 
 
-def backend_stat(backend: str) -> Command[tuple[Stat, ...]]:
+def backend_stat(backend: str) -> Command[tuple[BackendStat, ...]]:
     """Ask for the statistics of a backend as a whole."""
-    return Command("show stat", f"show stat {_name('backend', backend)} 2 -1", read_stat)
+    return Command("show stat", f"show stat {_name('backend', backend)} 2 -1", read_backend_stat)
 
 
-def servers_stat(backend_id: int, server_id: int = -1) -> Command[tuple[Stat, ...]]:
+def servers_stat(backend_id: int, server_id: int = -1) -> Command[tuple[ServerStat, ...]]:
     """Ask for the statistics of one server, or of all: 350 bytes and 3 µs of HAProxy's a server.
 
     By the backend's id, because HAProxy takes a name for the frontend's, if there is one of that name.
     """
-    return Command("show stat", f"show stat {_within('id', backend_id, 1, 2**31 - 1)} 4 {server_id:d}", read_stat)
+    line = f"show stat {_within('id', backend_id, 1, 2**31 - 1)} 4 {server_id:d}"
+    return Command("show stat", line, read_servers_stat)
 
 
 def cli_level() -> Command[str]:

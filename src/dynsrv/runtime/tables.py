@@ -33,17 +33,22 @@ class ProcessInfo:
 
 
 def read_info(text: str) -> ProcessInfo:
-    """Read `show info`."""
-    fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
-    try:
-        return ProcessInfo(
-            version=fields["Version"],
-            pid=int(fields["Pid"]),
-            started=int(fields.get("Start_time_sec", 0)),
-            stopping=fields.get("Stopping", "0") != "0",
-        )
-    except KeyError as missing:
-        raise ValueError(f"no line {missing} in the reply to `show info`") from missing
+    """Read `show info`: four of its lines, as it is asked around every batch."""
+    return ProcessInfo(
+        version=_field(text, "Version"),
+        pid=int(_field(text, "Pid")),
+        started=int(_field(text, "Start_time_sec", "0")),
+        stopping=_field(text, "Stopping", "0") != "0",
+    )
+
+
+def _field(text: str, name: str, default: str | None = None) -> str:
+    _, found, rest = f"\n{text}".partition(f"\n{name}: ")
+    if found:
+        return rest.partition("\n")[0]
+    if default is None:
+        raise ValueError(f"no line {name!r} in the reply to `show info`")
+    return default
 
 
 class ServerState(NamedTuple):
@@ -156,50 +161,63 @@ def read_servers_state(text: str) -> tuple[ServerState, ...]:
     return reader.read(text)
 
 
-class Stat(NamedTuple):
-    """One row of `show stat`: what `show servers state` does not tell.
+class ServerStat(NamedTuple):
+    """A server's row of `show stat`: what `show servers state` does not tell.
 
-    *name* is the server's, or BACKEND or FRONTEND. *sessions* are the running ones, *queued* those that wait for the
-    server; *maxconn* is its bound, 0 for none. *algorithm* and the name of a persistence *cookie* stand in the BACKEND
-    row only; they are empty below the level operator, and *algorithm* is `unknown` for some.
+    *sessions* are the running ones, *queued* those that wait for the server; *maxconn* is its bound, 0 for none.
     """
 
-    proxy: str
     name: str
     id: int
-    status: str
     sessions: int
     queued: int
     maxconn: int
+
+
+class BackendStat(NamedTuple):
+    """A backend's own row of `show stat`: its algorithm and the name of its persistence cookie.
+
+    Both are empty below the level operator, and *algorithm* is `unknown` for some.
+    """
+
     algorithm: str
-    cookie: str = ""
+    cookie: str
 
 
-def read_stat(text: str) -> tuple[Stat, ...]:
-    """Read `show stat` in its CSV form."""
-    if not text.startswith("# pxname,"):
-        raise ValueError("not the dump of `show stat`")
-    rows = csv.reader(text[2:].splitlines())
-    header = next(rows)
-    proxy, name, sid, status, current, queued, limit = (
-        header.index(column) for column in ("pxname", "svname", "sid", "status", "scur", "qcur", "slim")
-    )
-    algorithm, cookie = (header.index(column) if column in header else -1 for column in ("algo", "cookie"))
+def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
+    """Read the servers' rows of `show stat` in its CSV form, of which there may be thousands.
+
+    Only the beginning of a row is taken apart: what may be quoted comes behind it.
+    """
+    header, lines = _stat_lines(text)
+    columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim")]
+    name, id_, current, queued, limit = columns
+    last = max(columns) + 1
     try:
         return tuple(
-            Stat(
-                row[proxy],
-                row[name],
-                int(row[sid] or 0),
-                row[status],
-                int(row[current] or 0),
-                int(row[queued] or 0),
-                int(row[limit] or 0),
-                row[algorithm] if algorithm >= 0 else "",
-                row[cookie] if cookie >= 0 else "",
-            )
-            for row in rows
-            if row
+            ServerStat(row[name], int(row[id_]), int(row[current]), int(row[queued] or 0), int(row[limit] or 0))
+            for row in (line.split(",", last) for line in lines)
         )
     except IndexError as cut:
         raise ValueError("a row of `show stat` is cut") from cut
+
+
+def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
+    """Read a backend's own row of `show stat` in its CSV form."""
+    header, lines = _stat_lines(text)
+    algorithm, cookie = (header.index(column) if column in header else -1 for column in ("algo", "cookie"))
+    try:
+        return tuple(
+            BackendStat(row[algorithm] if algorithm >= 0 else "", row[cookie] if cookie >= 0 else "")
+            for row in csv.reader(lines)
+        )
+    except IndexError as cut:
+        raise ValueError("a row of `show stat` is cut") from cut
+
+
+def _stat_lines(text: str) -> tuple[list[str], list[str]]:
+    """Return the names of the columns, and the rows."""
+    if not text.startswith("# pxname,"):
+        raise ValueError("not the dump of `show stat`")
+    header, *lines = text[2:].split("\n")
+    return header.split(","), [line for line in lines if line]

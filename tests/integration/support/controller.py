@@ -24,6 +24,9 @@ UNGUARDED = {"max_removed": "100%", "min_ready": 0, "on_empty": "remove"}
 AS_WANTED = "backend is as the source wants it"
 FAST_CHECK = {"check": True, "inter": "100ms", "fall": 1, "rise": 1}
 
+PATIENCE = 10.0
+"""Seconds in which a daemon has to end: far less than anything that it may be waiting for in a test."""
+
 
 def from_consul(address: object, **keys: object) -> dict[str, object]:
     """Return the source that follows the service web of the Consul at *address*, with *keys* besides."""
@@ -106,19 +109,19 @@ class Dynsrv:
             )
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop the daemon and return its exit code; it gets two seconds."""
+        """Stop the daemon and return its exit code."""
         process, self._process = self._process, None
         if process is None:
             return 0
         if process.returncode is None:
             process.send_signal(number)
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE):
                 return await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
-            raise AssertionError(f"dynsrv did not stop within 2 s\n{self.log.read_text()}") from None
+            raise AssertionError(f"dynsrv did not stop within {PATIENCE:g} s\n{self.log.read_text()}") from None
 
     @property
     def pid(self) -> int:

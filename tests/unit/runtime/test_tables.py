@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.runtime import ProcessInfo, ServerState, Stat
-from dynsrv.runtime.tables import ServersReader, read_info, read_servers_state, read_stat
+from dynsrv.runtime import BackendStat, ProcessInfo, ServerStat, ServerState
+from dynsrv.runtime.tables import ServersReader, read_backend_stat, read_info, read_servers_stat, read_servers_state
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy, FakeServer
 
 # `show servers state` of 2.2, and of 2.6 to 3.4
@@ -29,10 +29,15 @@ NEW_STATE = """\
 3 be 70000 n1 127.0.0.1 2 8 10 50 0 1 3 0 14 0 0 1 - 1 - 0 0 - - 0
 3 be 15 q15 - 0 1 1 1 0 1 0 0 0 0 0 1 lb.example 80 - 0 0 - - 0
 """
-STAT = """\
-# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,iid,sid,type,last_chk,cookie,mode,algo,
+STAT_HEADER = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,iid,sid,type,last_chk,cookie,mode,algo,"
+SERVERS_STAT = f"""\
+{STAT_HEADER}
 be,n1,2,0,1,0,30,0,DRAIN,10,3,70000,2,"L7OK: a ""fine"", quick one",,http,,
-be,BACKEND,0,0,,0,,0,UP,10,3,0,1,,SRV,http,roundrobin,
+be,n2,0,0,0,0,,0,no check,10,3,70001,2,,,http,,
+"""
+BACKEND_STAT = f"""\
+{STAT_HEADER}
+be,BACKEND,0,0,,0,,0,UP,10,3,0,1,"a ""fine"", quick one",SRV,http,roundrobin,
 """
 
 
@@ -179,34 +184,35 @@ def test_a_cut_line_is_refused_by_who_reads_again_too() -> None:
 
 
 def test_a_row_of_the_statistics_is_found_by_the_names_of_its_columns() -> None:
-    assert read_stat(STAT) == (
-        Stat("be", "n1", 70000, "DRAIN", 1, 2, 30, ""),
-        Stat("be", "BACKEND", 0, "UP", 0, 0, 0, "roundrobin", "SRV"),
-    )
+    assert read_servers_stat(SERVERS_STAT) == (ServerStat("n1", 70000, 1, 2, 30), ServerStat("n2", 70001, 0, 0, 0))
+    assert read_backend_stat(BACKEND_STAT) == (BackendStat("roundrobin", "SRV"),)
 
 
 def test_statistics_of_a_server_that_is_not_there_are_no_rows() -> None:
-    assert read_stat(STAT.split("\n", maxsplit=1)[0]) == ()
+    assert read_servers_stat(STAT_HEADER) == ()
 
 
 def test_an_old_haproxy_has_no_column_for_the_algorithm() -> None:
-    assert [row.algorithm for row in read_stat(STAT.replace(",algo,", ",other,"))] == ["", ""]
+    assert read_backend_stat(BACKEND_STAT.replace(",algo,", ",other,")) == (BackendStat("", "SRV"),)
 
 
+@pytest.mark.parametrize("read", [read_servers_stat, read_backend_stat])
 @pytest.mark.parametrize("text", ["", "No such proxy.", "pxname,svname", "# svname,pxname"])
-def test_what_is_no_dump_of_statistics_is_refused(text: str) -> None:
+def test_what_is_no_dump_of_statistics_is_refused(text: str, read: Callable[[str], object]) -> None:
     with pytest.raises(ValueError, match="not the dump of `show stat`"):
-        read_stat(text)
+        read(text)
 
 
 def test_statistics_without_a_column_that_is_needed_are_refused() -> None:
     with pytest.raises(ValueError, match="scur"):
-        read_stat(STAT.replace(",scur,", ",other,"))
+        read_servers_stat(SERVERS_STAT.replace(",scur,", ",other,"))
 
 
 def test_a_cut_row_of_the_statistics_is_refused() -> None:
     with pytest.raises(ValueError, match="a row of `show stat` is cut"):
-        read_stat(STAT[: STAT.index("DRAIN")])
+        read_servers_stat(SERVERS_STAT[: SERVERS_STAT.index("DRAIN")])
+    with pytest.raises(ValueError, match="a row of `show stat` is cut"):
+        read_backend_stat(BACKEND_STAT[: BACKEND_STAT.index("UP")])
 
 
 @pytest.mark.parametrize("version", ["2.2.9", "2.6.12", "3.4.7"])
@@ -217,6 +223,6 @@ def test_the_fake_writes_what_is_read(version: str) -> None:
     haproxy.advance(2.5)
     (state,) = read_servers_state(haproxy.answer("show servers state be"))
     assert state == ServerState("be", 5, "s1", "::1", 8080, 2, 8, 7, 1, 2, 3, 6, 3)
-    (stat,) = read_stat(haproxy.answer("show stat be 4 5"))
-    assert stat == Stat("be", "s1", 5, "DRAIN", 2, 1, 30, "")
+    (stat,) = read_servers_stat(haproxy.answer("show stat be 4 5"))
+    assert stat == ServerStat("s1", 5, 2, 1, 30)
     assert read_info(haproxy.answer("show info")).version == version
