@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from statistics import median_low
 
 _BATCH_SECONDS = 0.005
 _FIRST_BATCH = 16
 _GROWTH = 4
 _LARGEST_BATCH = 4096
-_REMEMBERED = 3  # batches, of which the quickest counts: what slows one down is mostly something else than HAProxy
+_REMEMBERED = 3  # batches, of which the median counts: one that was held up, or seemed quick, says little
 
 
 class Pace:
@@ -31,5 +32,5 @@ class Pace:
         """Take in how long a batch took."""
         costs = self._costs.setdefault((backend, kind), deque(maxlen=_REMEMBERED))
         costs.append(seconds / commands)
-        fitting = int(_BATCH_SECONDS / max(min(costs), 1e-9))
+        fitting = int(_BATCH_SECONDS / max(median_low(costs), 1e-9))
         self._sizes[backend, kind] = max(1, min(fitting, _GROWTH * commands, _LARGEST_BATCH))

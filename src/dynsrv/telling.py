@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -165,31 +166,32 @@ class Telling:
         proxy, backend = self._labels
         unanswered = sent[len(applied.results) :] if applied.error is not None else ()
         await self._ledger.record(applied.results, unanswered, proxy=proxy, backend=backend, now=self._clock())
-        told = defaultdict[type[Step], list[str]](list)  # the servers, by what was done to them
+        done = defaultdict[type[Step], list[StepResult]](list)
         for number, one in enumerate(applied.results, 1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             if one.outcome is Outcome.DONE:
-                done = one.step
-                servers = told[type(done)]
-                servers.append(done.server)
-                tell = self._log.info if len(servers) <= _LINES else self._log.debug
-                tell(
-                    _SENTENCES[type(done)],
-                    server=done.server,
-                    step=done.kind,
-                    reason=done.reason,
-                    seconds=round(one.seconds, 6),
-                )
+                done[type(one.step)].append(one)
             else:
                 self._not_done(one)
-        for kind, servers in told.items():
-            if others := servers[_LINES:]:
-                sentence = f"{_SENTENCES[kind]}, and others too"
-                self._log.info(sentence, step=kind.kind, others=len(others), servers=others[:_NAMED])
-        counts = Counter((one.step.kind, one.outcome) for one in applied.results)
-        for (step, outcome), number in counts.items():
-            self._metrics.steps.labels(*self._labels, step, outcome).inc(number)
+                self._metrics.steps.labels(proxy, backend, one.step.kind, one.outcome).inc()
+        for kind, results in done.items():
+            self._metrics.steps.labels(proxy, backend, kind.kind, Outcome.DONE).inc(len(results))
+            for one in results[:_LINES]:
+                self._done(one, tell=self._log.info)
+            if others := results[_LINES:]:
+                named = [one.step.server for one in others[:_NAMED]]
+                self._log.info(f"{_SENTENCES[kind]}, and others too", step=kind.kind, others=len(others), servers=named)
+            if self._log.is_enabled_for(logging.DEBUG):
+                for number, one in enumerate(others, 1):
+                    if number % _AT_ONCE == 0:
+                        await asyncio.sleep(0)
+                    self._done(one, tell=self._log.debug)
+
+    def _done(self, one: StepResult, *, tell: Callable[..., object]) -> None:
+        step = one.step
+        seconds = round(one.seconds, 6)
+        tell(_SENTENCES[type(step)], server=step.server, step=step.kind, reason=step.reason, seconds=seconds)
 
     def _not_done(self, one: StepResult) -> None:
         told = self._told.setdefault("step", set())

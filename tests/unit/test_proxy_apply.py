@@ -243,10 +243,13 @@ def test_a_batch_is_as_large_as_haproxy_answers_in_five_milliseconds() -> None:
     assert paced.took(0.005, commands=5) == 5
 
 
-def test_the_quickest_of_the_last_three_batches_counts() -> None:
+def test_neither_a_batch_that_was_held_up_nor_one_that_seemed_quick_counts_alone() -> None:
     paced = Paced()
     assert paced.took(0.0016, commands=16) == 50
+    assert paced.took(0.005, commands=50) == 50
     assert paced.took(0.5, commands=50) == 50
+    assert paced.took(0.005, commands=50) == 50
+    assert paced.took(0.0, commands=50) == 50
     assert paced.took(0.5, commands=50) == 50
     assert paced.took(0.5, commands=50) == 1
 

@@ -33,7 +33,7 @@ _CONNECT_PAUSE = 0.05
 class Batch:
     """The replies to one batch, in the order of its commands, and the one process that gave them all.
 
-    *seconds* is how much longer they took than the quickest question on this connection: about HAProxy's own time.
+    *seconds* is how much longer they took than a single question did just before: about HAProxy's own time for them.
     """
 
     process: ProcessInfo
@@ -125,12 +125,11 @@ class Client:
             began = time.perf_counter()
             before = await self._identify(connection, fresh=fresh)
             identified = time.perf_counter()
-            connection.round_trip = min(connection.round_trip, identified - began)
             if process is not None and not before.same_process(process):
                 problem = f"process {before.pid} answers, where process {process.pid} was expected (reload or restart)"
                 raise OtherProcess(str(self.address), problem)
             *replies, last = await connection.exchange([*commands, info()], timeout=self._reply_timeout)
-            seconds = max(0.0, time.perf_counter() - identified - connection.round_trip)
+            seconds = max(0.0, (time.perf_counter() - identified) - (identified - began))
             after = last.value if isinstance(last, Done) else before
             if after.stopping or any(isinstance(reply, ProxyDisabled) for reply in replies):
                 connection.close()

@@ -7,7 +7,6 @@ cancellation in between breaks it for good, because the next reply would be take
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -42,8 +41,6 @@ class Connection:
         self._owed = 0  # replies that HAProxy still owes us
         self.process: ProcessInfo
         """Who answered when the connection was made."""
-        self.round_trip = math.inf
-        """Seconds of the quickest question so far."""
 
     def __repr__(self) -> str:
         return f"<Connection {self._address} owed={self._owed}>"
