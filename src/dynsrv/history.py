@@ -6,7 +6,7 @@ from collections import deque
 
 from dynsrv.model import AdminState, Backend, Process
 from dynsrv.planning import Memory, Policy
-from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step
+from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, WaitsFor
 
 _TRUST = 60.0
 """Seconds for which it counts that a server served, when HAProxy was reloaded or restarted meanwhile."""
@@ -20,6 +20,7 @@ class History:
         self._window = policy.limits.window
         self._drains: dict[str, float] = {}
         self._served: deque[tuple[float, int]] = deque()  # when, and how many were left serving
+        self._replaced: frozenset[str] = frozenset()  # servers that serve until their successors do
         self._departed: deque[tuple[float, int]] = deque()  # when, and how many were drained
         self._process: Process | None = None
         self._serving: frozenset[int] = frozenset()
@@ -38,6 +39,8 @@ class History:
         if self._process is not None and self._process != observed.process:
             self._trusted = self._serving if now - self._seen_at <= _TRUST else frozenset()
         self._process = observed.process
+        # those that began to serve since the last look count, too: a list may be cut short just then
+        serving = sum(server.serving and server.name not in self._replaced for server in ours)
         self._serving = frozenset(server.id for server in ours if server.serving)
         self._seen_at = now
         for events in (self._served, self._departed):
@@ -45,7 +48,7 @@ class History:
                 events.popleft()
         return Memory(
             drains=self._drains,
-            peak=max((number for _, number in self._served), default=len(self._serving)),
+            peak=max([serving, *(number for _, number in self._served)]),
             departed=sum(number for _, number in self._departed),
             trusted=self._trusted,
             refused=self._refused,
@@ -63,6 +66,7 @@ class History:
         self._served.append((now, len(self._serving) - drained))
         if drained:
             self._departed.append((now, drained))
+        self._replaced = frozenset(wait.server for wait in plan.waits if wait.waits_for is WaitsFor.SUCCESSOR)
         self._refused = frozenset(
             result.step.server
             for result in applied.results

@@ -7,7 +7,7 @@ import pytest
 from dynsrv.history import History
 from dynsrv.model import AdminState, OperationalState, Server
 from dynsrv.planning import Limits, Policy
-from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, StepResult
+from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, StepResult, Wait, WaitsFor
 from tests.fakes.builders import a_backend, a_policy, a_process, a_server, an_endpoint
 
 S = "dyn-10.0.0.1:80"
@@ -62,6 +62,22 @@ def test_the_peak_is_the_most_that_was_left_serving_within_the_window() -> None:
     assert history.look(a_backend(*servers(1)), now=41).peak == 3
     assert history.look(a_backend(*servers(1)), now=80).peak == 3
     assert history.look(a_backend(*servers(1)), now=81).peak == 1
+
+
+def test_what_began_to_serve_since_the_last_look_is_in_the_peak() -> None:
+    history = a_history()
+    history.look(a_backend(), now=0)
+    record(history, [], ADD)
+    assert history.look(a_backend(*servers(1, 2)), now=1).peak == 2
+
+
+def test_servers_that_wait_for_their_successors_are_not_in_the_peak_beside_them() -> None:
+    history = a_history()
+    old = servers(1, 2)
+    history.look(a_backend(*old), now=0)
+    waits = tuple(Wait(server.name, WaitsFor.SUCCESSOR, "why") for server in old)
+    history.record(Plan(waits=waits), Applied(), a_backend(*old), now=0)
+    assert history.look(a_backend(*old, *servers(3, 4)), now=1).peak == 2
 
 
 def test_servers_that_are_drained_count_as_departed_within_the_window_and_not_in_the_peak() -> None:

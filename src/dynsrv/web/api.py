@@ -128,9 +128,15 @@ class _Writing:
         self._token_file = token_file
 
     def checked(self, handle: Callable[[web.Request], Awaitable[Done]]) -> Callable[[web.Request], Any]:
-        """Return a handler that lets only those who show the token do what *handle* does."""
+        """Return a handler that lets only those who show the token do what *handle* does.
+
+        What was asked is carried out, though the client may have gone meanwhile.
+        """
 
         async def handler(request: web.Request) -> web.Response:
+            return await asyncio.shield(answer(request))
+
+        async def answer(request: web.Request) -> web.Response:
             try:
                 await tokens.check(request, self._token_file)
                 done = await handle(request)
@@ -145,15 +151,12 @@ class _Writing:
     async def hold(self, request: web.Request) -> Done:
         asked = await _body(request, _Hold)
         backend, server = request.match_info["backend"], request.match_info["server"]
-        # what was begun is ended, though the client may have gone
-        return await asyncio.shield(
-            self._operator.hold(backend, server, state=AdminState(asked.state), proxy=asked.proxy)
-        )
+        return await self._operator.hold(backend, server, state=AdminState(asked.state), proxy=asked.proxy)
 
     async def release(self, request: web.Request) -> Done:
         asked = await _body(request, _Where)
         backend, server = request.match_info["backend"], request.match_info["server"]
-        return await asyncio.shield(self._operator.release(backend, server, proxy=asked.proxy))
+        return await self._operator.release(backend, server, proxy=asked.proxy)
 
     async def override_guard(self, request: web.Request) -> Done:
         asked = await _body(request, _Override)
