@@ -137,7 +137,7 @@ async def serving(
         app,
         access_log=None,
         logger=_logger,
-        handler_cancellation=True,  # nothing is done for a client that has gone
+        handler_cancellation=True,  # nothing is told to a client that has gone
         shutdown_timeout=_SHUTDOWN_TIMEOUT,
     )
     await runner.setup()
