@@ -39,6 +39,25 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+async def test_of_many_equal_changes_the_log_names_all_and_the_audit_file_has_each(
+    haproxy: HAProxy, dynsrv: Install, *, tmp_path: Path
+) -> None:
+    audit = tmp_path / "audit.jsonl"
+    backend = {"server": {"check": False}}
+    controller = dynsrv(haproxy, backend=backend, log={"format": "json"}, audit={"path": audit.name})
+    wanted = {f"dyn-app-{number}" for number in range(50)}
+    controller.want({"name": f"app-{number}", "address": f"127.66.0.{number + 1}", "port": 80} for number in range(50))
+    await controller.start()
+    await controller.logged(AS_WANTED)
+    for step in ("add", "admit", "set_weight"):
+        told = [line for line in _lines(controller.log) if line.get("step") == step]
+        own, (rest,) = [line["server"] for line in told if "server" in line], [one for one in told if "others" in one]
+        assert (len(own), rest["others"], rest["event"]) == (20, 30, f"{SENTENCES[step]}, and others too")
+        assert {*own, *rest["servers"]} == wanted
+        assert {line["server"] for line in _lines(audit) if line["step"] == step} == wanted
+    assert set(await haproxy.servers()) == wanted
+
+
 async def test_every_command_is_there_with_its_reply_and_every_change_is_a_line_of_the_log(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
 ) -> None:
