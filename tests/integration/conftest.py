@@ -18,6 +18,7 @@ from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.ec2_group import EndingGroup
 from tests.integration.support.haproxy import VERSIONS, HAProxy, StartHAProxy
 from tests.integration.support.moto import Moto
+from tests.integration.support.ports import a_port
 from tests.integration.support.status_site import Site
 from tests.integration.support.web_servers import WebServer, WebServers
 
@@ -46,6 +47,13 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
     """What a test opens is closed in reverse order."""
     async with AsyncExitStack() as stack:
         yield stack
+
+
+@pytest.fixture
+def unused_tcp_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that stays free until the test takes it: pytest-asyncio's own may be gone by then."""
+    with a_port() as port:
+        yield port
 
 
 @pytest.fixture

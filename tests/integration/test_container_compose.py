@@ -134,8 +134,13 @@ async def test_compose_shows_dynsrv_at_work_and_scaling_loses_no_request(project
     await project.serves(3)
     print(f"up and serving after {asyncio.get_running_loop().time() - begun:.1f} s, with the build of the image")
     page = await browser.open(project.api.port)
-    assert await page.verdict() == "Everything is in line"
-    assert [cells[2:5] for cells in (await page.servers()).values()] == [["yes", "ready / up", "passed"]] * 3
+
+    async def in_line() -> bool:
+        assert await page.verdict() == "Everything is in line"
+        assert [cells[2:5] for cells in (await page.servers()).values()] == [["yes", "ready / up", "passed"]] * 3
+        return True
+
+    await eventually(in_line)
     async with load(project) as counts:
         await project.scale(5)
         await project.serves(5)

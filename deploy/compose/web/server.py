@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 PORT = 8080
 NAME = socket.gethostname()
 ADDRESS = socket.gethostbyname(NAME)
-LAST_REQUESTS = 3.0  # seconds after the deregistration: what is on its way is answered still
+STOP = {signal.SIGTERM}
+LAST_REQUESTS = 5.0  # seconds after the deregistration: what is on its way is answered still
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,27 +43,27 @@ def tell_consul(path: str, body: object = None) -> None:
     urllib.request.urlopen(urllib.request.Request(url, data, method="PUT"), timeout=5).close()  # noqa: S310
 
 
-def register() -> None:
+def register() -> bool:
+    """Return whether it is registered: Consul may not be up yet when it is told to stop."""
     check = {"HTTP": f"http://{ADDRESS}:{PORT}/", "Interval": "2s", "Timeout": "1s", "Status": "passing"}
     # One that was killed goes, too, if not at once.
     check["DeregisterCriticalServiceAfter"] = "1m"
     service = {"Name": "web", "ID": NAME, "Address": ADDRESS, "Port": PORT, "Check": check}
     while True:
         try:
-            return tell_consul("register", service)
+            tell_consul("register", service)
+            return True
         except OSError:
-            time.sleep(0.5)  # Consul is not up yet
+            if signal.sigtimedwait(STOP, 0.5):
+                return False
 
 
-def stop(*_: object) -> None:
-    tell_consul(f"deregister/{NAME}")
-    time.sleep(LAST_REQUESTS)
-    raise SystemExit
-
-
+signal.pthread_sigmask(signal.SIG_BLOCK, STOP)  # kept for those who wait; a handler may miss its pause
 server = Server(("", PORT), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-signal.signal(signal.SIGTERM, stop)
-register()
-while True:
-    signal.pause()
+if register():
+    signal.sigwait(STOP)
+    try:
+        tell_consul(f"deregister/{NAME}")
+    finally:
+        time.sleep(LAST_REQUESTS)
