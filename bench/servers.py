@@ -61,13 +61,14 @@ class Server:
         return f"add server {self.path} {self.address}:{self.port}{id_}{words}"
 
 
-def servers(number: int, *, port: int, kind: Kind, first: int = 0) -> list[Server]:
+def servers(number: int, *, port: int, kind: Kind, beside: Sequence[Server] = ()) -> list[Server]:
     """Return *number* servers, each at an address of 127.0.0.0/8 of its own, in the order in which dynsrv adds them.
 
-    A listener on 0.0.0.0 answers for all of them. *first* is how many addresses to leave out.
+    A listener on 0.0.0.0 answers for all of them. They share no address and no id with those *beside*.
     """
-    addresses = sorted(str(ipaddress.IPv4Address(_FIRST + first + one)) for one in range(number))
-    taken: set[int] = set()
+    first = _FIRST + len(beside)
+    addresses = sorted(str(ipaddress.IPv4Address(first + one)) for one in range(number))
+    taken = {one.id for one in beside}
     wanted = []
     for address in addresses:
         id_ = naming.first_free(naming.ids(Endpoint(address, port), kind.keywords), taken)

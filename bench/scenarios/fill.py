@@ -64,7 +64,7 @@ def churn(this: Round, *, number: int) -> Measured:
     """Every tenth of *number* servers replaced by another."""
     kind = Kind()
     before = servers(number, port=this.port, kind=kind)
-    coming = servers(number // 10, port=this.port, kind=kind, first=number)
+    coming = servers(number // 10, port=this.port, kind=kind, beside=before)
     leaving = [one.name for one in before[::10]]
     after = [one for one in before if one.name not in set(leaving)] + coming
     with running(this.version) as haproxy:

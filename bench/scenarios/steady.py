@@ -43,7 +43,7 @@ def change(this: Round, *, number: int) -> Measured:
     """One more server among *number*: from the source's word to HAProxy's answer."""
     kind = Kind()
     before = servers(number, port=this.port, kind=kind)
-    (coming,) = servers(1, port=this.port, kind=kind, first=number)
+    (coming,) = servers(1, port=this.port, kind=kind, beside=before)
     with running(this.version) as haproxy:
         raw.timed(haproxy.socket, admission(before))
         began = time.perf_counter()
@@ -64,7 +64,7 @@ def change_of_file(this: Round, *, number: int) -> Measured:
     """The same with the whole daemon: from the renamed file to the server that HAProxy shows as ready."""
     kind = Kind()
     before = servers(number, port=this.port, kind=kind)
-    (coming,) = servers(1, port=this.port, kind=kind, first=number)
+    (coming,) = servers(1, port=this.port, kind=kind, beside=before)
     with running(this.version) as haproxy, installed(haproxy, kind=kind) as dynsrv:
         raw.timed(haproxy.socket, admission(before))
         dynsrv.want(before)

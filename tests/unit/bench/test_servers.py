@@ -23,3 +23,10 @@ async def test_the_raw_limit_sends_exactly_the_commands_that_dynsrv_sends(tmp_pa
     plan = make_plan(desired=targets(snapshot, policy), observed=observed, memory=Memory(), now=0.0, policy=policy)
     await behind.proxy.apply(observed, plan.steps)
     assert behind.haproxy.changes == admission(wanted)
+
+
+def test_servers_beside_others_have_ids_of_their_own() -> None:
+    before = servers(10_000, port=30_045, kind=Kind())  # with this port the hash of two of them is that of another
+    coming = servers(1_000, port=30_045, kind=Kind(), beside=before)
+    assert not {one.id for one in before} & {one.id for one in coming}
+    assert not {one.address for one in before} & {one.address for one in coming}
