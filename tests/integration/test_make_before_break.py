@@ -23,8 +23,8 @@ async def test_a_rolling_replacement_of_twenty_servers_loses_no_request_and_no_c
     async with load(haproxy.frontend, workers=16) as counts:
         began, before = time.monotonic(), counts.sent
         controller.want(new)
-        while await haproxy.ready_ports() != {server.port for server in new}:
-            fewest = min(fewest, len(await haproxy.ready_ports()))
+        while (ready := await haproxy.ready_ports()) != {server.port for server in new}:
+            fewest = min(fewest, len(ready))
         await serves(haproxy, new)
         rate = (counts.sent - before) / (time.monotonic() - began)
         sent = counts.sent

@@ -17,6 +17,7 @@ from tests.integration.support.web_servers import WebServer
 REPOSITORY = Path(__file__).parents[3]
 CONFIGURATION = REPOSITORY / "deploy" / "haproxy.cfg"
 VERSIONS = ("2.6", "3.0", "3.2", "3.4")
+_NOT_READY = 0x3B  # what in srv_admin_state keeps requests away
 
 
 def binary(version: str) -> Path:
@@ -44,7 +45,7 @@ class Row:
 
     @property
     def ready(self) -> bool:
-        return self.admin & 0x3B == 0
+        return self.admin & _NOT_READY == 0
 
     @property
     def maintenance(self) -> bool:
@@ -199,17 +200,15 @@ class HAProxy:
 
     async def servers(self, backend: str = "be_app") -> dict[str, Row]:
         """Return the live servers by name, in HAProxy's order."""
-        state = (await self.ask(f"show servers state {backend}")).splitlines()
+        state = await self._state(backend)
         stat = (await self.ask(f"show stat {backend} 4 -1")).splitlines()
         columns = stat[0][2:].split(",")
         rows_of_stat = [dict(zip(columns, line.split(","), strict=True)) for line in stat[1:] if line]
         stats = {cells["svname"]: cells for cells in rows_of_stat}
-        header = state[1][2:].split(" ")
         rows = {}
-        for line in filter(None, state[2:]):
-            cells = dict(zip(header, line.split(" "), strict=True))
+        for cells in state:
             name = cells["srv_name"]
-            if name not in stats:  # added between the two questions
+            if name not in stats:  # deleted between the two questions
                 continue
             rows[name] = Row(
                 name=name,
@@ -227,8 +226,17 @@ class HAProxy:
         return rows
 
     async def ready_ports(self) -> set[int]:
-        """Return the ports of the servers that get requests."""
-        return {row.port for row in (await self.servers()).values() if row.ready and row.operational == 2}
+        """Return the ports of the servers that get requests, as one answer tells them: nothing changes meanwhile."""
+        state = await self._state("be_app")
+        return {
+            int(cells["srv_port"])
+            for cells in state
+            if int(cells["srv_admin_state"]) & _NOT_READY == 0 and cells["srv_op_state"] == "2"
+        }
+
+    async def _state(self, backend: str) -> list[dict[str, str]]:
+        _, header, *lines = (await self.ask(f"show servers state {backend}")).splitlines()
+        return [dict(zip(header[2:].split(" "), line.split(" "), strict=True)) for line in lines if line]
 
 
 StartHAProxy = Callable[..., Awaitable[HAProxy]]
