@@ -58,7 +58,8 @@ def register() -> bool:
                 return False
 
 
-signal.pthread_sigmask(signal.SIG_BLOCK, STOP)  # kept for those who wait; a handler may miss its pause
+# Before any thread starts, so that it stays pending until sigwait takes it: signal.pause() can miss one that comes early.
+signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 server = Server(("", PORT), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 if register():
