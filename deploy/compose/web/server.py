@@ -58,7 +58,7 @@ def register() -> bool:
                 return False
 
 
-# Before any thread starts, so that it stays pending until sigwait takes it: signal.pause() can miss one that comes early.
+# Before any thread starts: it waits for sigwait, while signal.pause() can miss one that comes just before it.
 signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 server = Server(("", PORT), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
