@@ -5,7 +5,7 @@ from __future__ import annotations
 from unittest.mock import patch
 
 from dynsrv.__main__ import main
-from dynsrv.pace import Pace
+from dynsrv.haproxy.batching import Pace
 
 
 class Unpaced(Pace):
@@ -17,5 +17,5 @@ class Unpaced(Pace):
 
 
 if __name__ == "__main__":
-    with patch("dynsrv.proxy.Pace", Unpaced):
+    with patch("dynsrv.haproxy.proxy.Pace", Unpaced):
         main()

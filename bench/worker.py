@@ -19,16 +19,16 @@ from pathlib import Path
 
 from dynsrv import logs
 from dynsrv.__main__ import spare_the_event_loop
-from dynsrv.app import App
-from dynsrv.apply import Applying
+from dynsrv.cli.apply import Applying
 from dynsrv.documents import parse
-from dynsrv.feed import Feed
+from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Backend
 from dynsrv.planning import targets
-from dynsrv.proxy import HAProxy
 from dynsrv.settings import load
+from dynsrv.sources.feed import Feed
 from dynsrv.sources.servers_document import snapshot_of
 from dynsrv.steps import Applied, Step
+from dynsrv.wiring import App
 
 
 async def apply(app: App) -> float:

@@ -12,7 +12,7 @@ def main() -> None:
     # As the first process of a container it would not get a signal that it has no handler for, and what follows takes
     # a third of a second to import.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    from dynsrv.cli import main as command_line  # noqa: PLC0415
+    from dynsrv.cli.commands import main as command_line  # noqa: PLC0415
 
     spare_the_event_loop()
     command_line()

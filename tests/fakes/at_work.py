@@ -12,19 +12,19 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from dynsrv.app import App, ManagedBackend, ManagedProxy
-from dynsrv.controls import Controls
+from dynsrv.daemon.operations import Controls
+from dynsrv.daemon.runner import Running, Unit
+from dynsrv.daemon.status import Status
 from dynsrv.errors import SourceError
-from dynsrv.ledger import Ledger
+from dynsrv.haproxy.liveness import Probe
 from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.planning import Policy
-from dynsrv.probe import Probe
+from dynsrv.reconcile.audit import Ledger
 from dynsrv.settings import BackendSettings, ProxySettings
-from dynsrv.settings.own import ResyncSettings
-from dynsrv.status import Status
-from dynsrv.units import Running, Unit
+from dynsrv.settings.process import ResyncSettings
 from dynsrv.web import application
+from dynsrv.wiring import App, ManagedBackend, ManagedProxy
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy
 from tests.fakes.sources import ScriptedSource

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Backend
-from dynsrv.proxy import HAProxy
 from dynsrv.runtime import Client
 from dynsrv.steps import Outcome, Step
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynsrv.ledger import Ledger
 from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint
-from dynsrv.passes import Result
 from dynsrv.planning import Policy
-from dynsrv.reconciler import Reconciler
-from dynsrv.telling import Telling
+from dynsrv.reconcile.audit import Ledger
+from dynsrv.reconcile.event_log import Telling
+from dynsrv.reconcile.reconciler import Reconciler
+from dynsrv.reconcile.result import Result
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy, the_targets
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dynsrv.model import host_port
-from dynsrv.web.board import Board, Part, Rows
+from dynsrv.web.event_stream import Board, Part, Rows
 
 
 class Things:

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from dynsrv.web.board import HEARTBEAT
+from dynsrv.web.event_stream import HEARTBEAT
 from tests.fakes.news import rows_of
 from tests.integration.support.api import TOKEN, Api, Following, done, name_of
 from tests.integration.support.controller import AS_WANTED, Dynsrv, Install

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dynsrv.errors import ProxyUnreachable
+from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Server
-from dynsrv.proxy import HAProxy
 from dynsrv.runtime import Client
 
 _PAUSE = 0.05  # seconds between two looks

@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from dynsrv import settings
-from dynsrv.app import App
-from dynsrv.daemon import Daemon
+from dynsrv.daemon.daemon import Daemon
+from dynsrv.daemon.sd_notify import ServiceManager
 from dynsrv.demo.changes import recorded
 from dynsrv.demo.fleet import PREFIX, Fleet
 from dynsrv.demo.haproxy import BACKEND, SOCKET, RunningHaproxy, find, running
@@ -24,7 +24,7 @@ from dynsrv.demo.story import Story
 from dynsrv.demo.summary import Outcome
 from dynsrv.demo.view import Lines, Picture, View
 from dynsrv.errors import DynsrvError
-from dynsrv.service_manager import ServiceManager
+from dynsrv.wiring import App
 
 _SPARE = 3  # web servers that run for who wants to list them, with --keep
 

@@ -25,7 +25,7 @@ from dynsrv.documents.values import (
 )
 from dynsrv.errors import ConfigurationError
 from dynsrv.planning.policy import Admission, AfterDrain, Limits, OnEmpty, Policy
-from dynsrv.settings.own import AuditSettings, LogSettings, ResyncSettings, WebSettings
+from dynsrv.settings.process import AuditSettings, LogSettings, ResyncSettings, WebSettings
 from dynsrv.settings.server import ServerSettings
 from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.ec2.settings import Ec2SourceSettings

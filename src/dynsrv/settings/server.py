@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dynsrv.documents import KeyPath, found, server_options
+from dynsrv import server_keywords
+from dynsrv.documents import KeyPath, found
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import CheckTime, Count, PositiveCount, Section, Weight, in_milliseconds, matching
 
@@ -17,7 +18,7 @@ class SslSettings(Section):
     verify: Literal["required", "none"] = Field(
         default="required", description="Whether a server's certificate must be good."
     )
-    ca_file: Annotated[str, AfterValidator(server_options.checked_argument)] | None = Field(
+    ca_file: Annotated[str, AfterValidator(server_keywords.checked_argument)] | None = Field(
         default=None,
         description="The authorities to trust: a file that HAProxy's own configuration loads already, or "
         "@system-ca. Needed for verify: required.",
@@ -48,17 +49,17 @@ class ServerSettings(Section):
     slowstart: CheckTime | None = Field(default=None, description="Time in which traffic grows to the full.")
     weight: Weight = Field(default=100, description="The weight of endpoints that bring none.")
     ssl: SslSettings | None = Field(default=None, description="TLS to the servers; its checks use it as well.")
-    options: tuple[Annotated[str, AfterValidator(server_options.checked_option)], ...] = Field(
+    options: tuple[Annotated[str, AfterValidator(server_keywords.checked_option)], ...] = Field(
         default=(),
         description="More keywords of HAProxy's server line, one with its arguments an item: send-proxy-v2.",
     )
 
     @model_validator(mode="after")
     def _agreeing(self) -> Self:
-        given = {server_options.keyword(option): "the key server.ssl" for option in self._typed_keywords()}
+        given = {server_keywords.keyword(option): "the key server.ssl" for option in self._typed_keywords()}
         problems: list[tuple[KeyPath, str]] = []
         for index, option in enumerate(self.options):
-            word = server_options.keyword(option)
+            word = server_keywords.keyword(option)
             if word in given:
                 problem = f"found {found(option)}, but {given[word]} gives {word} already; remove one of the two"
                 problems.append((("options", index), problem))
@@ -67,8 +68,8 @@ class ServerSettings(Section):
                 problems.append((("options", index), problem))
             given.setdefault(word, f"options[{index}]")
         line = " ".join(self.keywords())
-        if len(line.split(" ")) > server_options.MAX_WORDS or len(line) > server_options.MAX_LENGTH:
-            most = f"{server_options.MAX_WORDS} words and {server_options.MAX_LENGTH} characters"
+        if len(line.split(" ")) > server_keywords.MAX_WORDS or len(line) > server_keywords.MAX_LENGTH:
+            most = f"{server_keywords.MAX_WORDS} words and {server_keywords.MAX_LENGTH} characters"
             problems.append((("options",), f"too long for HAProxy, which may cut after {most}; remove some"))
         if problems:
             raise problems_at(type(self), problems)
@@ -77,7 +78,7 @@ class ServerSettings(Section):
     def keywords(self) -> tuple[str, ...]:
         """Return the keywords of `add server`, one with its arguments an item, without weight and id."""
         typed = self._typed_keywords()
-        return (*typed, *server_options.inherited((*typed, *self.options)), *self.options)
+        return (*typed, *server_keywords.inherited((*typed, *self.options)), *self.options)
 
     def _typed_keywords(self) -> list[str]:
         keywords = ["check"] if self.check else []

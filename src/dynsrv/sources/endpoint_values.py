@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from dynsrv.documents import server_options
+from dynsrv import server_keywords
 from dynsrv.model import MAX_WEIGHT, EndpointState, canonical_address
 
 _NO_HOST_NAME = "expected an IPv4 or IPv6 address: HAProxy resolves no host name of a server added at runtime"
@@ -63,7 +63,7 @@ def options(value: object) -> tuple[str, ...]:
     """Return keywords of HAProxy's server line, each with its arguments, none of which dynsrv writes itself."""
     if not isinstance(value, list) or not all(isinstance(option, str) for option in value):
         raise ValueError('expected a list of texts such as ["backup"]')
-    return tuple(server_options.checked_option(option) for option in value)
+    return tuple(server_keywords.checked_option(option) for option in value)
 
 
 def name(value: object) -> str:

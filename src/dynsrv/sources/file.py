@@ -17,8 +17,8 @@ from dynsrv.documents.problems import unreadable
 from dynsrv.documents.values import FilePath, Section
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.model import Server, Snapshot
-from dynsrv.sources.base import Surroundings
 from dynsrv.sources.servers_document import snapshot_of
+from dynsrv.sources.source import Surroundings
 
 LOOK_INTERVAL = 0.2
 """Seconds between two looks at the file."""

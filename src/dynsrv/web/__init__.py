@@ -22,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from dynsrv.documents.problems import unreadable
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import api, page
-from dynsrv.web.seen import Operator, Seen
+from dynsrv.web.interfaces import Operator, Seen
 
 __all__ = ["application", "serving", "tls_context"]
 

@@ -16,9 +16,9 @@ from dynsrv.documents import Document
 from dynsrv.documents.problems import explain
 from dynsrv.documents.values import Duration, Section, between
 from dynsrv.model import AdminState
-from dynsrv.web import openapi, tokens
-from dynsrv.web.board import Board
-from dynsrv.web.seen import Denied, Done, Operator, Seen
+from dynsrv.web import auth, openapi
+from dynsrv.web.event_stream import Board
+from dynsrv.web.interfaces import Denied, Done, Operator, Seen
 
 MAX_FOLLOWERS = 500
 """Clients of /api/v1/events at once: each takes a file descriptor."""
@@ -138,7 +138,7 @@ class _Writing:
 
         async def answer(request: web.Request) -> web.Response:
             try:
-                await tokens.check(request, self._token_file)
+                await auth.check(request, self._token_file)
                 done = await handle(request)
             except Denied as denied:
                 headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else {}

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from dynsrv.looks import Look
 from dynsrv.metrics import server_state
+from dynsrv.reconcile.view import Look
 from dynsrv.steps import WaitsFor
-from dynsrv.web.seen import Seen
+from dynsrv.web.interfaces import Seen
 
 _LABELS = ("proxy", "backend", "server")
 

@@ -32,7 +32,7 @@ PACKAGES = next(path for path in map(Path, sys.path) if path.name == "site-packa
 _DYNSRV = f"""#!/usr/bin/env -S LD_LIBRARY_PATH=/opt/python/lib /opt/python/bin/{Path(sys.executable).resolve().name}
 import sys
 sys.path[:0] = ["/opt/dynsrv/src", "/opt/dynsrv/site-packages"]
-from dynsrv.cli import main
+from dynsrv.cli.commands import main
 main()
 """
 # As Debian's package has it: the folder hands its group on to the sockets in it.

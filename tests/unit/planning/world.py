@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable
 from copy import deepcopy
 from dataclasses import replace
 
-from dynsrv.history import History
+from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Endpoint, EndpointState
 from dynsrv.planning import Admission, AfterDrain, Policy, make_plan
-from dynsrv.proxy import HAProxy
+from dynsrv.reconcile.history import History
 from dynsrv.runtime import Client
 from dynsrv.steps import Applied, Delete, Outcome, Plan
 from tests.fakes.builders import the_targets

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dynsrv.documents.server_options import MAX_WORDS, NEVER_ACCEPTED, OWNED, checked_option, inherited
+from dynsrv.server_keywords import MAX_WORDS, NEVER_ACCEPTED, OWNED, checked_option, inherited
 from dynsrv.settings.server import ServerSettings
 
 VERIFIED = {"verify": "required", "ca_file": "/etc/ssl/ca.pem", "sni": "example.com"}

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Endpoint, Snapshot
-from dynsrv.sources.base import Shared, Surroundings
 from dynsrv.sources.file import (
     LOOK_INTERVAL,
     MAX_SIZE,
@@ -21,6 +20,7 @@ from dynsrv.sources.file import (
     FileSource,
     FileSourceSettings,
 )
+from dynsrv.sources.source import Shared, Surroundings
 
 ROOT = Path(__file__).parents[3]
 

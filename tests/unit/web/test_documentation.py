@@ -10,7 +10,7 @@ import pytest
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import tls_context
 from dynsrv.web.api import MAX_FOLLOWERS, WRITE_TIMEOUT
-from dynsrv.web.board import HEARTBEAT
+from dynsrv.web.event_stream import HEARTBEAT
 from dynsrv.web.openapi import DOCUMENT
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dynsrv.looks import Look
 from dynsrv.metrics import Metrics
 from dynsrv.model import AdminState, Check, Server
+from dynsrv.reconcile.view import Look
 from dynsrv.steps import Plan, Wait, WaitsFor
-from dynsrv.web.seen import Seen
+from dynsrv.web.interfaces import Seen
 from dynsrv.web.server_metrics import ServerMetrics
 from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint
 

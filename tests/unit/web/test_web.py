@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import application, serving
-from dynsrv.web.board import Part
-from dynsrv.web.seen import Operator, Seen
+from dynsrv.web.event_stream import Part
+from dynsrv.web.interfaces import Operator, Seen
 
 
 class TheSeen:

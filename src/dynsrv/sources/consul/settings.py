@@ -11,7 +11,6 @@ from pydantic import Field, SecretStr, ValidationInfo, model_validator
 from dynsrv.documents import KeyPath
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Duration, FilePath, Section, between
-from dynsrv.sources.base import Surroundings
 from dynsrv.sources.consul import environment, values
 from dynsrv.sources.consul.access import Access, Secret
 from dynsrv.sources.consul.agents import Agents, Budget
@@ -21,6 +20,7 @@ from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import Connections, HttpTransport
 from dynsrv.sources.consul.values import Addresses, ServiceName, Text, Word
 from dynsrv.sources.consul.watch import Watch
+from dynsrv.sources.source import Surroundings
 from dynsrv.tls import Certificates, TlsSettings
 
 

@@ -27,7 +27,7 @@ from dynsrv.sources.consul.agents import Agents
 from dynsrv.sources.consul.answers import Instance
 from dynsrv.sources.consul.permission import check_permission, hidden
 from dynsrv.sources.consul.questions import Consistency, Query
-from dynsrv.sources.following import Followed
+from dynsrv.sources.shared_watch import Followed
 
 SHORTEST_PAUSE = 0.02
 """Seconds between two questions at least: a service whose instances come and go cannot keep dynsrv busy."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dynsrv.sources.ec2.answers import Look
 from dynsrv.sources.ec2.aws import Aws, Filters
-from dynsrv.sources.following import Followed
+from dynsrv.sources.shared_watch import Followed
 
 FAST_INTERVAL = 5.0
 """Seconds between two looks at most while instances come and go, …"""

@@ -12,13 +12,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 from dynsrv.documents import KeyPath, found
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Duration, PortNumber, Section, between, matching
-from dynsrv.sources.base import Surroundings
 from dynsrv.sources.ec2.account import Account, installed
 from dynsrv.sources.ec2.aws import Aws
 from dynsrv.sources.ec2.endpoints import AddressKind, Reading
 from dynsrv.sources.ec2.lifecycle import Farewells
 from dynsrv.sources.ec2.poll import Poll
 from dynsrv.sources.ec2.source import Ec2Source
+from dynsrv.sources.source import Surroundings
 
 Text = Annotated[str, matching(r"[ -~]*[!-~][ -~]*", "printable ASCII")]
 Word = Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dynsrv.documents.server_options import NEVER_ACCEPTED, OWNED
 from dynsrv.model import Endpoint, EndpointState, Snapshot
+from dynsrv.server_keywords import NEVER_ACCEPTED, OWNED
 from dynsrv.sources.consul.endpoints import OnCritical, Reading
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from dynsrv.app import App
 from dynsrv.settings import load
-from dynsrv.sources.base import Shared, Surroundings
 from dynsrv.sources.consul.access import Access
 from dynsrv.sources.consul.agents import Budget
 from dynsrv.sources.consul.endpoints import OnCritical, Reading
@@ -18,6 +16,8 @@ from dynsrv.sources.consul.questions import Query
 from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import HttpTransport
+from dynsrv.sources.source import Shared, Surroundings
+from dynsrv.wiring import App
 
 ETC = Path("/etc/dynsrv")
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from dynsrv.feed import Feed
 from dynsrv.metrics import Metrics
 from dynsrv.model import Location, Server
 from dynsrv.planning import Targets
@@ -16,6 +15,7 @@ from dynsrv.sources.ec2.endpoints import Reading
 from dynsrv.sources.ec2.lifecycle import Farewells
 from dynsrv.sources.ec2.poll import Poll
 from dynsrv.sources.ec2.source import Ec2Source
+from dynsrv.sources.feed import Feed
 from tests.fakes.builders import a_backend, a_policy, a_server
 from tests.fakes.ec2 import GROUP, FakeAws
 from tests.fakes.ec2_clients import an_aws

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dynsrv.sources.base import Shared, Surroundings
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
+from dynsrv.sources.source import Shared, Surroundings
 from tests.fakes.ec2 import GROUP, FakeAws, refusal
 from tests.fakes.ec2_clients import REGION
 from tests.unit.sources.ec2.asking import a_group

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from dynsrv.app import App
 from dynsrv.settings import load
-from dynsrv.sources.base import Shared, Surroundings
 from dynsrv.sources.ec2.account import Account
 from dynsrv.sources.ec2.endpoints import AddressKind, Reading
 from dynsrv.sources.ec2.poll import GROUP_TAG
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
 from dynsrv.sources.ec2.source import Ec2Source
+from dynsrv.sources.source import Shared, Surroundings
+from dynsrv.wiring import App
 
 ROLE = "arn:aws:iam::123456789012:role/dynsrv"
 LIFECYCLE: dict[str, Any] = {"auto_scaling_group": "web", "complete_lifecycle": True}

@@ -1,0 +1,1 @@
+"""What can an operator ask for, how does it look, and how does it exit?"""

@@ -1,0 +1,188 @@
+"""How does a result look to a person? Aligned columns; colours on a terminal only; nothing is cut or wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.text import Text
+
+from dynsrv.cli.apply import Settled
+from dynsrv.cli.check import Finding
+from dynsrv.model import host_port
+from dynsrv.reconcile.view import Look
+from dynsrv.steps import Add, Plan, SetWeight, Step
+
+_STYLES = {
+    "add": "green",
+    "admit": "green",
+    "delete": "red",
+    "close_sessions": "red",
+    "drain": "yellow",
+    "disable": "yellow",
+    "wait": "cyan",
+    "held": "magenta",
+    "ready": "green",
+    "maint": "yellow",
+    "down": "red",
+    "failed": "red",
+    "missing": "red",
+    "good": "green",
+    "bad": "red",
+}
+_console = Console(highlight=False, soft_wrap=True)
+_CLEAR = "\x1b[H\x1b[J"  # what was on the screen does not go to the lines that can be scrolled back to
+
+
+def print_plan(looks: Sequence[Look]) -> None:
+    """Print what would be done and waited for, and why."""
+    steps = waits = 0
+    for look in looks:
+        _heading(look)
+        if look.plan is None:
+            continue
+        if look.converged:
+            _console.print("  nothing to do")
+        steps += len(look.plan.steps)
+        waits += len(look.plan.waits)
+        _rows(
+            [
+                *((step.kind, step.server, _details(step), step.reason) for step in look.plan.steps),
+                *(("wait", wait.server, f"for {wait.waits_for}", wait.reason) for wait in look.plan.waits),
+                *(("held", hold.server, "", hold.reason) for hold in look.plan.holds),
+            ]
+        )
+        _refusals(look.plan)
+    _console.print(f"{_count(steps, 'step')}, {_count(waits, 'wait')}. Nothing was changed.")
+
+
+def print_status(looks: Sequence[Look]) -> None:
+    """Print desired beside live."""
+    for look in looks:
+        _heading(look)
+        if look.observed is None or look.desired is None or look.plan is None:
+            continue
+        data = look.status_data()
+        rows = [
+            (
+                server["name"],
+                server["address"] or "-",
+                server["state"] if server["state"] != "ready" or server["operational"] != "down" else "down",
+                f"check {server['check']}",
+                f"weight {server['weight']}",
+                "" if server["sessions"] is None else _count(server["sessions"], "session"),
+                server["why"],
+            )
+            for server in data["servers"]
+        ]
+        rows += [("-", host_port(m["address"], m["port"]), "missing", "", "", "", m["why"]) for m in data["missing"]]
+        _rows(rows)
+        _refusals(look.plan)
+        live = sum(server["ours"] for server in data["servers"])
+        verdict = "in line" if look.converged else "differs"
+        _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
+
+
+class Watching:
+    """The status again and again: in place on a terminal, elsewhere a new block each time that something changed."""
+
+    def __init__(self, *, interval: float, now: Callable[[], datetime] = lambda: datetime.now().astimezone()) -> None:
+        self._title = f"every {interval:g} s; Ctrl-C ends it"
+        self._now = now
+        self._shown = ""
+
+    def show(self, looks: Sequence[Look]) -> None:
+        """Show what was seen now."""
+        with _console.capture() as capture:
+            print_status(looks)
+        text = capture.get()
+        if _console.is_terminal and not _console.is_dumb_terminal:
+            lines = [f"{self._now():%H:%M:%S}, {self._title}", *text.splitlines()]
+            _write(_CLEAR + "".join(f"{line}\n" for line in _fitting(lines)))
+        elif text != self._shown:
+            _write(f"{self._now().isoformat(timespec='seconds')}\n{text}\n")
+        self._shown = text
+
+
+def _write(text: str) -> None:
+    _console.file.write(text)
+    _console.file.flush()
+
+
+def _fitting(lines: Sequence[str]) -> list[str]:
+    """Return as many of *lines* as the screen has room for, though a long one takes several of its rows."""
+    width, height = _console.size
+    rows = [max(1, -(-Text.from_ansi(line).cell_len // width)) for line in lines]
+    room = height - 1  # the cursor has a row of its own
+    if sum(rows) <= room:
+        return list(lines)
+    shown: list[str] = []
+    for line, needed in zip(lines, rows, strict=True):
+        room -= needed
+        if room < 1:  # the last row is for how many are left
+            break
+        shown.append(line)
+    return [*shown, f"... and {len(lines) - len(shown)} more lines"]
+
+
+def print_applied(settled: Iterable[Settled]) -> None:
+    """Print what became of each backend."""
+    for one in settled:
+        where = f"{one.backend} on {one.proxy}"
+        if one.error is not None:
+            _console.print(Text(f"{where}: {one.error}", style=_STYLES["bad"]))
+        elif one.converged:
+            _console.print(f"{where}: converged in {one.seconds:.2f} s, {_count(one.steps, 'step')}")
+        else:
+            _console.print(f"{where}: not converged in {one.seconds:.2f} s, {_count(one.steps, 'step')}; left:")
+            for sentence in one.left:
+                _console.print(Text(f"  {sentence}"))
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Print what was found, one line each, and what nobody can find out this way."""
+    _rows([("good" if one.good else "bad", one.what, one.found) for one in findings])
+    _console.print(
+        "  HAProxy does not tell: `default-server`, of which servers added at runtime inherit nothing;"
+        " and `stats maxconn` (10 by default), of which dynsrv uses 4."
+    )
+
+
+def _heading(look: Look) -> None:
+    process = look.observed.process if look.observed else None
+    version = f" (HAProxy {process.version}, pid {process.pid})" if process else ""
+    _console.print(Text(f"{look.backend} on {look.proxy}{version}", style="bold"))
+    if look.error is not None:
+        _console.print(Text(f"  {look.error}", style=_STYLES["bad"]))
+
+
+def _refusals(plan: Plan) -> None:
+    for refusal in plan.refusals:
+        _console.print(Text(f"  guard: {refusal.reason}", style=_STYLES["bad"]))
+
+
+def _details(step: Step) -> str:
+    match step:
+        case Add():
+            words = [host_port(step.address, step.port), f"id {step.id}", f"weight {step.weight}", *step.options]
+            return " ".join(words)
+        case SetWeight():
+            return f"weight {step.weight}"
+        case _:
+            return ""
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with their columns aligned, each as wide as its widest cell: a log file has no right edge."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = Text("  ")
+        for cell, width in zip(row, widths, strict=True):
+            line.append(cell.ljust(width + 2), style=_STYLES.get(cell, ""))
+        line.rstrip()
+        _console.print(line)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,134 @@
+"""What does the service manager that started dynsrv know of it? Told by sd_notify's protocol, if it wants to be told.
+
+systemd speaks it (`Type=notify`, `WatchdogSec=`), and so do others. Only the standard library is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
+
+from dynsrv.daemon.status import Status
+
+_INTERVAL = 0.5  # seconds between two looks at what is to be told
+_PATIENCE = 15_000_000  # microseconds: a start lasts until nothing was heard for so long
+_LENGTH = 1000  # characters of a sentence; systemd ignores a message of more than 4096 bytes
+
+
+class ServiceManager:
+    """Whoever set `NOTIFY_SOCKET` in *environment*; the variables are taken out of it, so that no child speaks for us.
+
+    Nothing here waits or raises: if the service manager cannot hear, dynsrv goes on.
+
+    *notice*, if there is one, is told before what is seen of the backends.
+    """
+
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        address = environment.pop("NOTIFY_SOCKET", "")
+        self._address = _address(address) if address[:1] in {"/", "@"} else None
+        self._watchdog = _watchdog(environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", ""))
+        self._ready = False
+        self.notice = ""
+
+    async def keep_told(self, status: Status) -> None:
+        """Tell *status* when it changes, that dynsrv is ready as soon as it is, and that the event loop turns.
+
+        Returns at once if nobody wants to know.
+        """
+        if self._address is not None:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep_status(status))
+                if self._watchdog is not None:
+                    tasks.create_task(self._keep_alive(self._watchdog / 2))
+
+    def tell_status(self, sentence: str) -> None:
+        """Tell *sentence*, which `systemctl status` shows."""
+        self._send(_status(sentence))
+
+    def stopping(self) -> None:
+        """Tell that dynsrv ends."""
+        self._send("STOPPING=1", _status("stopped; the servers stay as they are"))
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Tell that a new configuration is read, and then that it was."""
+        if not self._ready:  # READY=1 would be taken for the end of the start
+            yield
+            return
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        try:
+            yield
+        finally:
+            self._ready = self._send("READY=1")  # if it did not get through, it is told with the next status
+
+    async def _keep_status(self, status: Status) -> None:
+        told = ""
+        while True:
+            waits_for = list(status.not_ready())
+            sentence = "; ".join(filter(None, [self.notice, _sentence(status, waits_for)]))
+            lines = [_status(sentence)] if sentence != told else []
+            if not self._ready:
+                lines.append(f"EXTEND_TIMEOUT_USEC={_PATIENCE}" if waits_for else "READY=1")
+            if lines and self._send(*lines):
+                told = sentence
+                self._ready = self._ready or not waits_for
+            await asyncio.sleep(_INTERVAL)
+
+    async def _keep_alive(self, interval: float) -> None:
+        while True:
+            self._send("WATCHDOG=1")
+            await asyncio.sleep(interval)
+
+    def _send(self, *lines: str) -> bool:
+        """Send *lines*, and return whether they were."""
+        if self._address is None:
+            return False
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(0)  # its queue may be full
+            sender.sendto("\n".join(lines).encode(errors="replace"), self._address)
+            return True
+        return False
+
+
+def _address(path: str) -> str:
+    """Return *path* as the kernel has it: `@` stands for the zero byte of an abstract address."""
+    return f"\0{path[1:]}" if path.startswith("@") else path
+
+
+def _watchdog(microseconds: str, pid: str) -> float | None:
+    """Return after how many seconds of silence we are given up, if it is about us (sd_watchdog_enabled(3))."""
+    if not microseconds.isdecimal() or int(microseconds) == 0 or pid not in {"", str(os.getpid())}:
+        return None
+    return int(microseconds) / 1_000_000
+
+
+def _status(sentence: str) -> str:
+    """Return the line with *sentence*; what others said in it must not make another line."""
+    words = "; ".join(filter(None, map(str.strip, sentence.splitlines())))
+    return f"STATUS={words if len(words) <= _LENGTH else f'{words[: _LENGTH - 1]}…'}"
+
+
+def _sentence(status: Status, waits_for: Sequence[str]) -> str:
+    """Return in one sentence what an operator wants to know first."""
+    if waits_for:
+        return f"waiting for the first pass: {_first(waits_for)}"
+    looks = [look for look, _ in status.backends()]
+    backends, proxies = len({look.backend for look in looks}), len({look.proxy for look in looks})
+    managed = f"{_count(backends, 'backend')} on {_count(proxies, 'proxy', 'proxies')}"
+    if degraded := list(status.degraded()):
+        return f"{managed}; degraded: {_first(degraded)}"
+    if differ := [f"{look.backend} on {look.proxy}" for look in looks if not look.converged]:
+        return f"{managed}; not as wanted yet: {_first(differ)}"
+    return f"{managed}, all as wanted"
+
+
+def _first(reasons: Sequence[str]) -> str:
+    return reasons[0] if len(reasons) == 1 else f"{reasons[0]}; and {len(reasons) - 1} more"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or f'{one}s'}"

@@ -1,0 +1,145 @@
+"""What does dynsrv know of everything that it keeps? Told as plain data, from what the last passes saw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from dynsrv import __version__
+from dynsrv.daemon.runner import Running, Unit
+from dynsrv.model import host_port
+from dynsrv.reconcile.audit import Change
+from dynsrv.reconcile.view import Look, iso_time
+from dynsrv.web.event_stream import Part, Rows
+
+
+class Status:
+    """Reads what is *running*, and asks nobody."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._started = time.time()
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """All metrics."""
+        return self._running.app.metrics.registry
+
+    def not_ready(self) -> Iterator[str]:
+        """Yield why a backend had no first pass yet, for each proxy where that is so."""
+        for unit in self._units:
+            for look in unit.looks():
+                if look.plan is not None:
+                    continue
+                if unit.feed.targets is None:
+                    why = unit.feed.failure or "the source has not answered yet"
+                    yield f"{_where(look)}: {why}"
+                else:
+                    yield str(look.error or f"{_where(look)}: the first pass is not over")
+
+    def degraded(self) -> Iterator[str]:
+        """Yield what is wrong though the backends are managed."""
+        for unit in self._units:
+            if unit.feed.failure is not None:
+                yield f"backend {unit.backend.name}: {unit.feed.failure}"
+            for look in unit.looks():
+                if look.error is not None:
+                    yield f"{_where(look)}: {look.error}"
+                elif look.plan is not None:
+                    for refusal in look.plan.refusals:
+                        yield f"{_where(look)}: guard: {refusal.reason}"
+
+    def about(self) -> dict[str, Any]:
+        """Return what dynsrv is."""
+        return {"version": __version__, "started": iso_time(self._started)}
+
+    def proxies(self) -> Iterator[dict[str, Any]]:
+        """Yield each proxy, with what it last answered."""
+        for proxy in self._running.app.proxies.values():
+            probe = self._running.probes.get(proxy.haproxy)
+            process = probe.process if probe else None
+            failure = probe.failure if probe else None
+            yield {
+                "proxy": proxy.settings.name,
+                "address": proxy.settings.address,
+                "up": process is not None and failure is None,
+                "version": process.version if process else None,
+                "pid": process.pid if process else None,
+                "error": None if failure is None else str(failure),
+            }
+
+    def sources(self) -> Iterator[dict[str, Any]]:
+        """Yield the source of each backend, with what it last answered."""
+        for unit in self._units:
+            feed = unit.feed
+            yield {
+                "backend": unit.backend.name,
+                "proxies": [one.name for one in unit.backend.proxies],
+                "kind": unit.backend.settings.source.kind,
+                "up": feed.failure is None and feed.targets is not None,
+                "reason": feed.failure.reason if feed.failure else None,
+                "error": str(feed.failure) if feed.failure else None,
+                "last_answer": iso_time(feed.answered_at),
+                "endpoints": None if feed.targets is None else len(feed.targets),
+                "ignored": list(feed.notes),
+            }
+
+    def backends(self) -> Iterator[tuple[Look, dict[str, Any]]]:
+        """Yield each backend on each of its proxies: as it was seen, and without its servers as plain data."""
+        for unit in self._units:
+            for look, reconciler in zip(unit.looks(), unit.reconcilers, strict=True):
+                until = reconciler.override_until
+                overridden = until > time.time()
+                yield look, {**look.summary(), "guard_overridden_until": iso_time(until) if overridden else None}
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Return the last changes, the oldest first."""
+        return [_change(one) for one in self._running.app.ledger.recent]
+
+    def parts(self) -> Iterator[Part]:
+        """Yield everything in parts that change each for itself."""
+        about = self.about()
+        yield Part("dynsrv", (about,), lambda: [("dynsrv", about)])
+        for proxy in self.proxies():
+            key = f"proxy:{proxy['proxy']}"
+            yield Part(key, (proxy,), partial(_row, key, proxy))
+        for source in self.sources():
+            # two may feed a backend, each on proxies of its own
+            key = f"source:{source['backend']}@{source['proxies'][0]}"
+            yield Part(key, (source,), partial(_row, key, source))
+        for look, data in self.backends():
+            where = f"{look.backend}@{look.proxy}"
+            yield Part(f"backend:{where}", (data,), partial(_row, f"backend:{where}", data))
+            seen = (look.policy, look.observed, look.plan, look.desired, look.drains)
+            yield Part(f"servers:{where}", seen, partial(_server_rows, look))
+        recent = tuple(self._running.app.ledger.recent)
+        yield Part("changes", recent[-1:], lambda: ((f"change:{one.number}", _change(one)) for one in recent))
+
+    @property
+    def _units(self) -> list[Unit]:
+        return list(self._running.units.values())
+
+
+def _where(look: Look) -> str:
+    return f"backend {look.backend} on {look.proxy}"
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {**asdict(change), "time": iso_time(change.time)}
+
+
+def _row(key: str, data: dict[str, Any]) -> Rows:
+    return [(key, data)]
+
+
+def _server_rows(look: Look) -> Rows:
+    where, of = f"{look.backend}@{look.proxy}", {"backend": look.backend, "proxy": look.proxy}
+    for server in look.servers():
+        yield f"server:{where}:{server['name']}", of | server
+    for missing in look.missing():
+        yield f"missing:{where}:{host_port(missing['address'], missing['port'])}", of | missing

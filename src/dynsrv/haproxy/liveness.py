@@ -1,0 +1,170 @@
+"""Is HAProxy there, and is it still the same process? Asked again and again, for everyone who wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from dynsrv.errors import DynsrvError
+from dynsrv.haproxy.proxy import HAProxy
+from dynsrv.metrics import Metrics
+from dynsrv.model import Process
+from dynsrv.runtime import Address, RuntimeApiError, UnixAddress
+from dynsrv.runtime.connecting import Opener, open_streams
+
+log = structlog.get_logger()
+
+_GLANCE = 0.05  # seconds between two looks at the socket's file, which cost a microsecond each
+_RELOAD_SECONDS = 10.0  # a reload that takes longer is noticed by the regular question
+_MASTER_RETRY = 0.02
+_MASTER_RELOADS = 0.1  # a master that reloads refuses connections for 10 to 60 ms
+_MASTER_MISSING = 1.0
+
+
+class Probe:
+    """Asks *proxy* who it is every *interval* seconds, and wakes those who listen when it is someone else.
+
+    A reload and a restart both make another process, which has none of the servers that were added at runtime. It is
+    asked at once when the file of its unix socket is another one, which a restart leaves behind, and when the
+    connection to its *master* ends, which is closed on reload (2.6-3.4).
+    """
+
+    def __init__(
+        self,
+        proxy: HAProxy,
+        *,
+        interval: float,
+        metrics: Metrics,
+        master: Address | None = None,
+        opener: Opener = open_streams,
+    ) -> None:
+        self._proxy = proxy
+        self._opener = opener
+        self._interval = interval
+        self._metrics = metrics
+        metrics.proxy_reloads.labels(proxy.name)  # told from the start, or the first one would not count
+        self._master = master
+        self._listeners: list[Callable[[], None]] = []
+        self._log = log.bind(proxy=proxy.name)
+        self.process: Process | None = None
+        """Who answered last; None: nobody yet."""
+        self._hint = asyncio.Event()
+        self.failure: DynsrvError | None = None
+        """Why HAProxy does not answer now; None while it does."""
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Call *wake* when HAProxy answers again, and when it is another process."""
+        self._listeners.append(wake)
+
+    def forget(self, wake: Callable[[], None]) -> None:
+        """Call *wake* no more."""
+        self._listeners.remove(wake)
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            if self._master is not None:
+                tasks.create_task(self._watch_master(self._master))
+            if isinstance(self._proxy.address, UnixAddress):
+                tasks.create_task(self._watch_file(self._proxy.address.path))
+            while True:
+                await self.look()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval):
+                        await self._hint.wait()
+                if self._hint.is_set():
+                    self._hint.clear()
+                    await self._look_closely()
+
+    async def look(self) -> None:
+        """Ask once, and tell what is new."""
+        try:
+            process = await self._proxy.identify()
+        except DynsrvError as error:
+            self._lost(error)
+        else:
+            self._found(process)
+
+    async def _look_closely(self) -> None:
+        """Ask again and again until it is another process: the old one answers until the new one is ready."""
+        known = self.process
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELOAD_SECONDS):
+                while self.process == known:
+                    await self.look()
+                    await asyncio.sleep(_GLANCE)
+
+    async def _watch_file(self, path: str) -> None:
+        """Hint when another file is there than before."""
+        known = _inode(path)
+        while True:
+            await asyncio.sleep(_GLANCE)
+            found = _inode(path)
+            if found != known and found is not None:
+                known = found
+                self._hint.set()
+
+    async def _watch_master(self, master: Address) -> None:
+        """Hint whenever a connection to the master ends."""
+        failures = 0
+        lost = False
+        while True:
+            try:
+                reader, writer = await self._opener(master)
+            except (OSError, RuntimeApiError) as error:
+                failures += 1
+                if failures == 2:  # the first may be a reload's
+                    self._log.warning("no master CLI; a reload is noticed by asking alone", error=str(error))
+                await asyncio.sleep(_MASTER_RELOADS if failures == 1 else _MASTER_MISSING)
+                continue
+            if lost:
+                self._hint.set()  # there may have been another reload while there was no connection
+            failures, lost = 0, True
+            try:
+                await reader.read()
+            except OSError:
+                pass
+            finally:
+                writer.transport.abort()
+            self._hint.set()
+            await asyncio.sleep(_MASTER_RETRY)
+
+    def _lost(self, error: DynsrvError) -> None:
+        self._metrics.proxy_up.labels(self._proxy.name).set(0)
+        if self.failure is None or str(self.failure) != str(error):
+            self._log.warning("HAProxy does not answer; its servers cannot be changed until it does", error=str(error))
+        self.failure = error
+
+    def _found(self, process: Process) -> None:
+        self._metrics.proxy_up.labels(self._proxy.name).set(1)
+        known, self.process = self.process, process
+        back = self.failure is not None
+        self.failure = None
+        another = known is not None and known != process
+        if known is None:
+            self._log.info("HAProxy answers", pid=process.pid, version=process.version)
+        elif another:
+            self._metrics.proxy_reloads.labels(self._proxy.name).inc()
+            self._log.warning(
+                "HAProxy was reloaded or restarted; its servers are added again",
+                old_pid=known.pid,
+                pid=process.pid,
+                version=process.version,
+            )
+        elif back:
+            self._log.info("HAProxy answers again", pid=process.pid)
+        if back or another:
+            for wake in self._listeners:
+                wake()
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - twenty times a second, without a Path each time
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns

@@ -1,0 +1,1 @@
+"""What is done about one backend of one proxy, and who hears of it?"""

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from dynsrv.cli.dry_run import look
+from dynsrv.errors import SourceError
+from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
+from dynsrv.planning import Limits, Policy
+from dynsrv.reconcile.view import Look
+from dynsrv.settings import BackendSettings
+from dynsrv.settings.process import ResyncSettings
+from dynsrv.steps import Plan
+from dynsrv.wiring import App, ManagedBackend
+from tests.fakes.behind import Behind
+from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint
+from tests.fakes.haproxy import FakeServer
+from tests.fakes.sources import ScriptedSource
+
+UNCHECKED = a_policy(options=())
+
+
+class AnApp:
+    """As much of an `App` as a look needs: its backends."""
+
+    def __init__(self, *backends: ManagedBackend) -> None:
+        self.backends = backends
+
+
+def a_managed_backend(
+    behind: Behind, *said: Snapshot | Exception, policy: Policy = UNCHECKED, name: str = "be_app"
+) -> ManagedBackend:
+    settings = BackendSettings.model_validate(
+        {"name": name, "source": {"kind": "file", "path": "servers.yaml"}}, context={"directory": Path("/etc/dynsrv")}
+    )
+    source = ScriptedSource(*said)
+    return ManagedBackend(settings, ResyncSettings(), source, policy, (behind.proxy,))
+
+
+async def the_looks(*backends: ManagedBackend, only: str | None = None) -> list[Look]:
+    return await look(cast(App, AnApp(*backends)), only=only)
+
+
+async def the_look(
+    behind: Behind, *said: Snapshot | Exception, policy: Policy = UNCHECKED
+) -> tuple[Look, dict[str, Any], dict[str, Any]]:
+    """What one look finds, and what is printed of it: by `plan`, and by `status`."""
+    (found,) = await the_looks(a_managed_backend(behind, *said, policy=policy))
+    assert behind.haproxy.changes == []
+    return found, json.loads(json.dumps(found.plan_data())), json.loads(json.dumps(found.status_data()))
+
+
+async def test_what_would_be_done_is_told_step_by_step_and_not_done() -> None:
+    found, plan, _ = await the_look(Behind(), Snapshot((an_endpoint(),)))
+    assert plan == {
+        "backend": "be_app",
+        "proxy": "lb1",
+        "haproxy": {"version": "3.2.26-1", "pid": 101},
+        "error": None,
+        "steps": [
+            {
+                "step": "add",
+                "server": "dyn-10.0.0.1:80",
+                "id": 250329022,
+                "address": "10.0.0.1",
+                "port": 80,
+                "weight": 0,
+                "options": [],
+                "reason": "the source wants it",
+            },
+            {"step": "admit", "server": "dyn-10.0.0.1:80", "reason": "it has no check"},
+            {
+                "step": "set_weight",
+                "server": "dyn-10.0.0.1:80",
+                "weight": 100,
+                "reason": "its own weight; it was added with 0",
+            },
+        ],
+        "waits": [],
+        "refusals": [],
+    }
+    assert not found.converged
+
+
+async def test_what_is_waited_for_is_told_with_its_deadline() -> None:
+    server = FakeServer("dyn-a", address="10.0.0.9", weight=0, admin=8, sessions=1)
+    _, plan, _ = await the_look(Behind(servers=[server]), Snapshot(()))
+    assert plan["waits"] == [
+        {
+            "server": "dyn-a",
+            "waits_for": "sessions",
+            "reason": "the source no longer wants it; drains, 1 session left",
+            "deadline": 30.0,
+        }
+    ]
+
+
+async def test_what_the_guard_refuses_is_told_by_both() -> None:
+    server = FakeServer("dyn-a", address="10.0.0.9")
+    behind = Behind(servers=[server])
+    _, plan, status = await the_look(behind, Snapshot(()), policy=a_policy(options=(), limits=Limits()))
+    assert [refusal["rule"] for refusal in plan["refusals"]] == ["on_empty"]
+    assert status["refusals"] == plan["refusals"]
+    assert plan["waits"][0]["waits_for"] == "guard"
+
+
+async def test_what_is_desired_stands_beside_what_is_there() -> None:
+    servers = [
+        FakeServer("web1", address="10.0.0.8", id=3),
+        FakeServer("dyn-old", address="10.0.0.9", id=4),
+        FakeServer("dyn-held", address="10.0.0.1", id=250329022, weight=100, admin=1, operational=0),
+        FakeServer("dyn-socket", address="/run/x.sock", port=0, id=5, maxconn=7),
+    ]
+    found, _, status = await the_look(Behind(servers=servers), Snapshot((an_endpoint(1), an_endpoint(2))))
+    assert (status["converged"], status["desired"]) == (False, 2)
+    assert status["servers"][0] == {
+        "name": "web1",
+        "id": 3,
+        "address": "10.0.0.8:80",
+        "state": "ready",
+        "operational": "up",
+        "check": "none",
+        "weight": 1,
+        "maxconn": 0,
+        "sessions": 0,
+        "draining_since": None,
+        "ours": False,
+        "serving": True,
+        "as_desired": True,
+        "waits_for": None,
+        "why": "not ours",
+    }
+    why = {server["name"]: server["why"] for server in status["servers"]}
+    assert why["dyn-old"].startswith("the source no longer wants it")
+    assert why["dyn-held"].startswith("held by operator")
+    assert status["servers"][3]["address"] is None
+    assert status["servers"][3]["maxconn"] == 7
+    assert status["missing"] == [{"address": "10.0.0.2", "port": 80, "why": "not added yet"}]
+    assert not found.converged
+
+
+async def test_a_backend_in_line_says_so() -> None:
+    server = FakeServer("dyn-10.0.0.1:80", address="10.0.0.1", id=250329022, weight=100)
+    found, plan, status = await the_look(Behind(servers=[server]), Snapshot((an_endpoint(),)))
+    assert found.converged
+    assert plan["steps"] == plan["waits"] == []
+    assert status["converged"]
+    assert status["missing"] == []
+    assert status["servers"][0]["why"] == "as desired"
+
+
+FAILING = a_server(operational=OperationalState.DOWN, check=Check.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("server", "serving", "why"),
+    [
+        (a_server(), True, "as desired"),
+        (FAILING, False, "its check fails; it gets no request until one passes"),
+        (replace(FAILING, check=Check.NONE), False, "HAProxy sees it down; it gets no new request"),
+        (a_server(operational=OperationalState.STOPPING), False, "HAProxy sees it stopping; it gets no new request"),
+        (a_server(weight=0), False, "as desired, with weight 0: it gets no request"),
+        (a_server(admin=AdminState.DRAIN, weight=0), False, "as desired: the source wants it drained"),
+    ],
+)
+def test_a_server_about_which_nothing_is_to_be_done_tells_why_it_gets_no_requests(
+    server: Server, *, serving: bool, why: str
+) -> None:
+    look = Look("be_app", "lb1", UNCHECKED, desired={}, observed=a_backend(server), plan=Plan())
+    (told,) = look.servers()
+    assert (told["serving"], told["as_desired"], told["why"]) == (serving, True, why)
+
+
+async def test_an_endpoint_is_missing_though_a_foreign_server_has_its_address() -> None:
+    server = FakeServer("web1", address="10.0.0.1")
+    _, plan, status = await the_look(Behind(servers=[server]), Snapshot((an_endpoint(),)))
+    assert plan["steps"]
+    assert len(status["missing"]) == 1
+
+
+async def test_a_haproxy_that_is_gone_is_told_instead() -> None:
+    behind = Behind()
+    behind.wire.refusals = [ConnectionRefusedError(111, "Connection refused")]
+    found, plan, status = await the_look(behind, Snapshot((an_endpoint(),)))
+    assert plan == status
+    assert plan["error"].startswith("lb1: unix:///run/haproxy/admin.sock: nobody listens")
+    assert not found.converged
+    assert "haproxy" not in plan
+
+
+async def test_a_source_that_fails_is_told_instead_and_haproxy_is_not_asked() -> None:
+    behind = Behind()
+    _, plan, status = await the_look(behind, SourceError("missing", "servers.yaml: no such file"))
+    assert plan == status == {"backend": "be_app", "proxy": "lb1", "error": "servers.yaml: no such file"}
+    assert behind.haproxy.journal == []
+
+
+async def test_a_source_that_says_nothing_is_not_waited_for_for_ever() -> None:
+    _, plan, _ = await the_look(Behind())
+    assert plan["error"] == "the source did not answer within 10 s"
+
+
+async def test_options_that_haproxy_does_not_take_are_told() -> None:
+    policy = a_policy(options=("check", "guid x"))
+    _, plan, _ = await the_look(Behind("2.6.12"), Snapshot((an_endpoint(),)), policy=policy)
+    assert "HAProxy 2.6.12 does not take these options of a server: guid x." in plan["error"]
+
+
+async def test_one_backend_that_fails_does_not_hide_the_others_and_one_can_be_picked() -> None:
+    good = a_managed_backend(Behind(), Snapshot(()))
+    bad = a_managed_backend(Behind(), SourceError("missing", "gone"), name="be_bad")
+    assert [found.converged for found in await the_looks(bad, good)] == [False, True]
+    assert [found.backend for found in await the_looks(bad, good, only="be_app")] == ["be_app"]
+    assert await the_looks(good, only="nope") == []
