@@ -5,10 +5,10 @@ from __future__ import annotations
 from unittest.mock import patch
 
 from dynsrv.__main__ import main
-from dynsrv.haproxy.batching import Pace
+from dynsrv.haproxy.batching import BatchSizer
 
 
-class Unpaced(Pace):
+class Unpaced(BatchSizer):
     """All commands in one batch."""
 
     def size(self, backend: str, kind: str) -> int:  # noqa: ARG002 - as a Pace has it

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from dynsrv import logs
 from dynsrv.__main__ import spare_the_event_loop
-from dynsrv.cli.apply import Applying
+from dynsrv.cli.apply import Apply
 from dynsrv.documents import parse
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Backend
-from dynsrv.planning import targets
+from dynsrv.planning import desired_servers
 from dynsrv.settings import load
 from dynsrv.sources.feed import Feed
 from dynsrv.sources.servers_document import snapshot_of
@@ -33,7 +33,7 @@ from dynsrv.wiring import App
 
 async def apply(app: App) -> float:
     """Apply, and return the time of the backend that took longest; all begin together."""
-    settled = await Applying(app, only=None, timeout=600).run()
+    settled = await Apply(app, only=None, timeout=600).run()
     unsettled = [one for one in settled if not one.converged]
     if unsettled:
         raise SystemExit(f"not converged: {unsettled[0]}")
@@ -44,7 +44,7 @@ async def passes(app: App, number: str) -> list[float]:
     """Return the times of passes, without those of the first ones, which look at more than later ones."""
     (backend,) = app.backends
     (proxy,) = backend.proxies
-    desired = targets(await backend.first_snapshot(timeout=60), backend.policy)
+    desired = desired_servers(await backend.first_snapshot(timeout=60), backend.policy)
     reconciler = backend.reconciler(proxy, app)
     took = []
     for _ in range(2 + int(number)):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dynsrv.documents import found
+from dynsrv.documents import show
 
 _DYNSRV = "dynsrv gives it to each server itself; leave it out"
 _ADMISSION = "dynsrv lets servers in itself; use the key admit"
 
-OWNED = {
+MANAGED = {
     "id": _DYNSRV,
     "guid": "no two servers may share it; leave it out",
     "enabled": _ADMISSION,
@@ -35,7 +35,7 @@ OWNED = {
 }
 """The keywords that come from keys of the configuration or from dynsrv itself, with what to do instead."""
 
-NEVER_ACCEPTED = frozenset(
+STATIC_ONLY = frozenset(
     {
         "cc",
         "init-addr",
@@ -97,9 +97,9 @@ def checked_option(text: str) -> str:
         raise ValueError("expected a keyword of HAProxy's server line first, such as send-proxy-v2")
     for word in words:
         # Also behind the first word: HAProxy would take it for a keyword there just as well.
-        if word in OWNED:
-            raise ValueError(f"but {word} does not belong here: {OWNED[word]}")
-        if word in NEVER_ACCEPTED:
+        if word in MANAGED:
+            raise ValueError(f"but {word} does not belong here: {MANAGED[word]}")
+        if word in STATIC_ONLY:
             raise ValueError(f"but HAProxy accepts {word} of no server added at runtime; remove it")
     return text
 
@@ -109,7 +109,7 @@ def keyword(option: str) -> str:
     return option.partition(" ")[0]
 
 
-def inherited(options: Sequence[str]) -> list[str]:
+def implied_check_keywords(options: Sequence[str]) -> list[str]:
     """Return what a server of HAProxy's own file would have besides *options*: how its check connects.
 
     A server added at runtime inherits nothing: the check of an `ssl` or `send-proxy` server is plain (2.6-3.4).
@@ -129,7 +129,7 @@ def inherited(options: Sequence[str]) -> list[str]:
 
 def _checked_words(text: str) -> str:
     if character := _FORBIDDEN.search(text):
-        raise ValueError(f"but {found(character[0])} could end the command or begin another; leave it out")
+        raise ValueError(f"but {show(character[0])} could end the command or begin another; leave it out")
     if "<<" in text:
         raise ValueError("but HAProxy may take << for the beginning of a payload; leave it out")
     return text

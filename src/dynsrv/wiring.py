@@ -15,14 +15,14 @@ from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.metrics import Metrics
 from dynsrv.model import Snapshot
 from dynsrv.planning import Policy
-from dynsrv.reconcile.audit import Ledger
+from dynsrv.reconcile.audit import AuditLog
 from dynsrv.reconcile.event_log import Telling
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.runtime import Client, connecting
 from dynsrv.runtime.errors import ConnectFailed
 from dynsrv.settings import BackendSettings, ProxySettings, Settings
 from dynsrv.settings.process import ResyncSettings
-from dynsrv.sources.source import Shared, Source, Surroundings
+from dynsrv.sources.source import SharedResources, Source, SourceContext
 from dynsrv.tls import Certificates
 
 
@@ -74,7 +74,7 @@ class ManagedBackend:
             proxy=proxy,
             policy=self.policy,
             telling=Telling(
-                proxy=proxy.name, backend=self.name, owns=self.policy.owns, metrics=app.metrics, ledger=app.ledger
+                proxy=proxy.name, backend=self.name, owns=self.policy.owns, metrics=app.metrics, audit_log=app.audit_log
             ),
             resync=self.resync.interval,
             override_until=math.inf if force else until.timestamp() if until else 0.0,
@@ -91,9 +91,9 @@ class App:
         self.settings = settings
         self.directory = directory
         self.metrics: Metrics = previous.metrics if previous else Metrics()
-        self.shared: Shared = previous.shared if previous else Shared()
-        self.ledger: Ledger = previous.ledger if previous else Ledger()
-        self.ledger.audit = directory / settings.audit.path if settings.audit else None
+        self.shared: SharedResources = previous.shared if previous else SharedResources()
+        self.audit_log: AuditLog = previous.audit_log if previous else AuditLog()
+        self.audit_log.audit = directory / settings.audit.path if settings.audit else None
         known_proxies: dict[str, ManagedProxy] = previous.proxies if previous else {}
         self.proxies: dict[str, ManagedProxy] = {
             one.name: self._proxy(one, known_proxies.get(one.name)) for one in settings.proxies
@@ -119,7 +119,7 @@ class App:
         return ManagedBackend(
             settings=settings,
             resync=self.settings.resync,
-            source=settings.source.create(Surroundings(settings.name, directory, self.shared)),
+            source=settings.source.create(SourceContext(settings.name, directory, self.shared)),
             policy=settings.policy(),
             proxies=proxies,
         )

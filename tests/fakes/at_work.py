@@ -12,15 +12,15 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from dynsrv.daemon.operations import Controls
+from dynsrv.daemon.operations import Operations
 from dynsrv.daemon.runner import Running, Unit
 from dynsrv.daemon.status import Status
 from dynsrv.errors import SourceError
-from dynsrv.haproxy.liveness import Probe
+from dynsrv.haproxy.liveness import ProcessWatch
 from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.planning import Policy
-from dynsrv.reconcile.audit import Ledger
+from dynsrv.reconcile.audit import AuditLog
 from dynsrv.settings import BackendSettings, ProxySettings
 from dynsrv.settings.process import ResyncSettings
 from dynsrv.web import application
@@ -38,12 +38,12 @@ class AtWork:
 
     def __init__(self, *behinds: Behind, policy: Policy = UNCHECKED) -> None:
         self.metrics = Metrics()
-        self.ledger = Ledger()
+        self.audit_log = AuditLog()
         self.behinds: list[Behind] = []
-        self._app = SimpleNamespace(metrics=self.metrics, ledger=self.ledger, proxies={})
+        self._app = SimpleNamespace(metrics=self.metrics, audit_log=self.audit_log, proxies={})
         self.running = Running(cast(App, self._app))
         self.status = Status(self.running)
-        self.controls = Controls(self.running)
+        self.controls = Operations(self.running)
         self.unit = self.manage(*(behinds or (Behind(),)), policy=policy)
         """That of `be_app`."""
 
@@ -60,7 +60,7 @@ class AtWork:
                 address = {"name": proxy.name, "address": f"/run/haproxy/{proxy.name}.sock"}
                 settings = ProxySettings.model_validate(address, context=_PLACE)
                 self._app.proxies[proxy.name] = ManagedProxy(settings, 1.0, behind.client, proxy)
-                self.running.probes[proxy] = Probe(proxy, interval=1.0, metrics=self.metrics)
+                self.running.probes[proxy] = ProcessWatch(proxy, interval=1.0, metrics=self.metrics)
                 self.behinds.append(behind)
         source = {"kind": "file", "path": "servers.yaml"}
         backend = ManagedBackend(
@@ -98,7 +98,7 @@ class AtWork:
         self.want(*endpoints)
         for _ in range(10):
             await self.passes()
-            if all(look.converged for look in self.unit.looks()):
+            if all(look.converged for look in self.unit.views()):
                 return
             for behind in self.behinds:
                 behind.haproxy.advance(1)

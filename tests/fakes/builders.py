@@ -13,7 +13,7 @@ from dynsrv.model import (
     Server,
     Snapshot,
 )
-from dynsrv.planning import NO_LIMITS, Admission, AfterDrain, Limits, Policy, Targets, naming, targets
+from dynsrv.planning import NO_LIMITS, Admission, AfterDrain, Desired, Limits, Policy, desired_servers, naming
 from dynsrv.steps import Step
 
 CHECKED = ("check", "inter 2s")
@@ -105,9 +105,9 @@ def a_backend(*servers: Server, process: Process | None = None) -> Backend:
     return Backend("be_app", servers, process or a_process())
 
 
-def the_targets(*endpoints: Endpoint, policy: Policy | None = None) -> Targets:
+def the_targets(*endpoints: Endpoint, policy: Policy | None = None) -> Desired:
     """What a snapshot of *endpoints* calls for."""
-    return targets(Snapshot(endpoints), policy or a_policy())
+    return desired_servers(Snapshot(endpoints), policy or a_policy())
 
 
 def in_short(step: Step) -> str:

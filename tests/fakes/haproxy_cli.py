@@ -23,7 +23,7 @@ class Session:
     def __init__(self, process: Process, *, level: str = "admin", journal: list[str] | None = None) -> None:
         self.process = process
         self.level = level
-        self.interactive = False
+        self.prompt = False
         self.closed = False
         self.experimental = False
         self._journal = [] if journal is None else journal
@@ -45,9 +45,9 @@ class Session:
                 return "Too many arguments. Commands must have at most 64 arguments.\n"
             del words[_MAX_WORDS:]
         if words == ["prompt"]:
-            self.interactive = not self.interactive
+            self.prompt = not self.prompt
             return ""
-        if not self.interactive or words == ["quit"]:
+        if not self.prompt or words == ["quit"]:
             self.closed = True
         if not words and self.process.number >= (3, 0):
             return ""

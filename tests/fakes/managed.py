@@ -7,7 +7,7 @@ from typing import Any
 from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint
 from dynsrv.planning import Policy
-from dynsrv.reconcile.audit import Ledger
+from dynsrv.reconcile.audit import AuditLog
 from dynsrv.reconcile.event_log import Telling
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.reconcile.result import Result
@@ -26,7 +26,7 @@ class Managed:
         self.behind = Behind(**backend)
         self.haproxy = self.behind.haproxy
         self.metrics = Metrics()
-        self.ledger = Ledger()
+        self.audit_log = AuditLog()
         self.policy = policy
         self.reconciler = Reconciler(
             backend="be_app",
@@ -37,7 +37,7 @@ class Managed:
                 backend="be_app",
                 owns=policy.owns,
                 metrics=self.metrics,
-                ledger=self.ledger,
+                audit_log=self.audit_log,
                 clock=self.haproxy.clock,
             ),
             resync=RESYNC,

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dynsrv.model import host_port
-from dynsrv.web.event_stream import Board, Part, Rows
+from dynsrv.web.event_stream import ChangeFeed, Part, Rows
 
 
 class Things:
@@ -23,7 +23,7 @@ class Things:
         self.written: list[str] = []
         """The parts whose rows were asked for."""
         self.broken: Exception | None = None
-        self.board = Board(self.read)
+        self.board = ChangeFeed(self.read)
 
     def read(self) -> Iterator[Part]:
         """Yield all parts."""
@@ -46,7 +46,7 @@ class Things:
 class Follower:
     """Applies what it is told, as the description of the API says. Follows inside of its block."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: ChangeFeed) -> None:
         self._news = board.follow()
         self._closing = aclosing(self._news)
         self.events: list[dict[str, Any]] = []

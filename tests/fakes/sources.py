@@ -48,7 +48,7 @@ class ScriptedSource:
         """Tell how much there is left to say."""
         yield f"{len(self.script)} lines of its script are left"
 
-    def still_there(self, servers: Iterable[Server]) -> None:
+    def observed(self, servers: Iterable[Server]) -> None:
         """Take note of them."""
         self.left.append(tuple(servers))
 

@@ -131,7 +131,7 @@ class Connection(asyncio.Transport):
             self._wire.before_line(text)
             self.received.append(text)
             reply = self.session.answer(text)
-            self._send(f"{reply}\n{'> ' if self.session.interactive else ''}".encode())
+            self._send(f"{reply}\n{'> ' if self.session.prompt else ''}".encode())
             if self.session.closed:
                 self.end()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dynsrv.runtime import Broke, Client, Done, Event, ServerState, commands, errors
+from dynsrv.runtime import Broke, Client, Event, Ok, ServerState, commands, errors
 from tests.integration.support.fault_proxy import FaultProxy
 from tests.integration.support.haproxy import HAProxy, StartHAProxy
 from tests.integration.support.waiting import eventually
@@ -23,7 +23,7 @@ async def test_thousands_of_commands_on_one_connection_are_answered_in_order(hap
     adds = [commands.add_server("be_app", name, ADDRESS, 80, id=7000 + n, weight=1) for n, name in enumerate(names)]
     async with Client(str(haproxy.socket), connections=1) as client:
         batch = await client.batch(adds)
-        assert all(isinstance(reply, Done) for reply in batch.replies)
+        assert all(isinstance(reply, Ok) for reply in batch.replies)
         # asked in every second place, so that an answer in the wrong place would be of the wrong kind
         mixed = [command for _ in range(300) for command in (commands.servers_state("be_app"), commands.cli_level())]
         batch = await client.batch(mixed)
@@ -48,16 +48,16 @@ async def test_a_refusal_does_not_keep_the_commands_behind_it_from_running(hapro
             ]
         )
     assert [type(reply) for reply in batch.replies] == [
-        Done,
+        Ok,
         errors.NameTaken,
         errors.IdTaken,
         errors.BadArgument,
         errors.NoSuchServer,
         errors.NoSuchBackend,
-        Done,
+        Ok,
         errors.NotInMaintenance,
-        Done,
-        Done,
+        Ok,
+        Ok,
     ]
 
 
@@ -170,7 +170,7 @@ async def test_a_pooled_connection_never_talks_to_an_old_worker_after_a_reload(a
         # the pooled connection is still open, to the old worker, where `add server` would be answered with success
         batch = await client.batch([commands.add_server("be_app", "a", ADDRESS, 80, id=70, weight=1)])
         assert batch.process.pid != before.pid
-        assert isinstance(batch.replies[0], Done)
+        assert isinstance(batch.replies[0], Ok)
         assert "a" in await haproxy.servers()
         with pytest.raises(errors.OtherProcess):
             await client.batch([commands.enable_server("be_app", "a")], process=before)

@@ -12,14 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dynsrv.errors import DynsrvError
 from dynsrv.haproxy.proxy import HAProxy
-from dynsrv.planning import Targets, targets
+from dynsrv.planning import Desired, desired_servers
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.reconcile.result import Result
 from dynsrv.wiring import App, ManagedBackend
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ApplyResult:
     """What became of one backend of one proxy. *left* says what is not done, one sentence each."""
 
     backend: str
@@ -31,7 +31,7 @@ class Settled:
     error: str | None = None
 
 
-class Applying:
+class Apply:
     """One run of `dynsrv apply` over the backend *only*, or over all, *timeout* seconds at most.
 
     *force* overrides the guard.
@@ -51,7 +51,7 @@ class Applying:
             disable=not sys.stderr.isatty(),
         )
 
-    async def run(self) -> list[Settled]:
+    async def run(self) -> list[ApplyResult]:
         """Make the passes and return what became of each backend of each proxy."""
         backends = [backend for backend in self._app.backends if self._only in {None, backend.name}]
         deadline = time.monotonic() + self._timeout
@@ -59,18 +59,18 @@ class Applying:
             settled = await asyncio.gather(*(self._backend(backend, deadline) for backend in backends))
         return [one for several in settled for one in several]
 
-    async def _backend(self, backend: ManagedBackend, deadline: float) -> list[Settled]:
+    async def _backend(self, backend: ManagedBackend, deadline: float) -> list[ApplyResult]:
         try:
             snapshot = await backend.first_snapshot(timeout=self._timeout)
         except DynsrvError as error:
             return [
-                Settled(backend.name, proxy.name, 0, 0.0, converged=False, error=str(error))
+                ApplyResult(backend.name, proxy.name, 0, 0.0, converged=False, error=str(error))
                 for proxy in backend.proxies
             ]
-        desired = targets(snapshot, backend.policy)
+        desired = desired_servers(snapshot, backend.policy)
         return await asyncio.gather(*(self._proxy(backend, proxy, desired, deadline) for proxy in backend.proxies))
 
-    async def _proxy(self, backend: ManagedBackend, proxy: HAProxy, desired: Targets, deadline: float) -> Settled:
+    async def _proxy(self, backend: ManagedBackend, proxy: HAProxy, desired: Desired, deadline: float) -> ApplyResult:
         reconciler = backend.reconciler(proxy, self._app, force=self._force)
         task = self._progress.add_task(f"{backend.name} on {proxy.name}", total=None)
         began = time.monotonic()
@@ -95,7 +95,7 @@ def _is_final(reconciler: Reconciler) -> bool:
     return reconciler.last is not None and reconciler.last.final
 
 
-def _settled(reconciler: Reconciler, *, steps: int, seconds: float) -> Settled:
+def _settled(reconciler: Reconciler, *, steps: int, seconds: float) -> ApplyResult:
     last = reconciler.last
     error = str(reconciler.failure) if reconciler.failure else None
     left: list[str] = []
@@ -105,7 +105,7 @@ def _settled(reconciler: Reconciler, *, steps: int, seconds: float) -> Settled:
         left = [*guarded, *refused, *(f"{wait.server}: {wait.reason}" for wait in last.waits)]
         if left and last.final:
             error = "; ".join([*guarded, *refused])
-    return Settled(
+    return ApplyResult(
         reconciler.backend,
         reconciler.proxy.name,
         steps,

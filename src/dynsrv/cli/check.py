@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dynsrv.errors import DynsrvError
 from dynsrv.haproxy.proxy import HAProxy
-from dynsrv.haproxy.support import check_options
+from dynsrv.haproxy.support import check_keywords
 from dynsrv.runtime import Capabilities
 from dynsrv.wiring import App, ManagedBackend
 
@@ -63,7 +63,7 @@ async def _backend(backend: ManagedBackend) -> list[Finding]:
         where = f"backend {backend.name} on {proxy.name}"
         try:
             observed = await proxy.observe(backend.name, with_maxconn=False)
-            check_options(observed, backend.policy.options, proxy=proxy.name)
+            check_keywords(observed, backend.policy.options, proxy=proxy.name)
             algorithm = await proxy.algorithm(backend.name)
             cookie = await proxy.cookie(backend.name)
         except DynsrvError as error:

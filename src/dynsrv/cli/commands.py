@@ -18,15 +18,15 @@ from rich.console import Console
 
 from dynsrv import __version__, logs
 from dynsrv.cli import dry_run, output
-from dynsrv.cli.apply import Applying
+from dynsrv.cli.apply import Apply
 from dynsrv.cli.check import check_live
-from dynsrv.daemon.config_watch import changes_of
+from dynsrv.daemon.config_watch import watch_config
 from dynsrv.daemon.daemon import Daemon
-from dynsrv.daemon.sd_notify import ServiceManager
+from dynsrv.daemon.sd_notify import Notifier
 from dynsrv.demo import run as run_demo
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from dynsrv.settings import Settings, find, json_schema, load
 from dynsrv.wiring import App
 
@@ -88,18 +88,18 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
 
     Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
     """
-    manager = ServiceManager(os.environ)
+    manager = Notifier(os.environ)
     try:
         path = find(config)
-        changes = changes_of(path) if reload_on_change else None
+        changes = watch_config(path) if reload_on_change else None
         asyncio.run(Daemon(partial(_read, path), manager, changes=changes).run())
     except* ConfigurationError as errors:
-        manager.tell_status(str(errors.exceptions[0]))
+        manager.status(str(errors.exceptions[0]))
         _fail(str(errors.exceptions[0]))
     except* Exception as errors:  # noqa: BLE001 - whatever it was, an operator has to see it
         # a bug: the supervisor should start dynsrv again, which goes on where HAProxy stands
         Console(stderr=True).print_exception()
-        manager.tell_status(f"a task died: {errors.exceptions[0]!r}")
+        manager.status(f"a task died: {errors.exceptions[0]!r}")
         _fail(f"a task died: {errors.exceptions[0]!r}", code=EXIT_DIED)
 
 
@@ -162,7 +162,7 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
     except ValueError as error:
         _fail(f"--timeout: {error}")
     app = _open(config, backend=backend)
-    applying = Applying(app, only=backend, timeout=seconds, force=force)
+    applying = Apply(app, only=backend, timeout=seconds, force=force)
     outcome = _with(app, applying.run())
     output.print_applied(outcome)
     if any(one.error for one in outcome):
@@ -259,12 +259,12 @@ def _open(config: Path | None, *, backend: str | None = None, quiet: bool = Fals
     return App(settings, directory=path.absolute().parent)
 
 
-def _look(app: App, backend: str | None) -> list[Look]:
+def _look(app: App, backend: str | None) -> list[BackendView]:
     return _with(app, dry_run.look(app, only=backend))
 
 
 async def _watch(app: App) -> NoReturn:
-    watching = output.Watching(interval=WATCH_INTERVAL)
+    watching = output.LiveStatus(interval=WATCH_INTERVAL)
     while True:
         watching.show(await dry_run.look(app, only=None))
         await asyncio.sleep(WATCH_INTERVAL)
@@ -280,7 +280,7 @@ def _with(app: App, work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(run())
 
 
-def _exit_by(looks: list[Look]) -> None:
+def _exit_by(looks: list[BackendView]) -> None:
     if any(look.error for look in looks):
         sys.exit(EXIT_ERROR)
     if not all(look.converged for look in looks):

@@ -8,10 +8,10 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
-from dynsrv.cli.apply import Settled
+from dynsrv.cli.apply import ApplyResult
 from dynsrv.cli.check import Finding
 from dynsrv.model import host_port
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from dynsrv.steps import Add, Plan, SetWeight, Step
 
 _STYLES = {
@@ -35,7 +35,7 @@ _console = Console(highlight=False, soft_wrap=True)
 _CLEAR = "\x1b[H\x1b[J"  # what was on the screen does not go to the lines that can be scrolled back to
 
 
-def print_plan(looks: Sequence[Look]) -> None:
+def print_plan(looks: Sequence[BackendView]) -> None:
     """Print what would be done and waited for, and why."""
     steps = waits = 0
     for look in looks:
@@ -57,7 +57,7 @@ def print_plan(looks: Sequence[Look]) -> None:
     _console.print(f"{_count(steps, 'step')}, {_count(waits, 'wait')}. Nothing was changed.")
 
 
-def print_status(looks: Sequence[Look]) -> None:
+def print_status(looks: Sequence[BackendView]) -> None:
     """Print desired beside live."""
     for look in looks:
         _heading(look)
@@ -84,7 +84,7 @@ def print_status(looks: Sequence[Look]) -> None:
         _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
 
 
-class Watching:
+class LiveStatus:
     """The status again and again: in place on a terminal, elsewhere a new block each time that something changed."""
 
     def __init__(self, *, interval: float, now: Callable[[], datetime] = lambda: datetime.now().astimezone()) -> None:
@@ -92,7 +92,7 @@ class Watching:
         self._now = now
         self._shown = ""
 
-    def show(self, looks: Sequence[Look]) -> None:
+    def show(self, looks: Sequence[BackendView]) -> None:
         """Show what was seen now."""
         with _console.capture() as capture:
             print_status(looks)
@@ -126,7 +126,7 @@ def _fitting(lines: Sequence[str]) -> list[str]:
     return [*shown, f"... and {len(lines) - len(shown)} more lines"]
 
 
-def print_applied(settled: Iterable[Settled]) -> None:
+def print_applied(settled: Iterable[ApplyResult]) -> None:
     """Print what became of each backend."""
     for one in settled:
         where = f"{one.backend} on {one.proxy}"
@@ -149,7 +149,7 @@ def print_findings(findings: Iterable[Finding]) -> None:
     )
 
 
-def _heading(look: Look) -> None:
+def _heading(look: BackendView) -> None:
     process = look.observed.process if look.observed else None
     version = f" (HAProxy {process.version}, pid {process.pid})" if process else ""
     _console.print(Text(f"{look.backend} on {look.proxy}{version}", style="bold"))

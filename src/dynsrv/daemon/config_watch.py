@@ -11,7 +11,7 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks."""
 
 
-def changes_of(
+def watch_config(
     path: Path,
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 import structlog
 
 from dynsrv import web
-from dynsrv.daemon.operations import Controls
+from dynsrv.daemon.operations import Operations
 from dynsrv.daemon.runner import Running, Unit
-from dynsrv.daemon.sd_notify import ServiceManager
+from dynsrv.daemon.sd_notify import Notifier
 from dynsrv.daemon.status import Status
 from dynsrv.documents.values import is_loopback
 from dynsrv.errors import ConfigurationError
-from dynsrv.haproxy.liveness import Probe
+from dynsrv.haproxy.liveness import ProcessWatch
 from dynsrv.metrics import Metrics
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.runtime import parse_address
@@ -36,7 +36,7 @@ class Daemon:
     def __init__(
         self,
         read: Callable[[App | None], App],
-        manager: ServiceManager,
+        manager: Notifier,
         *,
         changes: AsyncIterator[None] | None = None,
     ) -> None:
@@ -66,7 +66,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 await self._take_over(tasks, self._running.app)
                 beside = [
-                    tasks.create_task(self._manager.keep_told(self._status), name="telling the service manager"),
+                    tasks.create_task(self._manager.run(self._status), name="telling the service manager"),
                     tasks.create_task(self._follow_changes(signals), name="watching the configuration file"),
                 ]
                 while await signals.get() is signal.SIGHUP:
@@ -92,9 +92,9 @@ class Daemon:
         except ConfigurationError as error:
             self._running.app.metrics.config_good.set(0)
             log.error("configuration not taken over; the old one stays", error=str(error))
-            self._manager.notice = f"configuration not taken over: {error}"
+            self._manager.message = f"configuration not taken over: {error}"
             return
-        self._manager.notice = ""
+        self._manager.message = ""
         if app.settings.web != self._running.app.settings.web:
             log.warning("web is taken over at the next start only")
         await self._take_over(tasks, app)
@@ -113,7 +113,7 @@ class Daemon:
         for proxy in app.proxies.values():
             if proxy not in self._probing:
                 master = parse_address(proxy.settings.master) if proxy.settings.master else None
-                probe = Probe(
+                probe = ProcessWatch(
                     proxy.haproxy, interval=proxy.interval, metrics=app.metrics, master=master, opener=proxy.opener
                 )
                 self._running.probes[proxy.haproxy] = probe
@@ -161,7 +161,7 @@ class Daemon:
             log.warning("everybody who reaches web.listen may read it; web.tls encrypts it", web=settings.listen)
         if settings.server_metrics:
             self._status.registry.register(ServerMetrics(self._status))
-        site = web.application(self._status, Controls(self._running), token_file=token_file)
+        site = web.application(self._status, Operations(self._running), token_file=token_file)
         await stack.enter_async_context(web.serving(site, host=address[0], port=address[1], tls=tls))
 
     def _close(self) -> None:

@@ -15,45 +15,47 @@ from dynsrv.model import AdminState, Server
 from dynsrv.planning import held
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.steps import Admit, Disable, Drain, Outcome, Step
-from dynsrv.web.interfaces import Denied, Done
+from dynsrv.web.interfaces import ActionRefused, ActionResult
 
 log = structlog.get_logger()
 
 
-class Controls:
+class Operations:
     """Acts on what is *running*, once. Each method returns what became of it, a mapping for each proxy.
 
-    All raise `Denied` where there is nothing to act on, or nothing that may be done, on any proxy. What may be done on
-    some is done there, and told as refused of the others.
+    All raise `ActionRefused` where there is nothing to act on, or nothing that may be done, on any proxy. What may be
+    done on some is done there, and reported as refused for the others.
     """
 
     def __init__(self, running: Running) -> None:
         self._running = running
 
-    async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> Done:
+    async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> ActionResult:
         """Put a server into drain or maintenance, where it stays until it is released or set ready by hand."""
 
         def step(found: Server) -> Step:
             if found.admin is not AdminState.READY:
-                raise Denied(409, f"the server {server} is in {found.admin} already")
+                raise ActionRefused(409, f"the server {server} is in {found.admin} already")
             if found.weight == 0:
-                raise Denied(409, f"the server {server} has weight 0; dynsrv could not tell your drain from its own")
+                raise ActionRefused(
+                    409, f"the server {server} has weight 0; dynsrv could not tell your drain from its own"
+                )
             reason = "held by operator, over the API"
             return Drain(server, reason) if state is AdminState.DRAIN else Disable(server, reason)
 
         return await self._each(backend, server, proxy, step)
 
-    async def release(self, backend: str, server: str, *, proxy: str | None) -> Done:
+    async def release(self, backend: str, server: str, *, proxy: str | None) -> ActionResult:
         """Let a server that an operator holds get requests again."""
 
         def step(found: Server) -> Step:
             if not held(found):
-                raise Denied(409, f"the server {server} is not held by an operator")
+                raise ActionRefused(409, f"the server {server} is not held by an operator")
             return Admit(server, "released by operator, over the API")
 
         return await self._each(backend, server, proxy, step)
 
-    def override_guard(self, backend: str, *, seconds: float, proxy: str | None) -> Done:
+    def override_guard(self, backend: str, *, seconds: float, proxy: str | None) -> ActionResult:
         """Let the guard let everything through for so many seconds; 0: not any more."""
         pairs = self._reconcilers(backend, proxy)
         for _, one in pairs:
@@ -65,42 +67,42 @@ class Controls:
             log.warning("guard counts again, as wanted by operator, over the API", backend=backend, proxy=proxy)
         return [_done(one) for _, one in pairs]
 
-    def reconcile(self, *, backend: str | None, proxy: str | None) -> Done:
+    def reconcile(self, *, backend: str | None, proxy: str | None) -> ActionResult:
         """Look at HAProxy again now."""
         pairs = self._reconcilers(backend, proxy)
         for _, one in pairs:
             one.wake()
         return [_done(one) for _, one in pairs]
 
-    async def _each(self, backend: str, server: str, proxy: str | None, step: Callable[[Server], Step]) -> Done:
+    async def _each(self, backend: str, server: str, proxy: str | None, step: Callable[[Server], Step]) -> ActionResult:
         pairs = self._reconcilers(backend, proxy)
         found = await asyncio.gather(*(self._act(unit, one, server, step) for unit, one in pairs))
-        denied = [one for one in found if isinstance(one, Denied)]
+        denied = [one for one in found if isinstance(one, ActionRefused)]
         if len(denied) == len(found):
             raise max(denied, key=lambda one: one.status)  # a wrong state tells more than an absence
         return [
-            _done(one, outcome=Outcome.REFUSED, detail=str(became)) if isinstance(became, Denied) else became
+            _done(one, outcome=Outcome.REFUSED, detail=str(became)) if isinstance(became, ActionRefused) else became
             for (_, one), became in zip(pairs, found, strict=True)
         ]
 
     async def _act(
         self, unit: Unit, reconciler: Reconciler, server: str, step: Callable[[Server], Step]
-    ) -> dict[str, Any] | Denied:
+    ) -> dict[str, Any] | ActionRefused:
         """Do one step on one proxy, or return why not."""
         if not unit.backend.policy.owns(server):
-            return Denied(403, f"the server {server} is not dynsrv's, which never touches others")
+            return ActionRefused(403, f"the server {server} is not dynsrv's, which never touches others")
         proxy = reconciler.proxy
         try:
             observed = await proxy.observe(reconciler.backend, with_maxconn=False)
             found = next((one for one in observed.servers if one.name == server), None)
             if found is None:
-                return Denied(404, f"there is no server {server} in the backend {reconciler.backend}")
+                return ActionRefused(404, f"there is no server {server} in the backend {reconciler.backend}")
             steps = [step(found)]
             applied = await proxy.apply(observed, steps)
             await reconciler.telling.steps(steps, applied)
             if applied.error is not None:
                 raise applied.error
-        except Denied as denied:
+        except ActionRefused as denied:
             return denied
         except DynsrvError as error:
             return _done(reconciler, outcome="error", detail=str(error))
@@ -111,10 +113,12 @@ class Controls:
     def _reconcilers(self, backend: str | None, proxy: str | None) -> list[tuple[Unit, Reconciler]]:
         units = [unit for unit in self._running.units.values() if backend in {None, unit.backend.name}]
         if not units:
-            raise Denied(404, f"there is no backend {backend} in dynsrv's configuration")
+            raise ActionRefused(404, f"there is no backend {backend} in dynsrv's configuration")
         found = [(unit, one) for unit in units for one in unit.reconcilers if proxy in {None, one.proxy.name}]
         if not found:
-            raise Denied(404, f"no backend{f' {backend}' if backend is not None else ''} is managed on a proxy {proxy}")
+            raise ActionRefused(
+                404, f"no backend{f' {backend}' if backend is not None else ''} is managed on a proxy {proxy}"
+            )
         return found
 
 

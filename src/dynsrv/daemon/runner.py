@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from functools import partial
 
-from dynsrv.haproxy.liveness import Probe
+from dynsrv.haproxy.liveness import ProcessWatch
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.reconcile.reconciler import Reconciler
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from dynsrv.sources.feed import Feed
 from dynsrv.wiring import App, ManagedBackend
 
@@ -29,7 +29,7 @@ class Unit:
         self.reconcilers = [backend.reconciler(proxy, app) for proxy in backend.proxies]
         self.tasks: list[asyncio.Task[None]] = []
 
-    def start(self, tasks: asyncio.TaskGroup, probes: dict[HAProxy, Probe]) -> None:
+    def start(self, tasks: asyncio.TaskGroup, probes: dict[HAProxy, ProcessWatch]) -> None:
         """Begin to work in *tasks*."""
         name = self.backend.name
         self.tasks = [tasks.create_task(self.feed.run(), name=f"feed of {name}")]
@@ -46,10 +46,10 @@ class Unit:
             task.cancel()
         await asyncio.wait(self.tasks)
 
-    def looks(self) -> list[Look]:
+    def views(self) -> list[BackendView]:
         """Return what the last pass on each proxy saw, and why there was none since if that is so."""
         return [
-            Look(
+            BackendView(
                 self.backend.name,
                 one.proxy.name,
                 self.backend.policy,
@@ -70,8 +70,8 @@ class Running:
 
     app: App
     units: dict[ManagedBackend, Unit] = field(default_factory=dict)
-    probes: dict[HAProxy, Probe] = field(default_factory=dict)
+    probes: dict[HAProxy, ProcessWatch] = field(default_factory=dict)
 
 
-def _stop_listening(probe: Probe, reconciler: Reconciler, _: asyncio.Task[None]) -> None:
+def _stop_listening(probe: ProcessWatch, reconciler: Reconciler, _: asyncio.Task[None]) -> None:
     probe.forget(reconciler.wake)

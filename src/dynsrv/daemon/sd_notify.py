@@ -19,7 +19,7 @@ _PATIENCE = 15_000_000  # microseconds: a start lasts until nothing was heard fo
 _LENGTH = 1000  # characters of a sentence; systemd ignores a message of more than 4096 bytes
 
 
-class ServiceManager:
+class Notifier:
     """Whoever set `NOTIFY_SOCKET` in *environment*; the variables are taken out of it, so that no child speaks for us.
 
     Nothing here waits or raises: if the service manager cannot hear, dynsrv goes on.
@@ -32,9 +32,9 @@ class ServiceManager:
         self._address = _address(address) if address[:1] in {"/", "@"} else None
         self._watchdog = _watchdog(environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", ""))
         self._ready = False
-        self.notice = ""
+        self.message = ""
 
-    async def keep_told(self, status: Status) -> None:
+    async def run(self, status: Status) -> None:
         """Tell *status* when it changes, that dynsrv is ready as soon as it is, and that the event loop turns.
 
         Returns at once if nobody wants to know.
@@ -45,7 +45,7 @@ class ServiceManager:
                 if self._watchdog is not None:
                     tasks.create_task(self._keep_alive(self._watchdog / 2))
 
-    def tell_status(self, sentence: str) -> None:
+    def status(self, sentence: str) -> None:
         """Tell *sentence*, which `systemctl status` shows."""
         self._send(_status(sentence))
 
@@ -69,7 +69,7 @@ class ServiceManager:
         told = ""
         while True:
             waits_for = list(status.not_ready())
-            sentence = "; ".join(filter(None, [self.notice, _sentence(status, waits_for)]))
+            sentence = "; ".join(filter(None, [self.message, _sentence(status, waits_for)]))
             lines = [_status(sentence)] if sentence != told else []
             if not self._ready:
                 lines.append(f"EXTEND_TIMEOUT_USEC={_PATIENCE}" if waits_for else "READY=1")

@@ -14,7 +14,7 @@ from dynsrv import __version__
 from dynsrv.daemon.runner import Running, Unit
 from dynsrv.model import host_port
 from dynsrv.reconcile.audit import Change
-from dynsrv.reconcile.view import Look, iso_time
+from dynsrv.reconcile.view import BackendView, iso_time
 from dynsrv.web.event_stream import Part, Rows
 
 
@@ -33,7 +33,7 @@ class Status:
     def not_ready(self) -> Iterator[str]:
         """Yield why a backend had no first pass yet, for each proxy where that is so."""
         for unit in self._units:
-            for look in unit.looks():
+            for look in unit.views():
                 if look.plan is not None:
                     continue
                 if unit.feed.targets is None:
@@ -47,7 +47,7 @@ class Status:
         for unit in self._units:
             if unit.feed.failure is not None:
                 yield f"backend {unit.backend.name}: {unit.feed.failure}"
-            for look in unit.looks():
+            for look in unit.views():
                 if look.error is not None:
                     yield f"{_where(look)}: {look.error}"
                 elif look.plan is not None:
@@ -89,17 +89,17 @@ class Status:
                 "ignored": list(feed.notes),
             }
 
-    def backends(self) -> Iterator[tuple[Look, dict[str, Any]]]:
+    def backends(self) -> Iterator[tuple[BackendView, dict[str, Any]]]:
         """Yield each backend on each of its proxies: as it was seen, and without its servers as plain data."""
         for unit in self._units:
-            for look, reconciler in zip(unit.looks(), unit.reconcilers, strict=True):
+            for look, reconciler in zip(unit.views(), unit.reconcilers, strict=True):
                 until = reconciler.override_until
                 overridden = until > time.time()
                 yield look, {**look.summary(), "guard_overridden_until": iso_time(until) if overridden else None}
 
     def changes(self) -> list[dict[str, Any]]:
         """Return the last changes, the oldest first."""
-        return [_change(one) for one in self._running.app.ledger.recent]
+        return [_change(one) for one in self._running.app.audit_log.recent]
 
     def parts(self) -> Iterator[Part]:
         """Yield everything in parts that change each for itself."""
@@ -117,7 +117,7 @@ class Status:
             yield Part(f"backend:{where}", (data,), partial(_row, f"backend:{where}", data))
             seen = (look.policy, look.observed, look.plan, look.desired, look.drains)
             yield Part(f"servers:{where}", seen, partial(_server_rows, look))
-        recent = tuple(self._running.app.ledger.recent)
+        recent = tuple(self._running.app.audit_log.recent)
         yield Part("changes", recent[-1:], lambda: ((f"change:{one.number}", _change(one)) for one in recent))
 
     @property
@@ -125,7 +125,7 @@ class Status:
         return list(self._running.units.values())
 
 
-def _where(look: Look) -> str:
+def _where(look: BackendView) -> str:
     return f"backend {look.backend} on {look.proxy}"
 
 
@@ -137,7 +137,7 @@ def _row(key: str, data: dict[str, Any]) -> Rows:
     return [(key, data)]
 
 
-def _server_rows(look: Look) -> Rows:
+def _server_rows(look: BackendView) -> Rows:
     where, of = f"{look.backend}@{look.proxy}", {"backend": look.backend, "proxy": look.proxy}
     for server in look.servers():
         yield f"server:{where}:{server['name']}", of | server

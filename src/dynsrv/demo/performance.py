@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dynsrv import settings
 from dynsrv.daemon.daemon import Daemon
-from dynsrv.daemon.sd_notify import ServiceManager
+from dynsrv.daemon.sd_notify import Notifier
 from dynsrv.demo.changes import recorded
 from dynsrv.demo.fleet import PREFIX, Fleet
 from dynsrv.demo.haproxy import BACKEND, SOCKET, RunningHaproxy, find, running
@@ -78,7 +78,7 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
         told: Outcome | None = None
         daemon = Daemon(
             lambda previous: App(settings.load(configuration, {}), directory=folder, previous=previous),
-            ServiceManager({}),
+            Notifier({}),
         )
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -39,7 +39,7 @@ class Document:
         """Return the line of the key or item at *path*, or of its nearest parent; None for JSON."""
         here, line = self._origin, self._lines.get(_ROOT)
         for step in path:
-            if not holds(here, step):
+            if not has_step(here, step):
                 break
             line = self._lines.get((id(here), step), line)
             here = here[step]
@@ -199,7 +199,7 @@ class _Reader:
             self._refuse(event, "a list, a mapping or an alias as a key; write the key as text")
         else:
             if (first := self._lines.get((id(collection), text))) is not None:
-                self._refuse(event, f"the key {found(text)} is already on line {first}; remove one of the two")
+                self._refuse(event, f"the key {show(text)} is already on line {first}; remove one of the two")
             self._lines[id(collection), text] = line
             self._keys[-1] = text
 
@@ -209,7 +209,7 @@ class _Reader:
         for other in merged if isinstance(merged, list) else [merged]:
             if not isinstance(other, dict):
                 where = f"{self._name}:{self._lines[id(collection), '<<']}"
-                problem = f"<< merges mappings, found {found(other)}; name the anchor of a mapping"
+                problem = f"<< merges mappings, found {show(other)}; name the anchor of a mapping"
                 raise ConfigurationError(where, problem)
             for key, value in other.items():
                 collection.setdefault(key, value)
@@ -245,14 +245,14 @@ def _syntax(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
 # ---- what is wrong, in sentences
 
 
-def holds(collection: object, step: str | int) -> bool:
+def has_step(collection: object, step: str | int) -> bool:
     """Return whether *step* leads from *collection* to a value."""
     if isinstance(collection, list):
         return isinstance(step, int) and step < len(collection)
     return isinstance(collection, dict) and step in collection
 
 
-def found(value: object) -> str:
+def show(value: object) -> str:
     """Return *value* as the file has it, on one line and not long."""
     match value:
         case None:
@@ -268,22 +268,24 @@ def found(value: object) -> str:
             return str(value)
 
 
-def spelled(path: Iterable[str | int]) -> str:
+def format_path(path: Iterable[str | int]) -> str:
     """Return the path of keys as people write it: `backends[0].server.inter`."""
     text = ""
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            key = step if re.fullmatch(r"[\w-]+", step) else found(step)
+            key = step if re.fullmatch(r"[\w-]+", step) else show(step)
             text += f".{key}" if text else key
     return text
 
 
-def refusal(document: Document, problems: Sequence[tuple[KeyPath, str]]) -> ConfigurationError:
+def config_error(document: Document, problems: Sequence[tuple[KeyPath, str]]) -> ConfigurationError:
     """Return the error that tells of all *problems*, each a path and a sentence, one a line in file order."""
     ordered = sorted(problems, key=lambda problem: document.line_of(problem[0]) or 0)
-    lines = [(document.where(path), f"{spelled(path)}: {sentence}" if path else sentence) for path, sentence in ordered]
+    lines = [
+        (document.where(path), f"{format_path(path)}: {sentence}" if path else sentence) for path, sentence in ordered
+    ]
     if len(lines) == 1:
         return ConfigurationError(*lines[0])
     told = [f"{where}: {problem}" for where, problem in lines[:MAX_PROBLEMS]]

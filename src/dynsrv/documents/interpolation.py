@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dynsrv.documents import Document, KeyPath, found, refusal
+from dynsrv.documents import Document, KeyPath, config_error, show
 
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -30,7 +30,7 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> Document:
                 return str(literal)
             if not closed or not _VARIABLE.fullmatch(name):
                 expected = "expected ${NAME}; write $${ for a plain ${"
-                problems.append((path, f"found {found(text)}, {expected}"))
+                problems.append((path, f"found {show(text)}, {expected}"))
             elif name not in environ:
                 problems.append((path, f"the environment variable {name} is not set; set it"))
             return environ.get(name, "")
@@ -50,5 +50,5 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> Document:
 
     data = in_value(document.data, ())
     if problems:
-        raise refusal(document, problems)
+        raise config_error(document, problems)
     return replace(document, data=data)

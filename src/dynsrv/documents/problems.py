@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from dynsrv.documents import Document, KeyPath, found, holds, refusal
+from dynsrv.documents import Document, KeyPath, config_error, has_step, show
 from dynsrv.errors import ConfigurationError
 
 
-class Unshown(ValueError):
+class Redacted(ValueError):
     """What a validator raises of a value that is a secret: the sentence stands alone, without what was found."""
 
 
@@ -50,7 +50,7 @@ def problems_at(model: type[BaseModel], problems: Iterable[tuple[KeyPath, str]])
     return ValidationError.from_exception_data(model.__name__, details)
 
 
-def explain(error: ValidationError, *, document: Document, model: type[BaseModel]) -> ConfigurationError:
+def explain_validation(error: ValidationError, *, document: Document, model: type[BaseModel]) -> ConfigurationError:
     """Return *error*, which *model* raised of *document*'s data, in sentences for the one who wrote the file.
 
     A validator's `ValueError` tells what was expected; what was found is put before it.
@@ -67,7 +67,7 @@ def explain(error: ValidationError, *, document: Document, model: type[BaseModel
     for path in verdicts:
         if any(len(other) > len(path) and other[: len(path)] == path for other in sentences):
             del sentences[path]  # another branch got further: that one was meant
-    return refusal(document, list(sentences.items()))
+    return config_error(document, list(sentences.items()))
 
 
 _EXPECTED = {
@@ -106,16 +106,16 @@ def _sentence(details: ErrorDetails, known: Iterable[str]) -> str:
             return "this key is missing; add it"
         case "extra_forbidden":
             return unknown_key(details["loc"][-1], known)
-        case "value_error" if isinstance(value, dict | list) or isinstance(context["error"], Unshown):
+        case "value_error" if isinstance(value, dict | list) or isinstance(context["error"], Redacted):
             return str(context["error"])
         case "value_error":
-            return f"found {found(value)}, {context['error']}"
+            return f"found {show(value)}, {context['error']}"
         case "too_short":
             told = "an empty list"
         case "union_tag_invalid":
             told = str(context["tag"])
         case _:
-            told = found(value)
+            told = show(value)
     if kind not in _EXPECTED:
         return f"found {told}: {details['msg']}"
     quotes = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
@@ -137,9 +137,9 @@ def _locate(details: ErrorDetails, data: Any, model: type[BaseModel]) -> _Place:
     for position, step in enumerate(location, start=1):
         known = [name for each in models for name in each.model_fields]
         may_be_absent = position == len(location) and details["type"] in {"missing", "problem"}
-        if may_be_absent or holds(data, step):
+        if may_be_absent or has_step(data, step):
             path.append(step)
-            data = data[step] if holds(data, step) else None
+            data = data[step] if has_step(data, step) else None
             if isinstance(step, str):
                 fields = [each.model_fields[step] for each in models if step in each.model_fields]
                 models = [inner for field in fields for inner in _models(field.annotation)]

@@ -12,7 +12,7 @@ _LARGEST_BATCH = 4096
 _REMEMBERED = 3  # batches, of which the median counts: one that was held up, or seemed quick, says little
 
 
-class Pace:
+class BatchSizer:
     """How many commands of one kind go in one batch: as many as HAProxy answers in five milliseconds.
 
     As long as there are commands to read, the thread of HAProxy's that reads them serves none of its other connections;
@@ -28,7 +28,7 @@ class Pace:
         """Return how many commands of *kind* may go at once."""
         return self._sizes.get((backend, kind), _FIRST_BATCH)
 
-    def took(self, seconds: float, *, backend: str, kind: str, commands: int) -> None:
+    def observe(self, seconds: float, *, backend: str, kind: str, commands: int) -> None:
         """Take in how long a batch took."""
         costs = self._costs.setdefault((backend, kind), deque(maxlen=_REMEMBERED))
         costs.append(seconds / commands)

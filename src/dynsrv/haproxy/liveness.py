@@ -25,7 +25,7 @@ _MASTER_RELOADS = 0.1  # a master that reloads refuses connections for 10 to 60 
 _MASTER_MISSING = 1.0
 
 
-class Probe:
+class ProcessWatch:
     """Asks *proxy* who it is every *interval* seconds, and wakes those who listen when it is someone else.
 
     A reload and a restart both make another process, which has none of the servers that were added at runtime. It is

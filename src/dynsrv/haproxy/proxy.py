@@ -10,10 +10,10 @@ from typing import Any, Protocol, assert_never
 from dynsrv import runtime
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
 from dynsrv.haproxy import rows as server_rows
-from dynsrv.haproxy.batching import Pace
-from dynsrv.haproxy.support import rejection
+from dynsrv.haproxy.batching import BatchSizer
+from dynsrv.haproxy.support import unsupported
 from dynsrv.model import AdminState, Backend, Process, Server
-from dynsrv.runtime import Capabilities, Command, Done, ProcessInfo, Reply, State, commands, errors
+from dynsrv.runtime import Capabilities, Command, Ok, ProcessInfo, Reply, State, commands, errors
 from dynsrv.steps import (
     Add,
     Admit,
@@ -60,7 +60,7 @@ class HAProxy:
     def __init__(self, name: str, client: runtime.Client) -> None:
         self.name = name
         self._client = client
-        self._pace = Pace()
+        self._pace = BatchSizer()
         self._accepted: dict[str, ProcessInfo] = {}  # backends that take servers, and the process that said so
         self._readers: dict[str, runtime.ServersReader[Server]] = {}  # by backend
 
@@ -82,9 +82,9 @@ class HAProxy:
     async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
         reader = self._readers.setdefault(backend, server_rows.servers_reader())
         with self._translated():
-            batch = await self._client.batch([commands.servers_state_again(backend, reader)])
+            batch = await self._client.batch([commands.servers_state_cached(backend, reader)])
             match batch.replies[0]:
-                case Done(value=states):
+                case Ok(value=states):
                     servers: tuple[Server, ...] = states
                 case errors.NoSuchBackend():
                     raise await self._rejected(backend, batch.process, batch.replies[0])
@@ -105,7 +105,7 @@ class HAProxy:
                     written = [_written(backend.name, step) for step in chunk]
                     to_send = [one for one in written if isinstance(one, Command)]
                     batch = await self._client.batch(to_send, process=process)
-                    self._pace.took(batch.seconds, backend=backend.name, kind=chunk[0].kind, commands=len(chunk))
+                    self._pace.observe(batch.seconds, backend=backend.name, kind=chunk[0].kind, commands=len(chunk))
                     replies, seconds = iter(batch.replies), batch.seconds / len(chunk)
                     results += [
                         _result(step, one.line, next(replies), seconds=seconds, not_added=not_added)
@@ -147,13 +147,13 @@ class HAProxy:
         if not Capabilities.of(process.version).add_server:
             raise await self._rejected(backend, process, None)
         (reply,) = (await self._client.batch([commands.probe_backend(backend)], process=process)).replies
-        if not isinstance(reply, Done):
+        if not isinstance(reply, Ok):
             raise await self._rejected(backend, process, reply)
         self._accepted[backend] = process
 
     async def _rejected(self, backend: str, process: ProcessInfo, reply: Reply[Any] | None) -> BackendRejected:
         algorithm = await self.algorithm(backend) if isinstance(reply, errors.BackendUnsupported) else None
-        return rejection(reply, backend=backend, proxy=self.name, version=process.version, algorithm=algorithm)
+        return unsupported(reply, backend=backend, proxy=self.name, version=process.version, algorithm=algorithm)
 
     async def _with_stat(
         self, backend_id: int, servers: tuple[Server, ...], process: ProcessInfo, *, everything: bool
@@ -164,7 +164,7 @@ class HAProxy:
             return servers
         asked = draining if not everything and len(draining) <= _SINGLE_STATS else [-1]
         batch = await self._client.batch([commands.servers_stat(backend_id, one) for one in asked], process=process)
-        rows = [row for reply in batch.replies if isinstance(reply, Done) for row in reply.value]
+        rows = [row for reply in batch.replies if isinstance(reply, Ok) for row in reply.value]
         # by name and id: between two questions a server can be deleted and another get its id
         stats = {(row.name, row.id): row for row in rows}
         timed = Capabilities.of(process.version).drain_is_timed
@@ -230,7 +230,7 @@ def _result(step: Step, command: str, reply: Reply[Any], *, seconds: float, not_
     """Return what became of *step*; a server that was not added joins *not_added*."""
     expected = False
     match reply:
-        case Done(text=text):
+        case Ok(text=text):
             return StepResult(step, Outcome.DONE, " ".join(text.split()), expected, command, seconds)
         case errors.StillInUse():
             expected = True

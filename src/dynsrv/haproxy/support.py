@@ -14,7 +14,7 @@ _DYNAMIC_ALGORITHMS = (
 )
 
 
-def rejection(
+def unsupported(
     reply: Reply[Any] | None, *, backend: str, proxy: str, version: str, algorithm: str | None
 ) -> BackendRejected:
     """Return what to tell of *reply*, HAProxy's answer to the question whether *backend* takes servers at runtime.
@@ -52,7 +52,7 @@ def rejection(
     return BackendRejected(backend=backend, proxy=proxy, reason=reason, problem=problem, remedy=remedy)
 
 
-def check_options(backend: Backend, options: Iterable[str], *, proxy: str) -> None:
+def check_keywords(backend: Backend, options: Iterable[str], *, proxy: str) -> None:
     """Check that the HAProxy that has *backend* takes all *options*, as far as that depends on its version.
 
     Raises:

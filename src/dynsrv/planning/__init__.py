@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from dynsrv.planning.desired_servers import Desired, DesiredServer, desired_servers
 from dynsrv.planning.lifecycle import held
-from dynsrv.planning.memory import Memory
 from dynsrv.planning.plan import make_plan
 from dynsrv.planning.policy import NO_LIMITS, Admission, AfterDrain, Limits, OnEmpty, Policy
-from dynsrv.planning.targets import Target, Targets, targets
+from dynsrv.planning.recent_history import RecentHistory
 
 __all__ = [
     "NO_LIMITS",
     "Admission",
     "AfterDrain",
+    "Desired",
+    "DesiredServer",
     "Limits",
-    "Memory",
     "OnEmpty",
     "Policy",
-    "Target",
-    "Targets",
+    "RecentHistory",
+    "desired_servers",
     "held",
     "make_plan",
-    "targets",
 ]

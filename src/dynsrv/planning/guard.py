@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dynsrv.model import Server
-from dynsrv.planning.memory import Memory
 from dynsrv.planning.policy import Limits, OnEmpty
+from dynsrv.planning.recent_history import RecentHistory
 from dynsrv.steps import Refusal, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class RemovalRequest:
     """What the guard judges.
 
     *leaving* are the serving servers that are to get no more requests (and all others, if the snapshot is *empty*).
@@ -43,7 +43,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RemovalDecision:
     """How many of those that leave may do so now, why the others may not, and whether that is a refusal."""
 
     may_leave: int
@@ -51,19 +51,19 @@ class Verdict:
     refusal: Refusal | None = None
 
 
-def judge(situation: Situation, *, memory: Memory, limits: Limits) -> Verdict:
+def evaluate(situation: RemovalRequest, *, memory: RecentHistory, limits: Limits) -> RemovalDecision:
     """Apply the rules of *limits*. Pure."""
     leaving = len(situation.leaving)
     if situation.empty and limits.on_empty is OnEmpty.REMOVE:
-        return Verdict(leaving)
+        return RemovalDecision(leaving)
     if situation.empty:
         reason = (
             f"the source wants no server at all: {situation.serving} that serve are kept (limits.on_empty: keep);"
             " if that is meant, set it to remove, or use dynsrv apply --force"
         )
-        return Verdict(0, "the source wants no server at all", Refusal(Rule.ON_EMPTY, reason))
+        return RemovalDecision(0, "the source wants no server at all", Refusal(Rule.ON_EMPTY, reason))
     if not leaving:
-        return Verdict(0)
+        return RemovalDecision(0)
 
     # what served at the best time of the window, but for those that went down by themselves
     before = min(memory.peak, situation.serving + memory.departed)
@@ -73,11 +73,11 @@ def judge(situation: Situation, *, memory: Memory, limits: Limits) -> Verdict:
         within_limits = after + situation.coming + situation.failing >= least
         enough = min(before, situation.wanted) if within_limits else before
         may_leave = min(leaving, max(0, situation.serving - max(enough, least)))
-        return Verdict(may_leave, f"serves until new servers do: {situation.coming} are not ready yet")
+        return RemovalDecision(may_leave, f"serves until new servers do: {situation.coming} are not ready yet")
     if after >= least:
-        return Verdict(leaving)
+        return RemovalDecision(leaving)
     if after + situation.failing >= least:
-        return Verdict(0, f"serves until new servers do: {situation.failing} fail their check")
+        return RemovalDecision(0, f"serves until new servers do: {situation.failing} fail their check")
     if before - after > _allowed(limits, before):
         share = f"{limits.max_removed:.0%}" if isinstance(limits.max_removed, float) else str(limits.max_removed)
         reason = (
@@ -85,12 +85,12 @@ def judge(situation: Situation, *, memory: Memory, limits: Limits) -> Verdict:
             f" last {limits.window:g} s, and at most {_allowed(limits, before)} may (limits.max_removed: {share});"
             " if that is meant, use dynsrv apply --force"
         )
-        return Verdict(0, "the guard keeps it (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
+        return RemovalDecision(0, "the guard keeps it (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
     reason = (
         f"{leaving} of {situation.serving} serving servers would go, and {after + situation.foreign} would be left,"
         f" fewer than limits.min_ready: {limits.min_ready}; if that is meant, use dynsrv apply --force"
     )
-    return Verdict(0, "the guard keeps it (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
+    return RemovalDecision(0, "the guard keeps it (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
 
 
 def _allowed(limits: Limits, before: int) -> int:

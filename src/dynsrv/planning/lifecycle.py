@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from dynsrv.model import AdminState, Check, EndpointState, Server
+from dynsrv.planning.desired_servers import DesiredServer
 from dynsrv.planning.policy import Admission, AfterDrain, Policy
-from dynsrv.planning.targets import Target
 from dynsrv.steps import (
     Add,
     Admit,
@@ -39,7 +39,7 @@ from dynsrv.steps import (
 
 
 @dataclass(slots=True)
-class Draft:
+class PlanBuilder:
     """A plan as it grows."""
 
     steps: list[Step] = field(default_factory=list)
@@ -52,14 +52,14 @@ class Draft:
 class Addition:
     """A server that is to be added. *trusted*: it served a moment ago, in the process before this one."""
 
-    target: Target
+    target: DesiredServer
     name: str
     id: int
     reason: str
     trusted: bool = False
 
 
-def add(addition: Addition, *, policy: Policy, draft: Draft) -> None:
+def add(addition: Addition, *, policy: Policy, draft: PlanBuilder) -> None:
     """Add a server, and go as far as one can without looking again."""
     target, name = addition.target, addition.name
     endpoint = target.endpoint
@@ -90,13 +90,13 @@ def held(server: Server) -> bool:
             assert_never(server.admin)
 
 
-def settled(server: Server, target: Target) -> bool:
+def is_up_to_date(server: Server, target: DesiredServer) -> bool:
     """Whether nothing is to be done about a server that is wanted ready: so most are, so it is looked at quickly."""
     wanted = server.weight == target.weight and server.maxconn in {None, target.maxconn}
     return server.serving and wanted and server.check is not Check.DISABLED
 
 
-def keep(server: Server, target: Target, *, policy: Policy, draft: Draft) -> None:
+def keep(server: Server, target: DesiredServer, *, policy: Policy, draft: PlanBuilder) -> None:
     """Bring a server that is wanted, and wanted ready, to that."""
     if server.maxconn is not None and server.maxconn != target.maxconn:
         reason = f"maxconn is {server.maxconn}, wanted {target.maxconn}"
@@ -127,7 +127,7 @@ def keep(server: Server, target: Target, *, policy: Policy, draft: Draft) -> Non
             assert_never(server.admin)
 
 
-def keep_in_drain(server: Server, target: Target, *, policy: Policy, draft: Draft) -> None:
+def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, draft: PlanBuilder) -> None:
     """Bring a server whose endpoint the source wants drained to that; one that serves must be allowed to go first."""
     match server.admin:
         case AdminState.READY:
@@ -144,14 +144,14 @@ def keep_in_drain(server: Server, target: Target, *, policy: Policy, draft: Draf
             assert_never(server.admin)
 
 
-def drain(server: Server, *, reason: str, draft: Draft) -> None:
+def drain(server: Server, *, reason: str, draft: PlanBuilder) -> None:
     """Let no new request come to a ready server, and mark its drain as ours by weight 0."""
     if server.weight:
         draft.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's"))
     draft.steps.append(Drain(server.name, reason))
 
 
-def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, draft: Draft) -> None:
+def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, draft: PlanBuilder) -> None:
     """Bring a server that is not wanted nearer to its deletion, without losing a request.
 
     *drained_for* is how long it has been in drain, in seconds.
@@ -183,7 +183,7 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, d
             assert_never(server.admin)
 
 
-def _leave_maintenance(name: str, check: Check, target: Target, *, policy: Policy, draft: Draft) -> None:
+def _leave_maintenance(name: str, check: Check, target: DesiredServer, *, policy: Policy, draft: PlanBuilder) -> None:
     if check is Check.DISABLED:
         draft.steps.append(EnableHealth(name, "its check has to run before it may serve"))
     if not _may_serve(check, policy):
@@ -196,7 +196,7 @@ def _leave_maintenance(name: str, check: Check, target: Target, *, policy: Polic
     _let_in(name, target, why, draft)
 
 
-def _let_in(name: str, target: Target, why: str, draft: Draft) -> None:
+def _let_in(name: str, target: DesiredServer, why: str, draft: PlanBuilder) -> None:
     if target.endpoint.state is EndpointState.READY:
         draft.steps.append(Admit(name, why))
     else:
@@ -204,7 +204,7 @@ def _let_in(name: str, target: Target, why: str, draft: Draft) -> None:
         draft.steps.append(Drain(name, f"the source wants it drained; {why}"))
 
 
-def _set_weight(server: Server, target: Target, draft: Draft) -> None:
+def _set_weight(server: Server, target: DesiredServer, draft: PlanBuilder) -> None:
     if server.weight != target.weight:
         reason = f"weight is {server.weight}, wanted {target.weight}"
         draft.steps.append(SetWeight(server.name, target.weight, reason))

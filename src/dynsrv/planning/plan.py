@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 
 from dynsrv.model import AdminState, Backend, Check, EndpointState, Location, Server
 from dynsrv.planning import guard, lifecycle, naming
-from dynsrv.planning.guard import Situation, Verdict
-from dynsrv.planning.lifecycle import Addition, Draft
-from dynsrv.planning.memory import Memory
+from dynsrv.planning.desired_servers import Desired, DesiredServer
+from dynsrv.planning.guard import RemovalDecision, RemovalRequest
+from dynsrv.planning.lifecycle import Addition, PlanBuilder
 from dynsrv.planning.policy import OnEmpty, Policy
-from dynsrv.planning.targets import Target, Targets
+from dynsrv.planning.recent_history import RecentHistory
 from dynsrv.steps import (
     Add,
     Admit,
@@ -65,14 +65,14 @@ _OPTIONS_CHANGED = "its options changed"
 _UNWANTED = "the source no longer wants it"
 
 
-def make_plan(*, desired: Targets, observed: Backend, memory: Memory, now: float, policy: Policy) -> Plan:
+def make_plan(*, desired: Desired, observed: Backend, memory: RecentHistory, now: float, policy: Policy) -> Plan:
     """Return the steps from *observed* to *desired*, in the order in which they may be sent.
 
     Pure: equal arguments give an equal plan. *now* is in seconds of one monotonic clock, and so are the times of
     *memory*. Deletions come in HAProxy's own order, because it walks its list to the server, and additions carry
     ids, so that it need not look for a free one.
     """
-    draft = Draft()
+    draft = PlanBuilder()
     match_ = _match(desired, observed, memory, policy)
     for addition in match_.additions:
         lifecycle.add(addition, policy=policy, draft=draft)
@@ -96,13 +96,13 @@ def make_plan(*, desired: Targets, observed: Backend, memory: Memory, now: float
         elif server.serving and target.weight == 0:
             leaving.append((server, "the source wants it at weight 0"))
         elif target.endpoint.state is EndpointState.READY:
-            if not lifecycle.settled(server, target):
+            if not lifecycle.is_up_to_date(server, target):
                 lifecycle.keep(server, target, policy=policy, draft=draft)
         else:
             lifecycle.keep_in_drain(server, target, policy=policy, draft=draft)
 
     situation = _situation(match_, [server for server, _ in leaving], desired=desired, observed=observed, memory=memory)
-    verdict = guard.judge(situation, memory=memory, limits=policy.limits)
+    verdict = guard.evaluate(situation, memory=memory, limits=policy.limits)
     _leave(leaving, match_, verdict, policy=policy, draft=draft)
     draft.steps.sort(key=lambda step: _RANK[type(step)])  # stable
     return Plan(tuple(draft.steps), tuple(draft.waits), tuple(draft.refusals), tuple(draft.holds))
@@ -112,20 +112,20 @@ def make_plan(*, desired: Targets, observed: Backend, memory: Memory, now: float
 class _Match:
     """Endpoints and servers, brought together: by the names of the servers."""
 
-    kept: dict[str, Target] = field(default_factory=dict)
+    kept: dict[str, DesiredServer] = field(default_factory=dict)
     removed: dict[str, str] = field(default_factory=dict)  # and why
     awaited: set[str] = field(default_factory=set)  # of these, those whose successor does not serve yet
     additions: list[Addition] = field(default_factory=list)
 
 
-def _match(desired: Targets, observed: Backend, memory: Memory, policy: Policy) -> _Match:
+def _match(desired: Desired, observed: Backend, memory: RecentHistory, policy: Policy) -> _Match:
     match_ = _Match()
     ours: dict[Location, list[Server]] = {}
     for server in observed.servers:
         if policy.owns(server.name):
             ours.setdefault((server.address, server.port), []).append(server)
 
-    missing: list[tuple[Target, str]] = []
+    missing: list[tuple[DesiredServer, str]] = []
     for location, target in desired.items():
         servers = ours.pop(location, ())
         if len(servers) == 1 and servers[0].id == target.id:  # as good as always
@@ -146,7 +146,7 @@ def _match(desired: Targets, observed: Backend, memory: Memory, policy: Policy) 
     return match_
 
 
-def _current(servers: Sequence[Server], target: Target, policy: Policy) -> Server | None:
+def _current(servers: Sequence[Server], target: DesiredServer, policy: Policy) -> Server | None:
     """Return the server that is to stay for *target*: of several the one that serves, else the first.
 
     The options of an adopted server are those of HAProxy's configuration file, and count as right.
@@ -157,7 +157,7 @@ def _current(servers: Sequence[Server], target: Target, policy: Policy) -> Serve
 
 
 def _additions(
-    missing: Sequence[tuple[Target, str]], observed: Backend, memory: Memory, policy: Policy
+    missing: Sequence[tuple[DesiredServer, str]], observed: Backend, memory: RecentHistory, policy: Policy
 ) -> Iterator[Addition]:
     if not missing:
         return
@@ -172,15 +172,15 @@ def _additions(
         yield Addition(target, name, server_id, reason, trusted=server_id in memory.trusted)
 
 
-def _spared(server: Server, desired: Targets, policy: Policy) -> bool:
+def _spared(server: Server, desired: Desired, policy: Policy) -> bool:
     """Whether *server*, which does not serve, stays because the snapshot is empty and that is not believed."""
     leaves_already = server.admin is not AdminState.READY and server.weight == 0
     return not desired and policy.limits.on_empty is OnEmpty.KEEP and not leaves_already
 
 
 def _situation(
-    match_: _Match, leaving: Sequence[Server], *, desired: Targets, observed: Backend, memory: Memory
-) -> Situation:
+    match_: _Match, leaving: Sequence[Server], *, desired: Desired, observed: Backend, memory: RecentHistory
+) -> RemovalRequest:
     added = [one.name for one in match_.additions if one.target.endpoint.state is EndpointState.READY]
     failing = sum(name in memory.refused for name in added)
     coming = len(added) - failing
@@ -198,7 +198,7 @@ def _situation(
                 fails = server.check is Check.FAILED or server.since_change > _PATIENCE
                 failing += fails
                 coming += not fails
-    return Situation(
+    return RemovalRequest(
         leaving=leaving,
         serving=serving,
         wanted=sum(one.weight > 0 and one.endpoint.state is EndpointState.READY for one in desired.values()),
@@ -210,7 +210,12 @@ def _situation(
 
 
 def _leave(
-    leaving: Sequence[tuple[Server, str]], match_: _Match, verdict: Verdict, *, policy: Policy, draft: Draft
+    leaving: Sequence[tuple[Server, str]],
+    match_: _Match,
+    verdict: RemovalDecision,
+    *,
+    policy: Policy,
+    draft: PlanBuilder,
 ) -> None:
     if verdict.refusal is not None and leaving:
         draft.refusals.append(verdict.refusal)

@@ -40,7 +40,7 @@ class Change:
     detail: str
 
 
-class Ledger:
+class AuditLog:
     """Remembers the last changes, and appends all commands to *audit*, a file that may be rotated at any time."""
 
     def __init__(self, audit: Path | None = None) -> None:
@@ -52,7 +52,7 @@ class Ledger:
         self._failure: str | None = None
 
     async def record(
-        self, results: Sequence[StepResult], unanswered: Sequence[Step], *, proxy: str, backend: str, now: float
+        self, results: Sequence[StepResult], outcome_unknown: Sequence[Step], *, proxy: str, backend: str, now: float
     ) -> None:
         """Take note of what became of steps, at Unix time *now*; the *unanswered* ones may have been sent or not."""
         changes = [one for one in results if one.outcome is Outcome.DONE or not one.expected]
@@ -62,13 +62,13 @@ class Ledger:
             self.recent.append(
                 Change(number, now, proxy, backend, step.kind, step.server, step.reason, one.outcome, one.detail)
             )
-        if self.audit is not None and (results or unanswered):
+        if self.audit is not None and (results or outcome_unknown):
             where = {"time": datetime.fromtimestamp(now, UTC).isoformat(), "proxy": proxy, "backend": backend}
             answered = (
                 _line(where, one.step, one.outcome, command=one.command, reply=one.detail, seconds=one.seconds)
                 for one in results
             )
-            lost = (_line(where, step, "unanswered") for step in unanswered)
+            lost = (_line(where, step, "unanswered") for step in outcome_unknown)
             await self._append(self.audit, "".join([*answered, *lost]))
 
     async def _append(self, path: Path, lines: str) -> None:

@@ -13,7 +13,7 @@ import structlog
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.metrics import Metrics, server_state
 from dynsrv.model import Check
-from dynsrv.reconcile.audit import Ledger
+from dynsrv.reconcile.audit import AuditLog
 from dynsrv.reconcile.result import Pass, Result
 from dynsrv.steps import (
     Add,
@@ -66,13 +66,13 @@ class Telling:
         backend: str,
         owns: Callable[[str], bool],
         metrics: Metrics,
-        ledger: Ledger,
+        audit_log: AuditLog,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._labels = (proxy, backend)
         self._owns = owns
         self._metrics = metrics
-        self._ledger = ledger
+        self._ledger = audit_log
         self._clock = clock
         self._log = log.bind(proxy=proxy, backend=backend)
         self._failure: DynsrvError | None = None
@@ -164,8 +164,8 @@ class Telling:
     async def steps(self, sent: Sequence[Step], applied: Applied) -> None:
         """Log, count and record what became of each step."""
         proxy, backend = self._labels
-        unanswered = sent[len(applied.results) :] if applied.error is not None else ()
-        await self._ledger.record(applied.results, unanswered, proxy=proxy, backend=backend, now=self._clock())
+        outcome_unknown = sent[len(applied.results) :] if applied.error is not None else ()
+        await self._ledger.record(applied.results, outcome_unknown, proxy=proxy, backend=backend, now=self._clock())
         done = defaultdict[type[Step], list[StepResult]](list)
         for number, one in enumerate(applied.results, 1):
             if number % _AT_ONCE == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from dynsrv.model import AdminState, Backend, Process
-from dynsrv.planning import Memory, Policy
+from dynsrv.planning import Policy, RecentHistory
 from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, WaitsFor
 
 _TRUST = 60.0
@@ -28,7 +28,7 @@ class History:
         self._trusted: frozenset[int] = frozenset()
         self._refused: frozenset[str] = frozenset()
 
-    def look(self, observed: Backend, *, now: float) -> Memory:
+    def look(self, observed: Backend, *, now: float) -> RecentHistory:
         """Take in what is seen now, and return what the planner has to know."""
         ours = [server for server in observed.servers if self._owns(server.name)]
         self._drains = {
@@ -46,7 +46,7 @@ class History:
         for events in (self._served, self._departed):
             while events and events[0][0] < now - self._window:
                 events.popleft()
-        return Memory(
+        return RecentHistory(
             drains=self._drains,
             peak=max([serving, *(number for _, number in self._served)]),
             departed=sum(number for _, number in self._departed),

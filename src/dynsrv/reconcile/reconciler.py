@@ -15,9 +15,9 @@ from functools import partial
 
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.haproxy.proxy import Proxy
-from dynsrv.haproxy.support import check_options
+from dynsrv.haproxy.support import check_keywords
 from dynsrv.model import Process
-from dynsrv.planning import NO_LIMITS, Policy, Targets, make_plan
+from dynsrv.planning import NO_LIMITS, Desired, Policy, make_plan
 from dynsrv.reconcile.event_log import Telling
 from dynsrv.reconcile.history import History
 from dynsrv.reconcile.result import Pass, Result
@@ -65,7 +65,7 @@ class Reconciler:
         """Where it is told what is done."""
         self._wake = asyncio.Event()
         self._delay = _SOON
-        self._in_line: tuple[Targets, Process] | None = None  # when HAProxy was last as desired: what, and who
+        self._in_line: tuple[Desired, Process] | None = None  # when HAProxy was last as desired: what, and who
         self._settled_for: float | None = None  # the feed's change whose convergence was measured
         self.last: Pass | None = None
         """The last pass that got as far as a plan; None: there was none yet."""
@@ -94,7 +94,7 @@ class Reconciler:
             except TimeoutError:
                 pass
 
-    async def attempt(self, desired: Targets) -> float:
+    async def attempt(self, desired: Desired) -> float:
         """Make one pass, whatever becomes of it, and return in how many seconds the next is due."""
         began = self._clock()
         try:
@@ -115,7 +115,7 @@ class Reconciler:
         await self.telling.passed(this, seconds=self._clock() - began)
         return self._next(this)
 
-    async def _pass(self, desired: Targets) -> Pass:
+    async def _pass(self, desired: Desired) -> Pass:
         # it costs more than all else that is asked, so only where it may be needed
         with_maxconn = (
             self.last is None
@@ -128,7 +128,7 @@ class Reconciler:
         if nobody_else and self.last is not None and observed == self.last.observed:
             self._history.still(now=now)
             return replace(self.last, seen_at=seen_at)
-        check_options(observed, self._policy.options, proxy=self.proxy.name)
+        check_keywords(observed, self._policy.options, proxy=self.proxy.name)
         memory = self._history.look(observed, now=now)
         planning = partial(
             make_plan, desired=desired, observed=observed, memory=memory, now=now, policy=self._policy_now()

@@ -12,12 +12,12 @@ from typing import Any
 
 from dynsrv.errors import DynsrvError
 from dynsrv.model import AdminState, Backend, Check, OperationalState, Server, host_port
-from dynsrv.planning import Policy, Targets
+from dynsrv.planning import Desired, Policy
 from dynsrv.steps import Hold, Plan, Refusal, Step, Wait
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class BackendView:
     """One backend of one proxy, as seen once, or why it could not be seen.
 
     *drains* is since when each server has been in drain, by its name, and *seen_at* when HAProxy was looked at, both in
@@ -27,7 +27,7 @@ class Look:
     backend: str
     proxy: str
     policy: Policy
-    desired: Targets | None = None
+    desired: Desired | None = None
     observed: Backend | None = None
     plan: Plan | None = None
     error: DynsrvError | None = None

@@ -9,7 +9,7 @@ from dynsrv.runtime.client import Batch, Client
 from dynsrv.runtime.commands import State
 from dynsrv.runtime.errors import RuntimeApiError
 from dynsrv.runtime.events import Broke, Event, Hook, Replied
-from dynsrv.runtime.replies import Command, Done, Reply
+from dynsrv.runtime.replies import Command, Ok, Reply
 from dynsrv.runtime.tables import BackendStat, ProcessInfo, ServersReader, ServerStat, ServerState
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "Capabilities",
     "Client",
     "Command",
-    "Done",
     "Event",
     "Hook",
+    "Ok",
     "ProcessInfo",
     "Replied",
     "Reply",

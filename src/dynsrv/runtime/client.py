@@ -20,7 +20,7 @@ from dynsrv.runtime.connection import Connection
 from dynsrv.runtime.errors import DyingProcess, OtherProcess, OutcomeUnknown, ProxyDisabled
 from dynsrv.runtime.events import Hook
 from dynsrv.runtime.pool import Pool
-from dynsrv.runtime.replies import Command, Done, Reply
+from dynsrv.runtime.replies import Command, Ok, Reply
 from dynsrv.runtime.tables import ProcessInfo
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ class Client:
         connections: int = 4,
         connect_timeout: float = 2.0,
         reply_timeout: float = 5.0,
-        lend_timeout: float = 10.0,
+        pool_timeout: float = 10.0,
         idle_timeout: float = 1.0,
         hook: Hook | None = None,
         opener: Opener = open_streams,
@@ -71,7 +71,7 @@ class Client:
             self._connect,
             name=str(self.address),
             size=connections,
-            lend_timeout=lend_timeout,
+            pool_timeout=pool_timeout,
             idle_timeout=idle_timeout,
         )
 
@@ -101,7 +101,7 @@ class Client:
             NotSent, OutcomeUnknown: as `batch`.
         """
         reply: Reply[T] = (await self.batch([command])).replies[0]
-        if isinstance(reply, Done):
+        if isinstance(reply, Ok):
             return reply.value
         raise reply
 
@@ -121,7 +121,7 @@ class Client:
             return await self._batch(commands, process=process, fresh=True)
 
     async def _batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None, fresh: bool) -> Batch:
-        async with self._pool.lend(fresh=fresh) as connection:
+        async with self._pool.connection(fresh=fresh) as connection:
             began = time.perf_counter()
             before = await self._identify(connection, fresh=fresh)
             identified = time.perf_counter()
@@ -130,7 +130,7 @@ class Client:
                 raise OtherProcess(str(self.address), problem)
             *replies, last = await connection.exchange([*commands, info()], timeout=self._reply_timeout)
             seconds = max(0.0, (time.perf_counter() - identified) - (identified - began))
-            after = last.value if isinstance(last, Done) else before
+            after = last.value if isinstance(last, Ok) else before
             if after.stopping or any(isinstance(reply, ProxyDisabled) for reply in replies):
                 connection.close()
                 raise DyingProcess(str(self.address), before.pid)
@@ -144,7 +144,7 @@ class Client:
             if fresh:
                 raise OtherProcess(str(self.address), f"HAProxy went away before anything was sent: {error}") from error
             raise _Stale from error
-        if not isinstance(reply, Done):
+        if not isinstance(reply, Ok):
             raise reply
         found: ProcessInfo = reply.value
         if found.stopping:

@@ -185,7 +185,7 @@ def wait_removable(backend: str, server: str, *, seconds: float) -> Command[None
     """
     milliseconds = _within("milliseconds", round(seconds * 1000), 1, 2**31 - 1)
     line = f"wait {milliseconds} srv-removable {_server(backend, server)}"
-    return Command("wait srv-removable", line, sentence("Done."), takes=seconds)
+    return Command("wait srv-removable", line, sentence("Done."), expected_seconds=seconds)
 
 
 def info() -> Command[ProcessInfo]:
@@ -198,7 +198,7 @@ def servers_state(backend: str) -> Command[tuple[ServerState, ...]]:
     return Command("show servers state", f"show servers state {_name('backend', backend)}", read_servers_state)
 
 
-def servers_state_again(backend: str, reader: ServersReader[T]) -> Command[tuple[T, ...]]:
+def servers_state_cached(backend: str, reader: ServersReader[T]) -> Command[tuple[T, ...]]:
     """Ask the same, with a *reader* that remembers what it read the last time."""
     return Command("show servers state", f"show servers state {_name('backend', backend)}", reader.read)
 
@@ -228,7 +228,7 @@ def cli_level() -> Command[str]:
     return Command("show cli level", "show cli level", read)
 
 
-def interactive() -> Command[None]:
+def prompt() -> Command[None]:
     """Keep the connection open for more than one command."""
     return Command("prompt", "prompt", nothing)
 

@@ -15,11 +15,11 @@ from typing import assert_never
 
 from dynsrv.runtime.address import Address, TcpAddress, UnixAddress
 from dynsrv.runtime.capabilities import Capabilities
-from dynsrv.runtime.commands import experimental_mode, info, interactive
+from dynsrv.runtime.commands import experimental_mode, info, prompt
 from dynsrv.runtime.connection import Connection
 from dynsrv.runtime.errors import ConnectFailed, ConnectTimeout, OutcomeUnknown
 from dynsrv.runtime.events import Hook
-from dynsrv.runtime.replies import Done
+from dynsrv.runtime.replies import Ok
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Opener = Callable[[Address], Awaitable[Streams]]
@@ -84,11 +84,11 @@ async def connect(
 
 async def _greet(connection: Connection, timeout: float) -> None:
     # our own deadline in `connect` ends first, so that a hanging greeting is a ConnectTimeout
-    interactive_reply, info_reply = await connection.exchange([interactive(), info()], timeout=timeout * 2)
+    interactive_reply, info_reply = await connection.exchange([prompt(), info()], timeout=timeout * 2)
     for reply in (interactive_reply, info_reply):
-        if not isinstance(reply, Done):
+        if not isinstance(reply, Ok):
             raise reply
-    assert isinstance(info_reply, Done)
+    assert isinstance(info_reply, Ok)
     connection.process = info_reply.value
     if Capabilities.of(info_reply.value.version).experimental_mode:
         await connection.exchange([experimental_mode()], timeout=timeout * 2)

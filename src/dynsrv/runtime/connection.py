@@ -90,11 +90,11 @@ class Connection:
         awaited = commands[len(replies)]
         progress = {"replies": len(replies), "commands": len(commands)}
         try:
-            async with asyncio.timeout(timeout + awaited.takes):
+            async with asyncio.timeout(timeout + awaited.expected_seconds):
                 data = await self._reader.read(_READ_SIZE)
         except TimeoutError:
             raise self._broken(
-                ReplyTimeout(str(self._address), awaited.line, timeout + awaited.takes, **progress)
+                ReplyTimeout(str(self._address), awaited.line, timeout + awaited.expected_seconds, **progress)
             ) from None
         except OSError as error:
             raise self._broken(

@@ -25,13 +25,13 @@ class Pool:
         *,
         name: str,
         size: int,
-        lend_timeout: float,
+        pool_timeout: float,
         idle_timeout: float,
     ) -> None:
         self._connect = connect
         self._name = name
         self._size = size
-        self._lend_timeout = lend_timeout
+        self._lend_timeout = pool_timeout
         self._idle_timeout = idle_timeout
         self._permits = asyncio.Semaphore(size)
         self._idle: dict[Connection, asyncio.TimerHandle] = {}  # the last returned is lent first
@@ -41,7 +41,7 @@ class Pool:
         return f"<Pool {self._name} idle={len(self._idle)} size={self._size}>"
 
     @asynccontextmanager
-    async def lend(self, *, fresh: bool = False) -> AsyncIterator[Connection]:
+    async def connection(self, *, fresh: bool = False) -> AsyncIterator[Connection]:
         """Lend a connection: an idle one, or a new one if there is none or *fresh* is asked for.
 
         Asking for a fresh one closes the idle ones.

@@ -85,14 +85,14 @@ REFUSALS: tuple[tuple[str, type[Refused]], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[T_co]):
+class Ok(Generic[T_co]):
     """HAProxy did it, or told it: *value* is what the command returns. *text*: what it said, if that is no value."""
 
     value: T_co
     text: str = field(default="", compare=False)
 
 
-Reply = Done[T] | Refused | UnknownReply
+Reply = Ok[T] | Refused | UnknownReply
 """HAProxy's word on one command. The last two are exceptions, to be raised or looked at."""
 
 
@@ -107,13 +107,13 @@ class Command(Generic[T_co]):
     name: str
     line: str
     read: Callable[[str], T_co]
-    takes: float = 0.0
+    expected_seconds: float = 0.0
 
     def classify(self, text: str) -> Reply[T_co]:
         """Tell what *text*, the reply without its prompt, means."""
         try:
             value = self.read(text)
-            return Done(value, text if value is None else "")
+            return Ok(value, text if value is None else "")
         except ValueError:
             pass
         for sentence, refusal in REFUSALS:

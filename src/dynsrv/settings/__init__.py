@@ -9,9 +9,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BeforeValidator, Field, ValidationError, model_validator
 
-from dynsrv.documents import KeyPath, found, parse
+from dynsrv.documents import KeyPath, parse, show
 from dynsrv.documents.interpolation import interpolate
-from dynsrv.documents.problems import explain, problems_at, unreadable
+from dynsrv.documents.problems import explain_validation, problems_at, unreadable
 from dynsrv.documents.values import (
     Count,
     Duration,
@@ -115,7 +115,7 @@ class DrainSettings(Section):
 def _of_a_known_kind(value: object) -> object:
     # Looked at first, or the keys of another kind would be reported one by one.
     if isinstance(value, Mapping) and "kind" in value and value["kind"] not in _KINDS:
-        problem = f"found {found(value['kind'])}, expected one of the kinds of source: {', '.join(_KINDS)}"
+        problem = f"found {show(value['kind'])}, expected one of the kinds of source: {', '.join(_KINDS)}"
         raise problems_at(FileSourceSettings, [(("kind",), problem)])
     return value
 
@@ -206,7 +206,7 @@ class Settings(Section):
         for index, proxy in enumerate(self.proxies):
             for key, value in (("address", proxy.address), ("name", proxy.name)):
                 if (other := first.setdefault((key, value), index)) != index:
-                    problem = f"found {found(value)}, which proxies[{other}] has already; change one of the two"
+                    problem = f"found {show(value)}, which proxies[{other}] has already; change one of the two"
                     problems.append((("proxies", index, key), problem))
                     break  # a proxy without a name has its address's
         return problems
@@ -218,12 +218,12 @@ class Settings(Section):
         for index, backend in enumerate(self.backends):
             for position, name in enumerate(backend.proxies or ()):
                 if name not in names:
-                    problem = f"found {found(name)}, expected the name of a proxy: {', '.join(names)}"
+                    problem = f"found {show(name)}, expected the name of a proxy: {', '.join(names)}"
                     problems.append((("backends", index, "proxies", position), problem))
             for name in backend.proxies or names:
                 if (other := first.setdefault((backend.name, name), index)) != index:
                     manages = f"which backends[{other}] manages on {name} already"
-                    problem = f"found {found(backend.name)}, {manages}; remove one of the two"
+                    problem = f"found {show(backend.name)}, {manages}; remove one of the two"
                     problems.append((("backends", index, "name"), problem))
         return problems
 
@@ -258,7 +258,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
         context = {"directory": path.absolute().parent, "environ": environ}
         return Settings.model_validate(document.data, context=context)
     except ValidationError as error:
-        raise explain(error, document=document, model=Settings) from None
+        raise explain_validation(error, document=document, model=Settings) from None
 
 
 def json_schema() -> dict[str, Any]:

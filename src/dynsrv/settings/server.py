@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dynsrv import server_keywords
-from dynsrv.documents import KeyPath, found
+from dynsrv.documents import KeyPath, show
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import CheckTime, Count, PositiveCount, Section, Weight, in_milliseconds, matching
 
@@ -61,10 +61,10 @@ class ServerSettings(Section):
         for index, option in enumerate(self.options):
             word = server_keywords.keyword(option)
             if word in given:
-                problem = f"found {found(option)}, but {given[word]} gives {word} already; remove one of the two"
+                problem = f"found {show(option)}, but {given[word]} gives {word} already; remove one of the two"
                 problems.append((("options", index), problem))
             if word == "track" and self.check:
-                problem = f"found {found(option)}, but what tracks has no check of its own; write check: false"
+                problem = f"found {show(option)}, but what tracks has no check of its own; write check: false"
                 problems.append((("options", index), problem))
             given.setdefault(word, f"options[{index}]")
         line = " ".join(self.keywords())
@@ -78,7 +78,7 @@ class ServerSettings(Section):
     def keywords(self) -> tuple[str, ...]:
         """Return the keywords of `add server`, one with its arguments an item, without weight and id."""
         typed = self._typed_keywords()
-        return (*typed, *server_keywords.inherited((*typed, *self.options)), *self.options)
+        return (*typed, *server_keywords.implied_check_keywords((*typed, *self.options)), *self.options)
 
     def _typed_keywords(self) -> list[str]:
         keywords = ["check"] if self.check else []

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from dynsrv.errors import SourceError
 from dynsrv.metrics import Metrics
 from dynsrv.model import Backend, Snapshot
-from dynsrv.planning import Policy, Targets, targets
+from dynsrv.planning import Desired, Policy, desired_servers
 from dynsrv.sources.source import Source
 
 _RETRY_WAIT = wait_random_exponential(multiplier=0.2, max=10)  # seconds, with full jitter
@@ -52,7 +52,7 @@ class Feed:
         """When the source last told what is desired, in Unix time; None: it has not yet."""
         self._seen: dict[str, tuple[float, Backend]] = {}  # by proxy: when what it was to have changed, what it had
         self._complaints: set[str] = set()  # what was logged since the source last answered
-        self.targets: Targets | None = None
+        self.targets: Desired | None = None
         """What the last snapshot calls for; None: there was none yet, which is not the same as an empty one."""
         self.changed_at = 0.0
         """When the snapshot last changed, by *clock*; means nothing before the first."""
@@ -83,13 +83,13 @@ class Feed:
         if len(snapshot.endpoints) < _LARGE:
             self.take(snapshot)
         else:
-            self._take(snapshot, await asyncio.to_thread(targets, snapshot, self._policy, before=self.targets))
+            self._take(snapshot, await asyncio.to_thread(desired_servers, snapshot, self._policy, before=self.targets))
 
     def take(self, snapshot: Snapshot) -> None:
         """Take what the source says now."""
-        self._take(snapshot, targets(snapshot, self._policy, before=self.targets))
+        self._take(snapshot, desired_servers(snapshot, self._policy, before=self.targets))
 
-    def _take(self, snapshot: Snapshot, wanted: Targets) -> None:
+    def _take(self, snapshot: Snapshot, wanted: Desired) -> None:
         backend, _ = self._labels
         self._metrics.source_up.labels(*self._labels).set(1)
         self.answered_at = time.time()
@@ -120,7 +120,7 @@ class Feed:
         current = [observed for changed_at, observed in self._seen.values() if changed_at == self.changed_at]
         if current and len(current) == len(self._listeners):
             owns = self._policy.owns
-            self._source.still_there(one for observed in current for one in observed.servers if owns(one.name))
+            self._source.observed(one for observed in current for one in observed.servers if owns(one.name))
 
     def _note(self, notes: tuple[str, ...]) -> None:
         """Tell what the source could not use, once for each."""

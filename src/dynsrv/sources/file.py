@@ -18,7 +18,7 @@ from dynsrv.documents.values import FilePath, Section
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.model import Server, Snapshot
 from dynsrv.sources.servers_document import snapshot_of
-from dynsrv.sources.source import Surroundings
+from dynsrv.sources.source import SourceContext
 
 LOOK_INTERVAL = 0.2
 """Seconds between two looks at the file."""
@@ -47,7 +47,7 @@ class FileSourceSettings(Section):
         description="The file that lists the servers, YAML or JSON; relative to the configuration file."
     )
 
-    def create(self, place: Surroundings) -> FileSource:
+    def create(self, place: SourceContext) -> FileSource:
         """Return the source for the backend of *place*."""
         return FileSource(place.directory / self.path, backend=place.backend)
 
@@ -98,7 +98,7 @@ class FileSource:
         """Yield where the file is."""
         yield f"reads {self._path}"
 
-    def still_there(self, servers: Iterable[Server]) -> None:
+    def observed(self, servers: Iterable[Server]) -> None:
         """Do nothing: nobody waits for the end of a server."""
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynsrv.documents import Document, KeyPath, found, refusal, spelled
+from dynsrv.documents import Document, KeyPath, config_error, format_path, show
 from dynsrv.documents.problems import unknown_key
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.sources import endpoint_values as values
@@ -31,9 +31,9 @@ def snapshot_of(document: Document, *, backend: str) -> Snapshot:
             for index, group in enumerate(groups):
                 listed.add_group(group, (index,))
         case other:
-            listed.problems.append(((), f"found {found(other)}, {_FORMS}"))
+            listed.problems.append(((), f"found {show(other)}, {_FORMS}"))
     if listed.problems:
-        raise refusal(document, listed.problems)
+        raise config_error(document, listed.problems)
     return Snapshot(tuple(listed.endpoints))
 
 
@@ -56,7 +56,7 @@ class _Listed:
                 return
             path, servers = (*path, backend), servers[backend]
         if not isinstance(servers, list):
-            self.problems.append((path, f"found {found(servers)}, expected a list of {{address, port}}"))
+            self.problems.append((path, f"found {show(servers)}, expected a list of {{address, port}}"))
             return
         for index, server in enumerate(servers):
             self._add_server(server, (*path, index))
@@ -64,7 +64,7 @@ class _Listed:
     def _add_server(self, server: object, path: KeyPath) -> None:
         if not isinstance(server, dict):
             expected = "expected a mapping such as {address: 10.0.0.1, port: 8080}"
-            self.problems.append((path, f"found {found(server)}, {expected}"))
+            self.problems.append((path, f"found {show(server)}, {expected}"))
             return
         fields: dict[str, Any] = {}
         problems = len(self.problems)
@@ -76,14 +76,14 @@ class _Listed:
                 else:
                     fields[key] = read(value)
             except ValueError as error:
-                self.problems.append(((*path, key), f"found {found(value)}, {error}"))
+                self.problems.append(((*path, key), f"found {show(value)}, {error}"))
         self.problems += [((*path, key), _MISSING) for key in ("address", "port") if key not in server]
         if len(self.problems) == problems:
             self._add(Endpoint(**fields), path)
 
     def add_group(self, group: object, path: KeyPath) -> None:
         if not isinstance(group, dict):
-            self.problems.append((path, f'found {found(group)}, expected {{"targets": [...], "labels": {{...}}}}'))
+            self.problems.append((path, f'found {show(group)}, expected {{"targets": [...], "labels": {{...}}}}'))
             return
         keys = ("targets", "labels")
         self.problems += [((*path, key), unknown_key(key, keys)) for key in group if key not in keys]
@@ -91,29 +91,29 @@ class _Listed:
         if "targets" not in group:
             self.problems.append(((*path, "targets"), _MISSING))
         elif not isinstance(targets, list):
-            self.problems.append(((*path, "targets"), f"found {found(targets)}, expected a list of host:port"))
+            self.problems.append(((*path, "targets"), f"found {show(targets)}, expected a list of host:port"))
         weight = None
         if not isinstance(labels, dict):
-            self.problems.append(((*path, "labels"), f"found {found(labels)}, expected a mapping"))
+            self.problems.append(((*path, "labels"), f"found {show(labels)}, expected a mapping"))
         elif "weight" in labels:
             try:
                 weight = values.weight(values.number(labels["weight"]))
             except ValueError as error:
-                problem = f"found {found(labels['weight'])}, {error}"
+                problem = f"found {show(labels['weight'])}, {error}"
                 self.problems.append(((*path, "labels", "weight"), problem))
         for index, target in enumerate(targets if isinstance(targets, list) else ()):
             place = (*path, "targets", index)
             try:
                 address, port = _target(target)
             except ValueError as error:
-                self.problems.append((place, f"found {found(target)}, {error}"))
+                self.problems.append((place, f"found {show(target)}, {error}"))
             else:
                 self._add(Endpoint(address, port, weight=weight), place)
 
     def _add(self, endpoint: Endpoint, path: KeyPath) -> None:
         first = self._paths.setdefault((endpoint.address, endpoint.port), path)
         if first is not path:
-            problem = f"found {endpoint}, which {spelled(first)} has already; remove one of the two"
+            problem = f"found {endpoint}, which {format_path(first)} has already; remove one of the two"
             self.problems.append((path, problem))
         self.endpoints.append(endpoint)
 

@@ -12,7 +12,7 @@ from dynsrv.errors import SourceError
 T = TypeVar("T")
 
 
-class Followed(ABC, Generic[T]):
+class SharedWatch(ABC, Generic[T]):
     """What is done while it has followers, once for all of them. A failure reaches them all, and ends it."""
 
     def __init__(self) -> None:

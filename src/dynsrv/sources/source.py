@@ -31,7 +31,7 @@ class Source(Protocol):
         """
         ...
 
-    def still_there(self, servers: Iterable[Server]) -> None:
+    def observed(self, servers: Iterable[Server]) -> None:
         """Take note of dynsrv's servers in all proxies of the backend, seen when the last snapshot was known there."""
         ...
 
@@ -40,7 +40,7 @@ class Source(Protocol):
         ...
 
 
-class Shared:
+class SharedResources:
     """What the sources of one process have in common, each found by its key and kept while a source holds it."""
 
     def __init__(self) -> None:
@@ -55,9 +55,9 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SourceContext:
     """Where a source is to work: for which backend, beside which configuration file, together with which others."""
 
     backend: str
     directory: Path
-    shared: Shared
+    shared: SharedResources

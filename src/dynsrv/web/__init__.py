@@ -22,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from dynsrv.documents.problems import unreadable
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import api, page
-from dynsrv.web.interfaces import Operator, Seen
+from dynsrv.web.interfaces import OperatorActions, StatusReader
 
 __all__ = ["application", "serving", "tls_context"]
 
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(seen: Seen, operator: Operator, *, token_file: Path | None) -> web.Application:
+def application(seen: StatusReader, operator: OperatorActions, *, token_file: Path | None) -> web.Application:
     """Return the application that tells what is *seen*, and asks *operator* for whoever has the token in *token_file*.
 
     Without such a file nobody may change anything.
@@ -51,7 +51,7 @@ def application(seen: Seen, operator: Operator, *, token_file: Path | None) -> w
     return app
 
 
-def _health(seen: Seen) -> list[web.RouteDef]:
+def _health(seen: StatusReader) -> list[web.RouteDef]:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(seen.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

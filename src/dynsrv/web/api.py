@@ -13,12 +13,12 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from dynsrv.documents import Document
-from dynsrv.documents.problems import explain
+from dynsrv.documents.problems import explain_validation
 from dynsrv.documents.values import Duration, Section, between
 from dynsrv.model import AdminState
 from dynsrv.web import auth, openapi
-from dynsrv.web.event_stream import Board
-from dynsrv.web.interfaces import Denied, Done, Operator, Seen
+from dynsrv.web.event_stream import ChangeFeed
+from dynsrv.web.interfaces import ActionRefused, ActionResult, OperatorActions, StatusReader
 
 MAX_FOLLOWERS = 500
 """Clients of /api/v1/events at once: each takes a file descriptor."""
@@ -53,7 +53,7 @@ def failed(status: int, sentence: str, *, headers: Mapping[str, str] | None = No
     return web.json_response({"error": sentence}, status=status, headers=kept)
 
 
-def routes(seen: Seen, operator: Operator, token_file: Path | None) -> list[web.RouteDef]:
+def routes(seen: StatusReader, operator: OperatorActions, token_file: Path | None) -> list[web.RouteDef]:
     """Return the routes that tell what is *seen*, and those that ask *operator*."""
     reading, writing = _Reading(seen), _Writing(operator, token_file)
     backend, server = "/api/v1/backends/{backend}", "/api/v1/backends/{backend}/servers/{server}"
@@ -70,9 +70,9 @@ def routes(seen: Seen, operator: Operator, token_file: Path | None) -> list[web.
 
 
 class _Reading:
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: StatusReader) -> None:
         self._seen = seen
-        self._board = Board(seen.parts)
+        self._board = ChangeFeed(seen.parts)
         self._followers = 0
 
     async def openapi(self, _: web.Request) -> web.Response:
@@ -123,11 +123,11 @@ class _Reading:
 
 
 class _Writing:
-    def __init__(self, operator: Operator, token_file: Path | None) -> None:
+    def __init__(self, operator: OperatorActions, token_file: Path | None) -> None:
         self._operator = operator
         self._token_file = token_file
 
-    def checked(self, handle: Callable[[web.Request], Awaitable[Done]]) -> Callable[[web.Request], Any]:
+    def checked(self, handle: Callable[[web.Request], Awaitable[ActionResult]]) -> Callable[[web.Request], Any]:
         """Return a handler that lets only those who show the token do what *handle* does.
 
         What was asked is carried out, though the client may have gone meanwhile.
@@ -140,7 +140,7 @@ class _Writing:
             try:
                 await auth.check(request, self._token_file)
                 done = await handle(request)
-            except Denied as denied:
+            except ActionRefused as denied:
                 headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else {}
                 return failed(denied.status, str(denied), headers=headers)
             good = all(one["outcome"] == "done" for one in done)
@@ -148,21 +148,21 @@ class _Writing:
 
         return handler
 
-    async def hold(self, request: web.Request) -> Done:
+    async def hold(self, request: web.Request) -> ActionResult:
         asked = await _body(request, _Hold)
         backend, server = request.match_info["backend"], request.match_info["server"]
         return await self._operator.hold(backend, server, state=AdminState(asked.state), proxy=asked.proxy)
 
-    async def release(self, request: web.Request) -> Done:
+    async def release(self, request: web.Request) -> ActionResult:
         asked = await _body(request, _Where)
         backend, server = request.match_info["backend"], request.match_info["server"]
         return await self._operator.release(backend, server, proxy=asked.proxy)
 
-    async def override_guard(self, request: web.Request) -> Done:
+    async def override_guard(self, request: web.Request) -> ActionResult:
         asked = await _body(request, _Override)
         return self._operator.override_guard(request.match_info["backend"], seconds=asked.duration, proxy=asked.proxy)
 
-    async def reconcile(self, request: web.Request) -> Done:
+    async def reconcile(self, request: web.Request) -> ActionResult:
         asked = await _body(request, _Reconcile)
         return self._operator.reconcile(backend=asked.backend, proxy=asked.proxy)
 
@@ -173,9 +173,9 @@ async def _body(request: web.Request, model: type[S]) -> S:
     try:
         data = json.loads(content) if content else {}
     except (ValueError, RecursionError):
-        raise Denied(400, 'the body is not JSON; send an object such as {"proxy": "lb1"}, or nothing') from None
+        raise ActionRefused(400, 'the body is not JSON; send an object such as {"proxy": "lb1"}, or nothing') from None
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = explain(error, document=Document("the body", data, {}, data), model=model)
-        raise Denied(400, str(problems).replace("\n", "; ")) from None
+        problems = explain_validation(error, document=Document("the body", data, {}, data), model=model)
+        raise ActionRefused(400, str(problems).replace("\n", "; ")) from None

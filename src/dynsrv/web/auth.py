@@ -10,27 +10,27 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from dynsrv.documents.problems import unreadable
-from dynsrv.web.interfaces import Denied
+from dynsrv.web.interfaces import ActionRefused
 
 
 async def check(request: web.Request, token_file: Path | None) -> None:
-    """Raise `Denied` unless *request* shows the token. It is read each time, so that a new one counts at once."""
+    """Raise `ActionRefused` unless *request* carries the token, which is read each time: a new one counts at once."""
     if token_file is None:
-        raise Denied(403, "nothing can be changed over HTTP: the configuration has no web.token_file")
+        raise ActionRefused(403, "nothing can be changed over HTTP: the configuration has no web.token_file")
     origin = request.headers.get("Origin")
     if origin is not None and _host(origin) != request.host:
-        raise Denied(403, f"a page of {origin[:100]} may not change anything here")
+        raise ActionRefused(403, f"a page of {origin[:100]} may not change anything here")
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not shown.strip():
-        raise Denied(401, "show the token of web.token_file: Authorization: Bearer <token>")
+        raise ActionRefused(401, "show the token of web.token_file: Authorization: Bearer <token>")
     try:
         token = (await asyncio.to_thread(token_file.read_bytes)).strip()  # in a thread: a network file system may hang
     except OSError as error:
-        raise Denied(503, f"web.token_file: {unreadable(error)}") from None
+        raise ActionRefused(503, f"web.token_file: {unreadable(error)}") from None
     if not token:
-        raise Denied(503, "web.token_file: it is empty; write a token to it")
+        raise ActionRefused(503, "web.token_file: it is empty; write a token to it")
     if not hmac.compare_digest(shown.strip().encode(errors="surrogateescape"), token):
-        raise Denied(401, "that is not the token of web.token_file")
+        raise ActionRefused(401, "that is not the token of web.token_file")
 
 
 def _host(origin: str) -> str | None:

@@ -31,7 +31,7 @@ class Part(NamedTuple):
     rows: Callable[[], Rows]
 
 
-class Board:
+class ChangeFeed:
     """Keeps what *read* tells, as JSON, and what changed in it, while it has followers."""
 
     def __init__(self, read: Callable[[], Iterable[Part]]) -> None:

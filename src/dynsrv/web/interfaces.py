@@ -8,14 +8,14 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from dynsrv.model import AdminState
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from dynsrv.web.event_stream import Part
 
-Done = list[dict[str, Any]]
+ActionResult = list[dict[str, Any]]
 """What became of a request: a mapping for each backend and proxy."""
 
 
-class Denied(Exception):
+class ActionRefused(Exception):
     """A request that cannot be met. *status* is HTTP's; the sentence says why."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -23,7 +23,7 @@ class Denied(Exception):
         self.status = status
 
 
-class Seen(Protocol):
+class StatusReader(Protocol):
     """Everything that can be told, from memory: nobody is asked for it."""
 
     @property
@@ -39,20 +39,20 @@ class Seen(Protocol):
 
     def sources(self) -> Iterable[dict[str, Any]]: ...
 
-    def backends(self) -> Iterable[tuple[Look, dict[str, Any]]]: ...
+    def backends(self) -> Iterable[tuple[BackendView, dict[str, Any]]]: ...
 
     def changes(self) -> list[dict[str, Any]]: ...
 
     def parts(self) -> Iterable[Part]: ...
 
 
-class Operator(Protocol):
-    """What may be asked for. All raise `Denied`."""
+class OperatorActions(Protocol):
+    """What may be asked for. All raise `ActionRefused`."""
 
-    async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> Done: ...
+    async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> ActionResult: ...
 
-    async def release(self, backend: str, server: str, *, proxy: str | None) -> Done: ...
+    async def release(self, backend: str, server: str, *, proxy: str | None) -> ActionResult: ...
 
-    def override_guard(self, backend: str, *, seconds: float, proxy: str | None) -> Done: ...
+    def override_guard(self, backend: str, *, seconds: float, proxy: str | None) -> ActionResult: ...
 
-    def reconcile(self, *, backend: str | None, proxy: str | None) -> Done: ...
+    def reconcile(self, *, backend: str | None, proxy: str | None) -> ActionResult: ...

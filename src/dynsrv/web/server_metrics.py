@@ -11,9 +11,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dynsrv.metrics import server_state
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from dynsrv.steps import WaitsFor
-from dynsrv.web.interfaces import Seen
+from dynsrv.web.interfaces import StatusReader
 
 _LABELS = ("proxy", "backend", "server")
 
@@ -21,7 +21,7 @@ _LABELS = ("proxy", "backend", "server")
 class ServerMetrics(Collector):
     """Tells of the servers of ours in what is *seen*, and of no others."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: StatusReader) -> None:
         self._seen = seen
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
@@ -70,6 +70,6 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily
     )
 
 
-def _waiting(look: Look) -> set[str]:
+def _waiting(look: BackendView) -> set[str]:
     waits = look.plan.waits if look.plan is not None else ()
     return {wait.server for wait in waits if wait.waits_for is WaitsFor.CHECK}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bench.dynsrv import Dynsrv
 from bench.servers import BACKEND, Kind, admission, servers
-from dynsrv.planning import Memory, make_plan, targets
+from dynsrv.planning import RecentHistory, desired_servers, make_plan
 from dynsrv.settings import load
 from dynsrv.sources.file import FileSource
 from tests.fakes.behind import Behind
@@ -20,7 +20,9 @@ async def test_the_raw_limit_sends_exactly_the_commands_that_dynsrv_sends(tmp_pa
     behind = Behind("3.2.26-1")
     observed = await behind.observed()
     policy = backend.policy()
-    plan = make_plan(desired=targets(snapshot, policy), observed=observed, memory=Memory(), now=0.0, policy=policy)
+    plan = make_plan(
+        desired=desired_servers(snapshot, policy), observed=observed, memory=RecentHistory(), now=0.0, policy=policy
+    )
     await behind.proxy.apply(observed, plan.steps)
     assert behind.haproxy.changes == admission(wanted)
 

@@ -11,7 +11,7 @@ from dynsrv.cli.dry_run import look
 from dynsrv.errors import SourceError
 from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
 from dynsrv.planning import Limits, Policy
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from dynsrv.settings import BackendSettings
 from dynsrv.settings.process import ResyncSettings
 from dynsrv.steps import Plan
@@ -41,13 +41,13 @@ def a_managed_backend(
     return ManagedBackend(settings, ResyncSettings(), source, policy, (behind.proxy,))
 
 
-async def the_looks(*backends: ManagedBackend, only: str | None = None) -> list[Look]:
+async def the_looks(*backends: ManagedBackend, only: str | None = None) -> list[BackendView]:
     return await look(cast(App, AnApp(*backends)), only=only)
 
 
 async def the_look(
     behind: Behind, *said: Snapshot | Exception, policy: Policy = UNCHECKED
-) -> tuple[Look, dict[str, Any], dict[str, Any]]:
+) -> tuple[BackendView, dict[str, Any], dict[str, Any]]:
     """What one look finds, and what is printed of it: by `plan`, and by `status`."""
     (found,) = await the_looks(a_managed_backend(behind, *said, policy=policy))
     assert behind.haproxy.changes == []
@@ -170,7 +170,7 @@ FAILING = a_server(operational=OperationalState.DOWN, check=Check.FAILED)
 def test_a_server_about_which_nothing_is_to_be_done_tells_why_it_gets_no_requests(
     server: Server, *, serving: bool, why: str
 ) -> None:
-    look = Look("be_app", "lb1", UNCHECKED, desired={}, observed=a_backend(server), plan=Plan())
+    look = BackendView("be_app", "lb1", UNCHECKED, desired={}, observed=a_backend(server), plan=Plan())
     (told,) = look.servers()
     assert (told["serving"], told["as_desired"], told["why"]) == (serving, True, why)
 

@@ -9,17 +9,17 @@ import pytest
 from rich.console import Console
 
 from dynsrv.cli import output
-from dynsrv.cli.output import Watching
+from dynsrv.cli.output import LiveStatus
 from dynsrv.errors import ProxyUnreachable
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from tests.fakes.builders import a_policy
 
 CLEAR = "\x1b[H\x1b[J"
 NOON = datetime(2026, 1, 31, 12, 0, 7, tzinfo=UTC)
 
 
-def a_look(*, error: str = "gone", backend: str = "be_app") -> Look:
-    return Look(backend, "lb1", a_policy(), error=ProxyUnreachable(error))
+def a_look(*, error: str = "gone", backend: str = "be_app") -> BackendView:
+    return BackendView(backend, "lb1", a_policy(), error=ProxyUnreachable(error))
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return out
 
 
-def a_watching() -> Watching:
-    return Watching(interval=2.0, now=lambda: NOON)
+def a_watching() -> LiveStatus:
+    return LiveStatus(interval=2.0, now=lambda: NOON)
 
 
 def test_elsewhere_a_block_is_printed_each_time_that_something_changed(printed: io.StringIO) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dynsrv.daemon.config_watch import LOOK_INTERVAL, changes_of
+from dynsrv.daemon.config_watch import LOOK_INTERVAL, watch_config
 
 
 async def changed_at(*contents: bytes | OSError) -> list[int]:
@@ -30,7 +30,7 @@ async def changed_at(*contents: bytes | OSError) -> list[int]:
             raise Over
 
     async def follow() -> None:
-        changes = changes_of(Path("dynsrv.yaml"), sleep=sleep, read=read)
+        changes = watch_config(Path("dynsrv.yaml"), sleep=sleep, read=read)
         while True:
             await anext(changes)
             told.append(look)

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.model import AdminState, Snapshot
-from dynsrv.web.interfaces import Denied, Done
+from dynsrv.web.interfaces import ActionRefused, ActionResult
 from tests.fakes.at_work import AtWork
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy, an_endpoint
@@ -29,21 +29,21 @@ def hold(
     backend: str = "be_app",
     state: AdminState = AdminState.DRAIN,
     proxy: str | None = None,
-) -> Awaitable[Done]:
+) -> Awaitable[ActionResult]:
     return at_work.controls.hold(backend, server, state=state, proxy=proxy)
 
 
-def release(at_work: AtWork, *, proxy: str | None = None) -> Awaitable[Done]:
+def release(at_work: AtWork, *, proxy: str | None = None) -> Awaitable[ActionResult]:
     return at_work.controls.release("be_app", SERVER, proxy=proxy)
 
 
-async def denial(asked: Awaitable[Done]) -> tuple[int, str]:
-    with pytest.raises(Denied) as caught:
+async def denial(asked: Awaitable[ActionResult]) -> tuple[int, str]:
+    with pytest.raises(ActionRefused) as caught:
         await asked
     return caught.value.status, str(caught.value)
 
 
-def outcomes(done: Done) -> list[tuple[str, str, str]]:
+def outcomes(done: ActionResult) -> list[tuple[str, str, str]]:
     assert all(one["backend"] == "be_app" for one in done)
     return [(one["proxy"], one["outcome"], one["detail"]) for one in done]
 
@@ -59,7 +59,7 @@ async def test_a_server_is_held_on_all_proxies_until_it_is_released(state: Admin
     assert states(at_work) == [admin, admin]
     await at_work.passes(3)
     assert states(at_work) == [admin, admin]
-    assert all(look.converged for look in at_work.unit.looks())
+    assert all(look.converged for look in at_work.unit.views())
     why = f"held by operator: put into {state} by hand; to release it, set it ready again"
     assert (await at_work.told_of(SERVER))["why"] == why
 
@@ -79,7 +79,7 @@ async def test_one_proxy_alone_can_be_meant() -> None:
 
 async def test_it_is_logged_and_recorded_like_every_other_change() -> None:
     at_work = await two_proxies()
-    known = len(at_work.ledger.recent)
+    known = len(at_work.audit_log.recent)
     with capture_logs() as logs:
         await hold(at_work, proxy="lb1")
         await release(at_work, proxy="lb1")
@@ -87,7 +87,7 @@ async def test_it_is_logged_and_recorded_like_every_other_change() -> None:
         ("server drains", SERVER, "held by operator, over the API"),
         ("server gets requests", SERVER, "released by operator, over the API"),
     ]
-    assert [one.reason for one in at_work.ledger.recent][known:] == [line["reason"] for line in logs]
+    assert [one.reason for one in at_work.audit_log.recent][known:] == [line["reason"] for line in logs]
     assert at_work.woken() == ["lb1"]
 
 
@@ -170,7 +170,7 @@ async def test_what_does_not_exist_is_not_found() -> None:
     assert await denial(hold(at_work, backend="be_none")) == (404, unknown)
     assert await denial(hold(at_work, proxy="lb3")) == (404, "no backend be_app is managed on a proxy lb3")
     for backend, sentence in (("be_app", "no backend be_app"), (None, "no backend")):
-        with pytest.raises(Denied, match=f"^{sentence} is managed on a proxy lb3$"):
+        with pytest.raises(ActionRefused, match=f"^{sentence} is managed on a proxy lb3$"):
             at_work.controls.reconcile(backend=backend, proxy="lb3")
 
 
@@ -208,7 +208,7 @@ async def test_a_haproxy_that_goes_in_the_middle_is_an_error_and_is_in_the_ledge
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     at_work = await two_proxies()
-    at_work.ledger.audit = tmp_path_factory.mktemp("audit") / "audit"
+    at_work.audit_log.audit = tmp_path_factory.mktemp("audit") / "audit"
     wire = at_work.behind.wire
 
     def goes(line: str) -> None:
@@ -219,7 +219,7 @@ async def test_a_haproxy_that_goes_in_the_middle_is_an_error_and_is_in_the_ledge
     wire.before_line = goes
     (result,) = outcomes(await hold(at_work, proxy="lb1"))
     assert result[1] == "error"
-    assert '"outcome": "unanswered"' in at_work.ledger.audit.read_text()
+    assert '"outcome": "unanswered"' in at_work.audit_log.audit.read_text()
 
 
 async def test_a_refusal_of_haproxy_s_is_told_in_its_words() -> None:

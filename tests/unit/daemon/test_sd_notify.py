@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from dynsrv.daemon import sd_notify
-from dynsrv.daemon.sd_notify import ServiceManager
+from dynsrv.daemon.sd_notify import Notifier
 from dynsrv.errors import SourceError
 from dynsrv.planning import Limits
 from tests.fakes.at_work import AtWork
@@ -71,10 +71,10 @@ def hearing(monkeypatch: pytest.MonkeyPatch) -> Hearing:
 
 
 @asynccontextmanager
-async def told(at_work: AtWork, environment: Mapping[str, str] = WHERE) -> AsyncIterator[ServiceManager]:
+async def told(at_work: AtWork, environment: Mapping[str, str] = WHERE) -> AsyncIterator[Notifier]:
     """Keep the service manager of *environment* told inside the block."""
-    manager = ServiceManager(dict(environment))
-    task = asyncio.create_task(manager.keep_told(at_work.status))
+    manager = Notifier(dict(environment))
+    task = asyncio.create_task(manager.run(at_work.status))
     await asyncio.sleep(1)
     yield manager
     task.cancel()
@@ -147,7 +147,7 @@ async def test_a_new_configuration_is_told_from_its_begin_to_its_end(hearing: He
     async with told(at_work) as manager:
         before = len(hearing.lines)
         with manager.reloading():
-            manager.notice = "configuration not taken over: dynsrv.yaml:1: what is this?"
+            manager.message = "configuration not taken over: dynsrv.yaml:1: what is this?"
         reloading, since, ready = hearing.lines[before:]
         assert (reloading, ready) == ("RELOADING=1", "READY=1")
         assert since.removeprefix("MONOTONIC_USEC=").isdecimal()
@@ -205,21 +205,21 @@ async def test_what_the_service_manager_missed_is_told_again(hearing: Hearing) -
 async def test_without_an_address_that_we_can_reach_nothing_is_told(
     hearing: Hearing, environment: dict[str, str]
 ) -> None:
-    manager = ServiceManager({**environment, "WATCHDOG_USEC": "3000000"})
-    await manager.keep_told(AtWork().status)
-    manager.tell_status("dynsrv.yaml: there is no such file")
+    manager = Notifier({**environment, "WATCHDOG_USEC": "3000000"})
+    await manager.run(AtWork().status)
+    manager.status("dynsrv.yaml: there is no such file")
     manager.stopping()
     assert hearing.messages == []
 
 
 async def test_an_address_that_begins_with_an_at_is_abstract(hearing: Hearing) -> None:
-    ServiceManager({"NOTIFY_SOCKET": "@/org/notify"}).stopping()
-    ServiceManager(dict(WHERE)).stopping()
+    Notifier({"NOTIFY_SOCKET": "@/org/notify"}).stopping()
+    Notifier(dict(WHERE)).stopping()
     assert hearing.addresses == {"\0/org/notify", "/run/systemd/notify"}
     assert hearing.messages[0] == "STOPPING=1\nSTATUS=stopped; the servers stay as they are"
 
 
 def test_no_child_of_dynsrv_can_speak_for_it() -> None:
     environment = {**WHERE, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "7", "HOME": "/root"}
-    ServiceManager(environment)
+    Notifier(environment)
     assert environment == {"HOME": "/root"}

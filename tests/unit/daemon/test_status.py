@@ -10,7 +10,7 @@ import pytest
 from dynsrv.errors import SourceError
 from dynsrv.planning import Limits
 from dynsrv.reconcile.view import iso_time
-from dynsrv.web.event_stream import Board
+from dynsrv.web.event_stream import ChangeFeed
 from dynsrv.web.openapi import DOCUMENT
 from tests.fakes.at_work import AtWork, in_a_minute
 from tests.fakes.behind import Behind
@@ -27,7 +27,7 @@ async def the_status(at_work: AtWork) -> dict[str, Any]:
     """What is told, after a look at its form, and at whether it is the same for those who follow the events."""
     status = await at_work.told()
     STATUS.validate(status)
-    async with Follower(Board(at_work.status.parts)) as follower:
+    async with Follower(ChangeFeed(at_work.status.parts)) as follower:
         await follower.hears()
     assert follower.rows == rows_of(status)
     return status

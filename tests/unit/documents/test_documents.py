@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.documents import Document, KeyPath, found, parse, refusal, spelled
+from dynsrv.documents import Document, KeyPath, config_error, format_path, parse, show
 from dynsrv.errors import ConfigurationError
 
 CORRECT = "correct the syntax, or write the file as a whole (to a new file, then rename)"
@@ -176,17 +176,17 @@ def test_a_key_of_a_merged_mapping_has_the_line_of_the_mapping_that_merges_it() 
     ],
 )
 def test_what_was_found_is_told_on_one_line(value: object, text: str) -> None:
-    assert found(value) == text
+    assert show(value) == text
 
 
 def test_a_path_is_spelled_as_people_write_it() -> None:
-    assert spelled(("backends", 0, "server", "inter")) == "backends[0].server.inter"
-    assert spelled((3, "labels", "a b\n")) == '[3].labels."a b\\n"'
+    assert format_path(("backends", 0, "server", "inter")) == "backends[0].server.inter"
+    assert format_path((3, "labels", "a b\n")) == '[3].labels."a b\\n"'
 
 
 def test_all_problems_are_told_at_once_one_a_line_in_the_order_of_the_file() -> None:
     problems = [(("backends", 1, "name"), "second"), (("backends", 0, "name"), "first"), ((), "of the whole")]
-    assert str(refusal(a_document(TREE), problems)).splitlines() == [
+    assert str(config_error(a_document(TREE), problems)).splitlines() == [
         "x.yaml: 3 problems",
         "x.yaml: of the whole",
         "x.yaml:3: backends[0].name: first",
@@ -195,6 +195,6 @@ def test_all_problems_are_told_at_once_one_a_line_in_the_order_of_the_file() -> 
 
 
 def test_of_many_problems_the_first_twenty_are_told() -> None:
-    lines = str(refusal(a_document("[]"), [((index,), "bad") for index in range(30_000)])).splitlines()
+    lines = str(config_error(a_document("[]"), [((index,), "bad") for index in range(30_000)])).splitlines()
     assert len(lines) == 22
     assert lines[-1] == "x.yaml: and 29980 more"

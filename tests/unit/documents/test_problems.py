@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dynsrv.documents import parse
-from dynsrv.documents.problems import explain, unknown_key, unreadable
+from dynsrv.documents.problems import explain_validation, unknown_key, unreadable
 
 
 class Strict(BaseModel):
@@ -35,7 +35,7 @@ def told(text: str) -> list[str]:
     document = parse(text.encode(), name="x")
     with pytest.raises(ValidationError) as caught:
         House.model_validate(document.data)
-    return str(explain(caught.value, document=document, model=House)).splitlines()
+    return str(explain_validation(caught.value, document=document, model=House)).splitlines()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.errors import ProxyUnreachable
-from dynsrv.haproxy.liveness import Probe
+from dynsrv.haproxy.liveness import ProcessWatch
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.metrics import Metrics
 from dynsrv.runtime import Address, Client, TcpAddress, UnixAddress
@@ -29,7 +29,7 @@ class Probed:
         self.wire = Wire(self.haproxy)
         self.metrics = Metrics()
         client = Client(address, opener=self.wire, idle_timeout=0.5)
-        self.probe = Probe(
+        self.probe = ProcessWatch(
             HAProxy("lb1", client),
             interval=INTERVAL,
             metrics=self.metrics,

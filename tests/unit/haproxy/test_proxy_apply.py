@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from dynsrv.errors import ProxyChanged, ProxyUnreachable
-from dynsrv.haproxy.batching import Pace
+from dynsrv.haproxy.batching import BatchSizer
 from dynsrv.steps import (
     Add,
     Admit,
@@ -224,45 +224,45 @@ class Paced:
     """The pace of one kind of step in one backend."""
 
     def __init__(self) -> None:
-        self.pace = Pace()
+        self.pace = BatchSizer()
 
     @property
     def size(self) -> int:
         return self.pace.size("be_app", "add")
 
-    def took(self, seconds: float, *, commands: int) -> int:
+    def observe(self, seconds: float, *, commands: int) -> int:
         """Return how many commands go at once after a batch that took *seconds*."""
-        self.pace.took(seconds, backend="be_app", kind="add", commands=commands)
+        self.pace.observe(seconds, backend="be_app", kind="add", commands=commands)
         return self.size
 
 
 def test_a_batch_is_as_large_as_haproxy_answers_in_five_milliseconds() -> None:
     paced = Paced()
     assert paced.size == 16
-    assert paced.took(0.016, commands=16) == 5
-    assert paced.took(0.005, commands=5) == 5
+    assert paced.observe(0.016, commands=16) == 5
+    assert paced.observe(0.005, commands=5) == 5
 
 
 def test_neither_a_batch_that_was_held_up_nor_one_that_seemed_quick_counts_alone() -> None:
     paced = Paced()
-    assert paced.took(0.0016, commands=16) == 50
-    assert paced.took(0.005, commands=50) == 50
-    assert paced.took(0.5, commands=50) == 50
-    assert paced.took(0.005, commands=50) == 50
-    assert paced.took(0.0, commands=50) == 50
-    assert paced.took(0.5, commands=50) == 50
-    assert paced.took(0.5, commands=50) == 1
+    assert paced.observe(0.0016, commands=16) == 50
+    assert paced.observe(0.005, commands=50) == 50
+    assert paced.observe(0.5, commands=50) == 50
+    assert paced.observe(0.005, commands=50) == 50
+    assert paced.observe(0.0, commands=50) == 50
+    assert paced.observe(0.5, commands=50) == 50
+    assert paced.observe(0.5, commands=50) == 1
 
 
 def test_a_batch_grows_at_most_fourfold_and_has_a_greatest_size() -> None:
     paced = Paced()
-    sizes = [paced.took(0, commands=paced.size) for _ in range(6)]
+    sizes = [paced.observe(0, commands=paced.size) for _ in range(6)]
     assert sizes == [64, 256, 1024, 4096, 4096, 4096]
 
 
 def test_each_kind_of_step_and_each_backend_has_a_pace_of_its_own() -> None:
     paced = Paced()
-    paced.took(0.016, commands=16)
+    paced.observe(0.016, commands=16)
     assert (paced.pace.size("be_app", "admit"), paced.pace.size("be_other", "add")) == (16, 16)
 
 

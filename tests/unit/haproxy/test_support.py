@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dynsrv.errors import BackendRejected
-from dynsrv.haproxy.support import check_options
+from dynsrv.haproxy.support import check_keywords
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_backend, a_process
 from tests.fakes.streams import Hang
@@ -120,8 +120,8 @@ def test_options_that_the_version_lacks_are_rejected_before_anything_is_sent(
 ) -> None:
     backend = a_backend(process=a_process(version=version))
     if unknown is None:
-        check_options(backend, options, proxy="lb1")
+        check_keywords(backend, options, proxy="lb1")
         return
     with pytest.raises(BackendRejected, match=f"does not take these options of a server: {unknown}") as caught:
-        check_options(backend, options, proxy="lb1")
+        check_keywords(backend, options, proxy="lb1")
     assert caught.value.reason == "options"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dynsrv.model import Endpoint, Server
-from dynsrv.planning import Memory, Policy, make_plan
+from dynsrv.planning import Policy, RecentHistory, make_plan
 from dynsrv.steps import Drain, Plan, SetWeight
 from tests.fakes.builders import a_backend, a_policy, in_short, the_targets
 
@@ -28,7 +28,7 @@ def the_plan(
     return make_plan(
         desired=the_targets(*wanted, policy=policy),
         observed=a_backend(*observed),
-        memory=Memory(drains=drains or {}, peak=peak, departed=departed, trusted=trusted, refused=refused),
+        memory=RecentHistory(drains=drains or {}, peak=peak, departed=departed, trusted=trusted, refused=refused),
         now=now,
         policy=policy,
     )

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsrv.model import AdminState, Check, EndpointState, OperationalState, Server
-from dynsrv.planning import Limits, Memory, OnEmpty, Policy, guard
-from dynsrv.planning.guard import Situation, Verdict
+from dynsrv.planning import Limits, OnEmpty, Policy, RecentHistory, guard
+from dynsrv.planning.guard import RemovalDecision, RemovalRequest
 from dynsrv.steps import Drain, Plan, Refusal, Rule
 from tests.fakes.builders import a_policy, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan, waits_of
@@ -29,8 +29,8 @@ def the_verdict(
     peak: int | None = None,
     departed: int = 0,
     wanted: int | None = None,
-) -> Verdict:
-    situation = Situation(
+) -> RemovalDecision:
+    situation = RemovalRequest(
         leaving=[a_server(an_endpoint(host)) for host in range(leaving)],
         serving=serving,
         wanted=serving if wanted is None else wanted,
@@ -39,8 +39,8 @@ def the_verdict(
         failing=failing,
         empty=empty,
     )
-    memory = Memory(peak=serving if peak is None else peak, departed=departed)
-    return guard.judge(situation, memory=memory, limits=limits or Limits())
+    memory = RecentHistory(peak=serving if peak is None else peak, departed=departed)
+    return guard.evaluate(situation, memory=memory, limits=limits or Limits())
 
 
 def servers(count: int, **options: object) -> list[Server]:
@@ -66,7 +66,7 @@ def test_that_the_source_wants_nothing_at_all_is_not_believed() -> None:
 
 def test_where_it_is_to_be_believed_all_may_go_whatever_the_other_limits() -> None:
     limits = Limits(on_empty=OnEmpty.REMOVE, min_ready=3, max_removed=0)
-    assert the_verdict(leaving=3, serving=3, empty=True, limits=limits) == Verdict(3)
+    assert the_verdict(leaving=3, serving=3, empty=True, limits=limits) == RemovalDecision(3)
 
 
 def test_nothing_of_a_backend_goes_for_an_empty_snapshot_not_even_what_is_down() -> None:
@@ -92,7 +92,7 @@ def test_a_removal_that_has_begun_goes_on_though_the_snapshot_became_empty() -> 
 )
 def test_while_new_servers_come_as_many_may_leave_as_new_ones_serve(serving: int, peak: int, may_leave: int) -> None:
     verdict = the_verdict(leaving=4, serving=serving, peak=peak, coming=2, limits=Limits(max_removed=0.0))
-    assert verdict == Verdict(may_leave, "serves until new servers do: 2 are not ready yet")
+    assert verdict == RemovalDecision(may_leave, "serves until new servers do: 2 are not ready yet")
 
 
 def test_replaced_servers_leave_one_by_one_as_their_replacements_serve() -> None:
@@ -181,7 +181,7 @@ def test_foreign_servers_count_for_the_least_that_must_serve() -> None:
 
 def test_servers_that_would_make_it_up_if_their_check_passed_are_waited_for() -> None:
     verdict = the_verdict(leaving=3, serving=4, failing=2)
-    assert verdict == Verdict(0, "serves until new servers do: 2 fail their check")
+    assert verdict == RemovalDecision(0, "serves until new servers do: 2 fail their check")
     assert the_verdict(leaving=3, serving=4, failing=0).refusal is not None
 
 
@@ -284,8 +284,8 @@ def test_what_may_leave_never_breaks_a_limit_and_a_refusal_lets_nothing_go(
 
 def test_without_limits_everything_may_go() -> None:
     assert the_verdict(leaving=3, serving=3, limits=Policy().limits).refusal is not None
-    assert the_verdict(leaving=3, serving=3, empty=True, limits=a_policy().limits) == Verdict(3)
-    assert the_verdict(leaving=3, serving=3, limits=a_policy().limits) == Verdict(3)
+    assert the_verdict(leaving=3, serving=3, empty=True, limits=a_policy().limits) == RemovalDecision(3)
+    assert the_verdict(leaving=3, serving=3, limits=a_policy().limits) == RemovalDecision(3)
 
 
 def test_while_new_servers_come_no_more_are_kept_than_are_wanted() -> None:

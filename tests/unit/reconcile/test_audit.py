@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from dynsrv.reconcile.audit import RECENT, Ledger
+from dynsrv.reconcile.audit import RECENT, AuditLog
 from dynsrv.steps import Admit, Delete, Outcome, Step, StepResult
 
 LOST = "audit file cannot be written; its lines are lost"
@@ -27,9 +27,9 @@ def a_result(
 
 
 async def record(
-    ledger: Ledger, *results: StepResult, unanswered: Sequence[Step] = (), now: float = 1_700_000_000.5
+    audit_log: AuditLog, *results: StepResult, outcome_unknown: Sequence[Step] = (), now: float = 1_700_000_000.5
 ) -> None:
-    await ledger.record(results, unanswered, proxy="lb1", backend="be_app", now=now)
+    await audit_log.record(results, outcome_unknown, proxy="lb1", backend="be_app", now=now)
 
 
 def the_lines(path: Path) -> list[dict[str, Any]]:
@@ -37,15 +37,15 @@ def the_lines(path: Path) -> list[dict[str, Any]]:
 
 
 async def test_every_change_is_remembered_with_its_number_and_its_time() -> None:
-    ledger = Ledger()
-    await record(ledger, a_result(1), a_result(2, outcome=Outcome.UNKNOWN, detail="what?"), now=5)
-    await record(ledger, a_result(3), now=6)
-    assert [(one.number, one.time, one.server) for one in ledger.recent] == [
+    audit_log = AuditLog()
+    await record(audit_log, a_result(1), a_result(2, outcome=Outcome.UNKNOWN, detail="what?"), now=5)
+    await record(audit_log, a_result(3), now=6)
+    assert [(one.number, one.time, one.server) for one in audit_log.recent] == [
         (1, 5, "dyn-1"),
         (2, 5, "dyn-2"),
         (3, 6, "dyn-3"),
     ]
-    second = ledger.recent[1]
+    second = audit_log.recent[1]
     assert (second.proxy, second.backend, second.step, second.reason, second.outcome, second.detail) == (
         "lb1",
         "be_app",
@@ -57,24 +57,24 @@ async def test_every_change_is_remembered_with_its_number_and_its_time() -> None
 
 
 async def test_only_the_last_changes_are_remembered_and_numbers_go_on() -> None:
-    ledger = Ledger()
-    await record(ledger, *(a_result(number) for number in range(RECENT)))
-    await record(ledger, a_result(), a_result())
-    assert len(ledger.recent) == RECENT
-    assert [one.number for one in ledger.recent] == list(range(3, RECENT + 3))
+    audit_log = AuditLog()
+    await record(audit_log, *(a_result(number) for number in range(RECENT)))
+    await record(audit_log, a_result(), a_result())
+    assert len(audit_log.recent) == RECENT
+    assert [one.number for one in audit_log.recent] == list(range(3, RECENT + 3))
 
 
 async def test_a_refusal_that_is_tried_again_is_no_change_but_is_in_the_audit_file(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "audit")
-    await record(ledger, a_result(outcome=Outcome.REFUSED, expected=True, detail="still in use"))
-    assert not ledger.recent
+    audit_log = AuditLog(tmp_path / "audit")
+    await record(audit_log, a_result(outcome=Outcome.REFUSED, expected=True, detail="still in use"))
+    assert not audit_log.recent
     assert [line["reply"] for line in the_lines(tmp_path / "audit")] == ["still in use"]
-    await record(ledger, a_result(outcome=Outcome.REFUSED, detail="no"))
-    assert [one.detail for one in ledger.recent] == ["no"]
+    await record(audit_log, a_result(outcome=Outcome.REFUSED, detail="no"))
+    assert [one.detail for one in audit_log.recent] == ["no"]
 
 
 async def test_a_line_of_the_audit_file_has_the_command_the_reply_and_why(tmp_path: Path) -> None:
-    await record(Ledger(tmp_path / "audit"), a_result(detail='it "said"\n so'))
+    await record(AuditLog(tmp_path / "audit"), a_result(detail='it "said"\n so'))
     assert the_lines(tmp_path / "audit") == [
         {
             "time": "2023-11-14T22:13:20.500000+00:00",
@@ -92,34 +92,34 @@ async def test_a_line_of_the_audit_file_has_the_command_the_reply_and_why(tmp_pa
 
 
 async def test_a_step_without_an_answer_is_in_the_audit_file_as_that(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "audit")
-    await record(ledger, a_result(1), unanswered=[Delete("dyn-2", "drained")])
+    audit_log = AuditLog(tmp_path / "audit")
+    await record(audit_log, a_result(1), outcome_unknown=[Delete("dyn-2", "drained")])
     done, lost = the_lines(tmp_path / "audit")
     assert done["outcome"] == "done"
     assert (lost["outcome"], lost["server"]) == ("unanswered", "dyn-2")
     assert (lost["command"], lost["reply"], lost["seconds"]) == (None, None, None)
-    assert [one.server for one in ledger.recent] == ["dyn-1"]
+    assert [one.server for one in audit_log.recent] == ["dyn-1"]
 
 
 async def test_nothing_is_written_where_nothing_was_sent(tmp_path: Path) -> None:
-    await record(Ledger(tmp_path / "audit"))
+    await record(AuditLog(tmp_path / "audit"))
     assert not (tmp_path / "audit").exists()
 
 
 async def test_a_file_that_is_renamed_is_left_alone(tmp_path: Path) -> None:
     path, rotated = tmp_path / "audit", tmp_path / "audit.1"
-    ledger = Ledger(path)
-    await record(ledger, a_result(1))
+    audit_log = AuditLog(path)
+    await record(audit_log, a_result(1))
     path.rename(rotated)
-    await record(ledger, a_result(2))
+    await record(audit_log, a_result(2))
     assert [line["server"] for line in the_lines(rotated)] == ["dyn-1"]
     assert [line["server"] for line in the_lines(path)] == ["dyn-2"]
 
 
 async def test_lines_that_are_written_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "audit")
+    audit_log = AuditLog(tmp_path / "audit")
     many = [a_result(number, detail="x" * 1000) for number in range(100)]
-    await asyncio.gather(*(record(ledger, *many, now=number) for number in range(8)))
+    await asyncio.gather(*(record(audit_log, *many, now=number) for number in range(8)))
     lines = the_lines(tmp_path / "audit")
     assert len(lines) == 800
     assert [line["server"] for line in lines] == [one.step.server for one in many] * 8
@@ -134,12 +134,12 @@ async def test_lines_that_are_written_at_the_same_time_do_not_mix(tmp_path: Path
     ],
 )
 async def test_a_file_that_cannot_be_written_is_told_once(tmp_path: Path, path: str, problem: str) -> None:
-    ledger = Ledger(tmp_path / path)
+    audit_log = AuditLog(tmp_path / path)
     with capture_logs() as logs:
         for number in range(3):
-            await record(ledger, a_result(number))
+            await record(audit_log, a_result(number))
     assert logs == [{"event": LOST, "log_level": "error", "path": str(tmp_path / path), "error": problem}]
-    assert len(ledger.recent) == 3
+    assert len(audit_log.recent) == 3
 
 
 def forbidden(*_: object, **__: object) -> None:
@@ -149,37 +149,37 @@ def forbidden(*_: object, **__: object) -> None:
 async def test_a_file_that_may_not_be_written_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", forbidden)  # not by the file's mode: root may write everything
     with capture_logs() as logs:
-        await record(Ledger(tmp_path / "audit"), a_result())
+        await record(AuditLog(tmp_path / "audit"), a_result())
     assert logs[0]["error"] == f"the user with id {os.geteuid()} may not write it; give that user the permission"
 
 
 async def test_that_it_can_be_written_again_is_told_and_the_next_failure_too(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
-    ledger = Ledger(folder / "audit")
+    audit_log = AuditLog(folder / "audit")
     with capture_logs() as logs:
-        await record(ledger, a_result(1))
+        await record(audit_log, a_result(1))
         folder.mkdir()
-        await record(ledger, a_result(2))
-        await record(ledger, a_result(3))
+        await record(audit_log, a_result(2))
+        await record(audit_log, a_result(3))
         (folder / "audit").rename(tmp_path / "audit")
         folder.rmdir()
-        await record(ledger, a_result(4))
+        await record(audit_log, a_result(4))
     assert [line["event"] for line in logs] == [LOST, "audit file is written again", LOST]
     assert [line["server"] for line in the_lines(tmp_path / "audit")] == ["dyn-2", "dyn-3"]
 
 
 async def test_no_half_of_a_line_stays_where_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "audit"
-    ledger = Ledger(path)
-    await record(ledger, a_result(1))
+    audit_log = AuditLog(path)
+    await record(audit_log, a_result(1))
     whole = path.read_text()
     monkeypatch.setattr(Path, "open", _on_a_disk_that_is_full_after(100))
     with capture_logs() as logs:
-        await record(ledger, a_result(2))
+        await record(audit_log, a_result(2))
     monkeypatch.undo()
     assert [line["event"] for line in logs] == [LOST]
     assert path.read_text() == whole
-    await record(ledger, a_result(3))
+    await record(audit_log, a_result(3))
     assert [line["server"] for line in the_lines(path)] == ["dyn-1", "dyn-3"]
 
 

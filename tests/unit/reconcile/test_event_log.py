@@ -67,7 +67,7 @@ async def test_no_reason_of_a_rejection_outlives_the_configuration_that_was_reje
     await managed.attempt()
     assert managed.value("dynsrv_backend_rejected", reason="algorithm") == 1
     Telling(  # of the same backend with other settings
-        proxy="lb1", backend="be_app", owns=managed.policy.owns, metrics=managed.metrics, ledger=managed.ledger
+        proxy="lb1", backend="be_app", owns=managed.policy.owns, metrics=managed.metrics, audit_log=managed.audit_log
     )
     assert managed.value("dynsrv_backend_rejected", reason="algorithm") is None
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dynsrv.runtime import Client, Done, Event, Replied, commands, errors
+from dynsrv.runtime import Client, Event, Ok, Replied, commands, errors
 from tests.fakes.streams import Cut, Hang, Reset
 from tests.fakes.talk import Talk
 
@@ -38,9 +38,9 @@ async def test_a_refusal_does_not_stop_the_batch(talk: Talk) -> None:
     batch = await talk.client.batch([DELETE, ADD, ADD, ENABLE, DELETE])
     assert [type(reply) for reply in batch.replies] == [
         errors.NoSuchServer,
-        Done,
+        Ok,
         errors.IdTaken,
-        Done,
+        Ok,
         errors.NotInMaintenance,
     ]
     assert talk.haproxy.traffic("a")
@@ -51,7 +51,7 @@ async def test_a_batch_of_thousands_is_one_batch_of_one_process(talk: Talk) -> N
         commands.add_server("be_app", f"n{number}", "10.0.0.1", 80, id=number, weight=1) for number in range(10, 3000)
     ]
     batch = await talk.client.batch(additions)
-    assert batch.replies == [Done(None)] * len(additions)
+    assert batch.replies == [Ok(None)] * len(additions)
     assert batch.process.pid == talk.haproxy.process.pid
 
 
@@ -141,7 +141,7 @@ async def test_an_unused_connection_is_closed_after_the_idle_time() -> None:
 
 
 async def test_time_outs_are_those_of_the_client() -> None:
-    talk = Talk(reply_timeout=7, connect_timeout=3, lend_timeout=4, connections=1)
+    talk = Talk(reply_timeout=7, connect_timeout=3, pool_timeout=4, connections=1)
     async with talk.client:
         talk.before(ADD.line, lambda: talk.spoil(Hang()))
         adding = asyncio.create_task(talk.client.run(ADD))

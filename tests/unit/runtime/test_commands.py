@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.runtime import Command, Done, commands
+from dynsrv.runtime import Command, Ok, commands
 from dynsrv.runtime.commands import State, quote
 from dynsrv.runtime.errors import InvalidArgument, UnknownReply
 from tests.fakes.haproxy_words import commands_of
@@ -57,7 +57,7 @@ def an_addition(
         (commands.servers_stat(3), "show stat 3 4 -1", "show stat"),
         (commands.servers_stat(3, 70_000), "show stat 3 4 70000", "show stat"),
         (commands.cli_level(), "show cli level", "show cli level"),
-        (commands.interactive(), "prompt", "prompt"),
+        (commands.prompt(), "prompt", "prompt"),
         (commands.experimental_mode(), "experimental-mode on", "experimental-mode"),
     ],
 )
@@ -185,8 +185,8 @@ def test_a_delay_that_haproxy_does_not_take_is_refused(seconds: float) -> None:
 
 
 def test_a_wait_may_take_as_long_as_it_says() -> None:
-    assert commands.wait_removable("b", "s", seconds=1.5).takes == 1.5
-    assert commands.info().takes == 0
+    assert commands.wait_removable("b", "s", seconds=1.5).expected_seconds == 1.5
+    assert commands.info().expected_seconds == 0
 
 
 def test_more_words_than_haproxy_reads_are_refused_because_it_drops_the_rest() -> None:
@@ -212,7 +212,7 @@ def test_no_command_has_more_words_than_haproxy_reads() -> None:
 
 @pytest.mark.parametrize("level", ["user", "operator", "admin"])
 def test_the_level_of_the_connection_is_one_of_three(level: str) -> None:
-    assert commands.cli_level().classify(level) == Done(level)
+    assert commands.cli_level().classify(level) == Ok(level)
 
 
 def test_another_word_is_no_level() -> None:

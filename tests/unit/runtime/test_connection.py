@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dynsrv.runtime import Broke, Command, Done, Event, Replied, UnixAddress, commands, errors
+from dynsrv.runtime import Broke, Command, Event, Ok, Replied, UnixAddress, commands, errors
 from dynsrv.runtime.connecting import connect
 from dynsrv.runtime.connection import Connection
 from tests.fakes.haproxy import FakeHAProxy
@@ -36,9 +36,9 @@ class Line:
 async def test_replies_come_in_the_order_of_the_commands() -> None:
     connection = await Line().connection()
     added, enabled, refused, state = await connection.exchange(BATCH, timeout=5)
-    assert [added, enabled] == [Done(None), Done(None)]
+    assert [added, enabled] == [Ok(None), Ok(None)]
     assert isinstance(refused, errors.NotInMaintenance)
-    assert isinstance(state, Done)
+    assert isinstance(state, Ok)
     assert connection.reusable
 
 
@@ -49,7 +49,7 @@ async def test_replies_are_the_same_in_whatever_pieces_they_come(version: str, s
     line.wire.piece = size
     connection = await line.connection()
     replies = await connection.exchange(BATCH, timeout=5)
-    assert [type(reply) for reply in replies] == [Done, Done, errors.NotInMaintenance, Done]
+    assert [type(reply) for reply in replies] == [Ok, Ok, errors.NotInMaintenance, Ok]
     assert connection.reusable
 
 
@@ -123,7 +123,7 @@ async def test_a_batch_that_goes_on_is_never_cut_however_long_it_takes() -> None
         slowly = tasks.create_task(answer_slowly())
         replies = await connection.exchange([ENABLE] * 10, timeout=5)
         await slowly
-    assert replies == [Done(None)] * 10
+    assert replies == [Ok(None)] * 10
 
 
 async def test_a_command_that_waits_by_design_gets_the_time_that_it_takes() -> None:
@@ -172,7 +172,7 @@ async def test_what_nobody_asked_for_breaks_the_connection() -> None:
     line = Line()
     connection = await line.connection(Hang())
     line.wire.connections[-1].say("\n> half a reply")
-    assert await connection.exchange([ENABLE], timeout=5) == [Done(None)]
+    assert await connection.exchange([ENABLE], timeout=5) == [Ok(None)]
     assert not connection.reusable
 
 
@@ -188,7 +188,7 @@ async def test_a_run_of_equal_commands_is_measured_as_one() -> None:
 async def test_nothing_is_measured_where_nobody_listens() -> None:
     wire = Wire(FakeHAProxy())
     connection = await connect(ADDRESS, timeout=1, opener=wire)
-    assert await connection.exchange([ADD], timeout=5) == [Done(None)]
+    assert await connection.exchange([ADD], timeout=5) == [Ok(None)]
 
 
 async def test_a_connection_says_where_it_leads_and_what_is_owed() -> None:

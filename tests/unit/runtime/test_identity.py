@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dynsrv.runtime import Command, Done, commands, errors
+from dynsrv.runtime import Command, Ok, commands, errors
 from tests.fakes.streams import Cut, Fault, Hang, Reset
 from tests.fakes.talk import Talk
 
@@ -44,7 +44,7 @@ async def test_the_same_pid_started_at_another_time_is_another_process_as_in_a_c
 
 async def test_the_process_that_is_meant_gets_the_batch(talk: Talk) -> None:
     observed = await talk.process()
-    assert (await talk.client.batch([ADD], process=observed)).replies == [Done(None)]
+    assert (await talk.client.batch([ADD], process=observed)).replies == [Ok(None)]
 
 
 async def test_a_pooled_connection_to_an_old_worker_is_replaced_before_anything_is_sent(talk: Talk) -> None:

@@ -19,9 +19,9 @@ INFO = commands.info()
 class Pooled:
     """A pool, and the wire that counts its connections."""
 
-    def __init__(self, *, size: int = 2, lend_timeout: float = 10.0, idle_timeout: float = 1.0) -> None:
+    def __init__(self, *, size: int = 2, pool_timeout: float = 10.0, idle_timeout: float = 1.0) -> None:
         self.wire = Wire(FakeHAProxy())
-        self.pool = Pool(self.connect, name="lb1", size=size, lend_timeout=lend_timeout, idle_timeout=idle_timeout)
+        self.pool = Pool(self.connect, name="lb1", size=size, pool_timeout=pool_timeout, idle_timeout=idle_timeout)
 
     async def connect(self) -> Connection:
         return await connect(UnixAddress("/run/s"), timeout=1.0, opener=self.wire)
@@ -29,7 +29,7 @@ class Pooled:
     @asynccontextmanager
     async def lent(self, count: int) -> AsyncIterator[list[Connection]]:
         async with AsyncExitStack() as stack:
-            yield [await stack.enter_async_context(self.pool.lend()) for _ in range(count)]
+            yield [await stack.enter_async_context(self.pool.connection()) for _ in range(count)]
 
     @property
     def opened(self) -> int:
@@ -38,9 +38,9 @@ class Pooled:
 
 async def test_a_connection_that_came_back_is_lent_again() -> None:
     pooled = Pooled()
-    async with pooled.pool.lend() as first:
+    async with pooled.pool.connection() as first:
         pass
-    async with pooled.pool.lend() as second:
+    async with pooled.pool.connection() as second:
         pass
     assert first is second
     assert pooled.opened == 1
@@ -50,15 +50,15 @@ async def test_the_last_that_came_back_is_lent_first() -> None:
     pooled = Pooled()
     async with pooled.lent(2) as (first, _):
         pass  # the stack gives back in reverse: the first is the last
-    async with pooled.pool.lend() as again:
+    async with pooled.pool.connection() as again:
         assert again is first
 
 
 async def test_a_fresh_connection_is_a_new_one_although_others_are_idle() -> None:
     pooled = Pooled()
-    async with pooled.pool.lend() as idle:
+    async with pooled.pool.connection() as idle:
         pass
-    async with pooled.pool.lend(fresh=True) as fresh:
+    async with pooled.pool.connection(fresh=True) as fresh:
         assert fresh is not idle
 
 
@@ -74,7 +74,7 @@ async def test_no_more_connections_than_the_size_are_lent() -> None:
 
 
 async def test_who_waits_too_long_is_told_how_many_connections_are_in_use() -> None:
-    pooled = Pooled(size=2, lend_timeout=3)
+    pooled = Pooled(size=2, pool_timeout=3)
     async with pooled.lent(2):
         began = asyncio.get_running_loop().time()
         with pytest.raises(errors.PoolTimeout, match=r"^lb1: all 2 connections were in use for 3 s$") as caught:
@@ -90,7 +90,7 @@ async def test_who_waits_longest_is_served_first() -> None:
     served: list[int] = []
 
     async def use(number: int) -> None:
-        async with pooled.pool.lend():
+        async with pooled.pool.connection():
             served.append(number)
             await asyncio.sleep(1)
 
@@ -102,20 +102,20 @@ async def test_who_waits_longest_is_served_first() -> None:
 
 async def test_an_idle_connection_is_closed_soon_because_it_keeps_an_old_worker_alive() -> None:
     pooled = Pooled(idle_timeout=1.0)
-    async with pooled.pool.lend():
+    async with pooled.pool.connection():
         await asyncio.sleep(5)  # in use, which is not idle
     await asyncio.sleep(0.9)
     assert len(pooled.wire.open) == 1
     await asyncio.sleep(0.2)
     assert pooled.wire.open == []
-    async with pooled.pool.lend() as connection:
+    async with pooled.pool.connection() as connection:
         assert connection.reusable
 
 
 async def test_a_connection_that_is_used_again_and_again_does_not_expire() -> None:
     pooled = Pooled(idle_timeout=1.0)
     for _ in range(5):
-        async with pooled.pool.lend():
+        async with pooled.pool.connection():
             await asyncio.sleep(0.9)
         await asyncio.sleep(0.9)
     assert pooled.opened == 1
@@ -123,11 +123,11 @@ async def test_a_connection_that_is_used_again_and_again_does_not_expire() -> No
 
 async def test_a_broken_connection_is_not_lent_again() -> None:
     pooled = Pooled()
-    async with pooled.pool.lend() as broken:
+    async with pooled.pool.connection() as broken:
         pooled.wire.connections[0].spoil(Hang())
         with pytest.raises(errors.ReplyTimeout):
             await broken.exchange([INFO], timeout=1)
-    async with pooled.pool.lend() as other:
+    async with pooled.pool.connection() as other:
         assert other is not broken
     assert len(pooled.wire.open) == 1
 
@@ -138,7 +138,7 @@ async def test_a_connection_that_haproxy_closed_while_it_was_idle_is_not_lent_ag
         pass
     for connection in pooled.wire.connections:
         connection.end()
-    async with pooled.pool.lend() as other:
+    async with pooled.pool.connection() as other:
         assert other.reusable
     assert pooled.opened == 3
     assert len(pooled.wire.open) == 1
@@ -146,13 +146,13 @@ async def test_a_connection_that_haproxy_closed_while_it_was_idle_is_not_lent_ag
 
 async def test_who_is_cancelled_while_it_waits_takes_nothing_with_it() -> None:
     pooled = Pooled(size=1)
-    async with pooled.pool.lend():
+    async with pooled.pool.connection():
         waiting = asyncio.create_task(pooled.lent(1).__aenter__())
         await asyncio.sleep(1)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    async with pooled.pool.lend():
+    async with pooled.pool.connection():
         pass
     assert pooled.opened == 1
 
@@ -161,7 +161,7 @@ async def test_who_is_cancelled_while_it_awaits_a_reply_leaves_no_usable_connect
     pooled = Pooled(size=1)
 
     async def use() -> None:
-        async with pooled.pool.lend() as connection:
+        async with pooled.pool.connection() as connection:
             pooled.wire.connections[0].spoil(Hang())
             await connection.exchange([INFO], timeout=10)
 
@@ -171,7 +171,7 @@ async def test_who_is_cancelled_while_it_awaits_a_reply_leaves_no_usable_connect
     with pytest.raises(asyncio.CancelledError):
         await using
     assert pooled.wire.open == []
-    async with pooled.pool.lend() as other:
+    async with pooled.pool.connection() as other:
         await other.exchange([INFO], timeout=1)
 
 
@@ -179,7 +179,7 @@ async def test_who_is_cancelled_while_it_has_a_connection_and_no_reply_to_come_g
     pooled = Pooled(size=1)
 
     async def use() -> None:
-        async with pooled.pool.lend():
+        async with pooled.pool.connection():
             await asyncio.sleep(10)
 
     using = asyncio.create_task(use())
@@ -187,7 +187,7 @@ async def test_who_is_cancelled_while_it_has_a_connection_and_no_reply_to_come_g
     using.cancel()
     with pytest.raises(asyncio.CancelledError):
         await using
-    async with pooled.pool.lend():
+    async with pooled.pool.connection():
         assert pooled.opened == 1
 
 
@@ -197,7 +197,7 @@ async def test_a_connection_that_cannot_be_made_takes_no_place() -> None:
     for _ in range(3):
         with pytest.raises(errors.ConnectFailed):
             await pooled.lent(1).__aenter__()
-    async with pooled.pool.lend() as connection:
+    async with pooled.pool.connection() as connection:
         assert connection.reusable
 
 
@@ -205,7 +205,7 @@ async def test_closing_closes_the_idle_now_and_the_lent_when_they_come_back() ->
     pooled = Pooled()
     async with pooled.lent(2):
         pass
-    async with pooled.pool.lend() as lent:
+    async with pooled.pool.connection() as lent:
         pooled.pool.close()
         assert len(pooled.wire.open) == 1
         assert lent.reusable

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.runtime import Command, Done, RuntimeApiError, commands, errors
+from dynsrv.runtime import Command, Ok, RuntimeApiError, commands, errors
 from dynsrv.runtime.replies import REFUSALS
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy, FakeServer
 
@@ -133,7 +133,7 @@ def test_success_is_the_same_in_all_versions(version: str) -> None:
         commands.shutdown_sessions("be_app", "a"),
         DELETE,
     ]
-    assert [command.classify(haproxy.answer(command.line)) for command in story] == [Done(None)] * len(story)
+    assert [command.classify(haproxy.answer(command.line)) for command in story] == [Ok(None)] * len(story)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -175,7 +175,7 @@ def test_a_refusal_is_the_same_in_all_versions(
 
 
 def test_warnings_before_the_success_do_not_hide_it() -> None:
-    assert ADD.classify("Ignoring cookie as HTTP mode is disabled.\nNew server registered.") == Done(None)
+    assert ADD.classify("Ignoring cookie as HTTP mode is disabled.\nNew server registered.") == Ok(None)
 
 
 def test_a_sentence_that_nobody_knows_is_an_unknown_outcome_and_no_refusal() -> None:
@@ -205,7 +205,7 @@ def test_a_long_reply_is_shown_in_part_and_kept_whole() -> None:
 
 @pytest.mark.parametrize("sentence", ["expects <name> and <addr>[:<port>]", "a server with the same name in backend"])
 def test_a_complaint_of_the_address_says_that_the_backend_takes_servers(sentence: str) -> None:
-    assert commands.probe_backend("be_app").classify(sentence) == Done(None)
+    assert commands.probe_backend("be_app").classify(sentence) == Ok(None)
 
 
 @given(text=st.text(max_size=200))
@@ -219,7 +219,7 @@ def test_no_text_at_all_makes_a_reply_fail_to_be_classified(text: str) -> None:
         commands.servers_state("b"),
         commands.servers_stat(9),
     ):
-        assert isinstance(command.classify(text), Done | errors.Refused | errors.UnknownReply)
+        assert isinstance(command.classify(text), Ok | errors.Refused | errors.UnknownReply)
 
 
 def test_every_error_has_one_root() -> None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dynsrv.server_keywords import MAX_WORDS, NEVER_ACCEPTED, OWNED, checked_option, inherited
+from dynsrv.server_keywords import MANAGED, MAX_WORDS, STATIC_ONLY, checked_option, implied_check_keywords
 from dynsrv.settings.server import ServerSettings
 
 VERIFIED = {"verify": "required", "ca_file": "/etc/ssl/ca.pem", "sni": "example.com"}
@@ -66,7 +66,7 @@ def test_what_the_operator_wrote_of_the_check_is_not_written_twice() -> None:
 
 @pytest.mark.parametrize("target", ["port 8081", "addr 10.0.0.9"])
 def test_a_check_with_a_target_of_its_own_inherits_nothing_as_in_haproxys_own_file(target: str) -> None:
-    assert inherited(["check", "ssl", "sni str(a.example)", "send-proxy", target]) == []
+    assert implied_check_keywords(["check", "ssl", "sni str(a.example)", "send-proxy", target]) == []
 
 
 def test_a_name_for_tls_may_be_an_expression_but_not_twice() -> None:
@@ -116,7 +116,7 @@ def test_no_option_can_end_the_command_or_begin_another(text: str) -> None:
 WORDS = st.from_regex(r"[a-z0-9(),./:-]{1,8}", fullmatch=True)
 
 
-@given(before=st.lists(WORDS, max_size=3), word=st.sampled_from(sorted({*OWNED, *NEVER_ACCEPTED})), after=WORDS)
+@given(before=st.lists(WORDS, max_size=3), word=st.sampled_from(sorted({*MANAGED, *STATIC_ONLY})), after=WORDS)
 def test_no_keyword_that_is_not_the_operators_hides_behind_another(before: list[str], word: str, after: str) -> None:
     with pytest.raises(ValueError, match=r"does not belong here|HAProxy accepts|expected a keyword"):
         checked_option(" ".join([*before, word, after]))

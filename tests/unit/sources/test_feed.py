@@ -27,7 +27,7 @@ def gone(message: str = "it is gone") -> SourceError:
     return SourceError("missing", message)
 
 
-class Followed:
+class SharedWatch:
     """A feed that follows a script, and what it told whom."""
 
     def __init__(self, *script: Snapshot | Exception | float | None) -> None:
@@ -70,14 +70,14 @@ def longest_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_before_the_first_snapshot_nothing_is_known_which_is_not_the_same_as_nothing_wanted() -> None:
-    silent, empty = Followed(), Followed(EMPTY)
+    silent, empty = SharedWatch(), SharedWatch(EMPTY)
     async with silent.running(), empty.running():
         assert silent.feed.targets is None
         assert empty.feed.targets == {}
 
 
 async def test_the_last_snapshot_is_what_is_desired() -> None:
-    followed = Followed(ONE, TWO)
+    followed = SharedWatch(ONE, TWO)
     async with followed.running():
         assert followed.endpoints == TWO.endpoints
     backend = {"backend": "be_app"}
@@ -85,20 +85,20 @@ async def test_the_last_snapshot_is_what_is_desired() -> None:
 
 
 async def test_who_listens_is_woken_by_a_change_and_by_nothing_else() -> None:
-    followed = Followed(ONE, ONE, 5.0, ONE, TWO, ONE, gone(), ONE)
+    followed = SharedWatch(ONE, ONE, 5.0, ONE, TWO, ONE, gone(), ONE)
     async with followed.running():
         assert followed.wakes == [ONE, TWO, ONE]
 
 
 async def test_the_time_of_the_last_change_is_kept() -> None:
-    followed = Followed(ONE, 5.0, ONE, 5.0, TWO, 5.0, TWO)
+    followed = SharedWatch(ONE, 5.0, ONE, 5.0, TWO, 5.0, TWO)
     async with followed.running():
         assert followed.feed.changed_at == 10
 
 
 @pytest.mark.parametrize("end", [gone(), None])
 async def test_while_the_source_fails_the_last_snapshot_stays(end: Exception | None) -> None:
-    followed = Followed(TWO, end, *[gone()] * 1000)
+    followed = SharedWatch(TWO, end, *[gone()] * 1000)
     async with followed.running():
         assert followed.endpoints == TWO.endpoints
         assert followed.feed.failure is not None
@@ -107,7 +107,7 @@ async def test_while_the_source_fails_the_last_snapshot_stays(end: Exception | N
 
 
 async def test_a_source_that_ends_by_itself_has_failed() -> None:
-    followed = Followed(ONE, None)
+    followed = SharedWatch(ONE, None)
     with capture_logs() as logs:
         async with followed.running():
             pass
@@ -116,14 +116,14 @@ async def test_a_source_that_ends_by_itself_has_failed() -> None:
 
 
 async def test_a_source_that_fails_is_asked_ever_less_often_but_at_least_every_ten_seconds() -> None:
-    followed = Followed(*[gone()] * 30)
+    followed = SharedWatch(*[gone()] * 30)
     async with followed.running():
         pauses = [after - before for before, after in pairwise(followed.source.watched)]
     assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4] + [10] * 24)
 
 
 async def test_after_a_good_answer_the_next_failure_is_a_first_one() -> None:
-    followed = Followed(*[gone()] * 8, ONE, gone(), ONE, gone(), gone())
+    followed = SharedWatch(*[gone()] * 8, ONE, gone(), ONE, gone(), gone())
     async with followed.running():
         pauses = [after - before for before, after in pairwise(followed.source.watched)]
     assert pauses[7:] == pytest.approx([10, 0.2, 0.2, 0.4])
@@ -137,13 +137,13 @@ async def test_pauses_are_drawn_by_lot_so_that_many_do_not_ask_at_once(monkeypat
         return low
 
     monkeypatch.setattr(random, "uniform", lowest)
-    followed = Followed(*[gone()] * 5)
+    followed = SharedWatch(*[gone()] * 5)
     async with followed.running():
         assert asked == [0] * 5
 
 
 async def test_a_source_that_answers_again_is_told() -> None:
-    followed = Followed(ONE, gone(), ONE)
+    followed = SharedWatch(ONE, gone(), ONE)
     with capture_logs() as logs:
         async with followed.running():
             assert followed.feed.failure is None
@@ -157,7 +157,7 @@ async def test_a_source_that_answers_again_is_told() -> None:
 
 
 async def test_a_failure_is_logged_once_until_it_changes_and_counted_each_time() -> None:
-    followed = Followed(*[gone()] * 3, *[gone("it is there, but broken")] * 3)
+    followed = SharedWatch(*[gone()] * 3, *[gone("it is there, but broken")] * 3)
     with capture_logs() as logs:
         async with followed.running():
             pass
@@ -170,7 +170,7 @@ async def test_a_failure_is_logged_once_until_it_changes_and_counted_each_time()
 
 async def test_during_one_outage_each_error_is_logged_once_however_they_alternate_and_again_in_the_next() -> None:
     outage = [gone("a"), gone("b"), gone("a"), gone("b"), gone("c"), gone("a")]
-    followed = Followed(ONE, *outage, ONE, *outage)
+    followed = SharedWatch(ONE, *outage, ONE, *outage)
     with capture_logs() as logs:
         async with followed.running():
             pass
@@ -188,7 +188,7 @@ def notes_of(logs: list[MutableMapping[str, Any]]) -> list[str]:
 
 
 async def test_what_the_source_could_not_use_is_logged_once_while_it_stays_and_again_when_it_comes_back() -> None:
-    followed = Followed(
+    followed = SharedWatch(
         noting("a", "b"), noting("a", "b"), noting("b", "c"), ONE, 5.0, noting("c"), gone(), noting("c"), noting("d")
     )
     with capture_logs() as logs:
@@ -200,7 +200,7 @@ async def test_what_the_source_could_not_use_is_logged_once_while_it_stays_and_a
 
 
 async def test_what_the_source_could_not_use_is_logged_with_the_backend_and_its_kind() -> None:
-    followed = Followed(noting("a"))
+    followed = SharedWatch(noting("a"))
     with capture_logs() as logs:
         async with followed.running():
             pass
@@ -217,13 +217,13 @@ async def test_what_the_source_could_not_use_is_counted_as_of_its_last_answer() 
         ([noting("a", "b"), ONE], 0),
         ([noting("a", "b"), gone()], 2),
     ):
-        followed = Followed(*script)
+        followed = SharedWatch(*script)
         async with followed.running():
             assert followed.value("dynsrv_source_ignored") == ignored, script
 
 
 async def test_when_the_source_last_answered_is_a_metric() -> None:
-    followed = Followed(ONE)
+    followed = SharedWatch(ONE)
     assert followed.value("dynsrv_source_last_success_timestamp_seconds") is None
     async with followed.running():
         answered = followed.value("dynsrv_source_last_success_timestamp_seconds")
@@ -232,20 +232,20 @@ async def test_when_the_source_last_answered_is_a_metric() -> None:
 
 
 async def test_a_bug_in_a_source_is_no_failure_of_it_and_ends_the_feed() -> None:
-    followed = Followed(ONE, ZeroDivisionError())
+    followed = SharedWatch(ONE, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await followed.feed.run()
 
 
 async def test_a_stopped_feed_closes_its_source() -> None:
-    followed = Followed(ONE)
+    followed = SharedWatch(ONE)
     async with followed.running():
         assert followed.source.closed == 0
     assert followed.source.closed == 1
 
 
 async def test_endpoints_get_what_the_policy_adds() -> None:
-    followed = Followed(ONE)
+    followed = SharedWatch(ONE)
     async with followed.running():
         assert followed.feed.targets is not None
         (target,) = followed.feed.targets.values()

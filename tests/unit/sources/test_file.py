@@ -20,7 +20,7 @@ from dynsrv.sources.file import (
     FileSource,
     FileSourceSettings,
 )
-from dynsrv.sources.source import Shared, Surroundings
+from dynsrv.sources.source import SharedResources, SourceContext
 
 ROOT = Path(__file__).parents[3]
 
@@ -279,7 +279,7 @@ async def test_the_example_of_the_repository_lists_two_servers() -> None:
 def test_a_relative_path_begins_at_the_directory_of_the_configuration_file() -> None:
     for path, absolute in (("servers.yaml", "/etc/dynsrv/servers.yaml"), ("/srv/x.yaml", "/srv/x.yaml")):
         settings = FileSourceSettings.model_validate({"kind": "file", "path": path})
-        source = settings.create(Surroundings("be_app", Path("/etc/dynsrv"), Shared()))
+        source = settings.create(SourceContext("be_app", Path("/etc/dynsrv"), SharedResources()))
         assert repr(source) == f"<FileSource {absolute} for be_app>"
 
 

@@ -8,11 +8,11 @@ from contextlib import aclosing
 import pytest
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.shared_watch import Followed
+from dynsrv.sources.shared_watch import SharedWatch
 from tests.unit.sources.consul.following import following
 
 
-class Script(Followed[int]):
+class Script(SharedWatch[int]):
     """Tells numbers and raises errors, one a second; at the end it only waits."""
 
     def __init__(self, *script: int | Exception) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dynsrv.web.event_stream import HEARTBEAT, KEPT, PERIOD, Board
+from dynsrv.web.event_stream import HEARTBEAT, KEPT, PERIOD, ChangeFeed
 from tests.fakes.news import Follower, Things
 
 
@@ -226,7 +226,7 @@ async def test_others_get_their_turn_while_much_is_written() -> None:
 
 
 async def test_who_stops_listening_in_the_middle_of_the_first_look_leaves_nothing_behind() -> None:
-    board = Board(Things(one={str(number): number for number in range(1000)}).read)
+    board = ChangeFeed(Things(one={str(number): number for number in range(1000)}).read)
     listening = asyncio.create_task(anext(board.follow()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

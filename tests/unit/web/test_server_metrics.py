@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from dynsrv.metrics import Metrics
 from dynsrv.model import AdminState, Check, Server
-from dynsrv.reconcile.view import Look
+from dynsrv.reconcile.view import BackendView
 from dynsrv.steps import Plan, Wait, WaitsFor
-from dynsrv.web.interfaces import Seen
+from dynsrv.web.interfaces import StatusReader
 from dynsrv.web.server_metrics import ServerMetrics
 from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint
 
@@ -30,21 +30,21 @@ METRICS = {
 class TheSeen:
     """As much of what is seen as these metrics tell."""
 
-    def __init__(self, *looks: Look) -> None:
-        self.looks = looks
+    def __init__(self, *looks: BackendView) -> None:
+        self.views = looks
 
-    def backends(self) -> Iterator[tuple[Look, dict[str, Any]]]:
-        return ((look, {}) for look in self.looks)
-
-
-def a_look(*servers: Server, backend: str = "be_app", proxy: str = "lb1", **seen: Any) -> Look:
-    return Look(backend, proxy, a_policy(), observed=a_backend(*servers), **seen)
+    def backends(self) -> Iterator[tuple[BackendView, dict[str, Any]]]:
+        return ((look, {}) for look in self.views)
 
 
-def told(*looks: Look) -> dict[str, dict[tuple[str, ...], float]]:
+def a_look(*servers: Server, backend: str = "be_app", proxy: str = "lb1", **seen: Any) -> BackendView:
+    return BackendView(backend, proxy, a_policy(), observed=a_backend(*servers), **seen)
+
+
+def told(*looks: BackendView) -> dict[str, dict[tuple[str, ...], float]]:
     """The samples by the names of the metrics and the values of their labels."""
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(cast(Seen, TheSeen(*looks))))
+    registry.register(ServerMetrics(cast(StatusReader, TheSeen(*looks))))
     return {
         family.name: {tuple(sample.labels.values()): sample.value for sample in family.samples}
         for family in registry.collect()
@@ -57,7 +57,7 @@ def test_every_metric_of_servers_is_in_the_table_of_the_documentation_with_its_l
     draining = a_server(admin=AdminState.DRAIN, sessions=1)
     look = a_look(draining, drains={draining.name: 1.0})
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(cast(Seen, TheSeen(look))))
+    registry.register(ServerMetrics(cast(StatusReader, TheSeen(look))))
     assert {family.name: list(family.samples[0].labels) for family in registry.collect()} == METRICS
 
 
@@ -89,7 +89,7 @@ def test_servers_that_are_not_ours_are_not_told() -> None:
 
 
 def test_nothing_is_told_of_a_backend_that_was_never_seen() -> None:
-    assert not any(told(Look("be_app", "lb1", a_policy())).values())
+    assert not any(told(BackendView("be_app", "lb1", a_policy())).values())
 
 
 def test_servers_of_one_name_are_told_apart_by_backend_and_proxy() -> None:
@@ -100,6 +100,6 @@ def test_servers_of_one_name_are_told_apart_by_backend_and_proxy() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_it_stands_beside_all_other_metrics(name: str) -> None:
     metrics = Metrics()
-    metrics.registry.register(ServerMetrics(cast(Seen, TheSeen(a_look(a_server())))))
+    metrics.registry.register(ServerMetrics(cast(StatusReader, TheSeen(a_look(a_server())))))
     families = {family.name: family for family in metrics.registry.collect()}
     assert families[name].documentation.endswith(".")

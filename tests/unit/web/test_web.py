@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import application, serving
 from dynsrv.web.event_stream import Part
-from dynsrv.web.interfaces import Operator, Seen
+from dynsrv.web.interfaces import OperatorActions, StatusReader
 
 
 class TheSeen:
@@ -36,7 +36,7 @@ class TheSeen:
 
 
 def a_site(*, not_ready: Sequence[str] = (), degraded: Sequence[str] = ()) -> web.Application:
-    return application(cast(Seen, TheSeen(not_ready, degraded)), cast(Operator, None), token_file=None)
+    return application(cast(StatusReader, TheSeen(not_ready, degraded)), cast(OperatorActions, None), token_file=None)
 
 
 async def the_answer(site: web.Application, path: str, *, method: str = "GET") -> web.Response:

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from dynsrv.documents import found
+from dynsrv.documents import show
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class Instance(_Answer):
         return Status.WARNING if failing == {Status.WARNING.value} else Status.CRITICAL
 
     def __str__(self) -> str:
-        return " on ".join(name if name.isprintable() else found(name) for name in (self.service.id, self.node.name))
+        return " on ".join(name if name.isprintable() else show(name) for name in (self.service.id, self.node.name))
 
 
 class Permission(_Answer):

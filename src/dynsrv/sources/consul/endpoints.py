@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from dynsrv.documents import found
+from dynsrv.documents import show
 from dynsrv.model import MAX_WEIGHT, Endpoint, EndpointState, Snapshot
 from dynsrv.sources import endpoint_values as values
 from dynsrv.sources.consul.answers import Instance, Status, Weights
@@ -91,11 +91,11 @@ class Reading:
             elif tag in node.tagged_addresses and (not service.address or tag not in _EVERYWHERE):
                 address = node.tagged_addresses[tag]
             elif tag not in _EVERYWHERE:
-                raise ValueError(f"neither its service nor its node has the tagged address {found(tag)}")
+                raise ValueError(f"neither its service nor its node has the tagged address {show(tag)}")
         try:
             return values.address(address), values.port(port)
         except ValueError as error:
-            raise ValueError(f"found {found(address)} and port {port}, {error}") from None
+            raise ValueError(f"found {show(address)} and port {port}, {error}") from None
 
     def _state(self, status: Status) -> EndpointState | None:
         if status is Status.MAINTENANCE:
@@ -132,7 +132,7 @@ class _Meta:
         try:
             return check(text)
         except ValueError as error:
-            self._notes.append(f"{self._instance}: meta {META_PREFIX}{key} is ignored: found {found(text)}, {error}")
+            self._notes.append(f"{self._instance}: meta {META_PREFIX}{key} is ignored: found {show(text)}, {error}")
             return None
 
 

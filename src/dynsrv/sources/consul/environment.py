@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dynsrv.documents import KeyPath, found
-from dynsrv.documents.problems import Unshown
+from dynsrv.documents import KeyPath, show
+from dynsrv.documents.problems import Redacted
 from dynsrv.documents.values import FilePath
 from dynsrv.sources.consul.values import Word, agent_address, secret
 
@@ -68,7 +68,7 @@ def behind(keys: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[dict[st
             _use_https(given)
         except ValueError as error:
             ssl = given["CONSUL_HTTP_SSL"]
-            problems.append((("address",), f"found {found(ssl)} in the environment variable CONSUL_HTTP_SSL, {error}"))
+            problems.append((("address",), f"found {show(ssl)} in the environment variable CONSUL_HTTP_SSL, {error}"))
     silent = set(keys) | set(tls)
     silent |= {key for pair in _TOGETHER if silent.intersection(pair) for key in pair}
     if "CONSUL_HTTP_TOKEN_FILE" in given:
@@ -78,10 +78,10 @@ def behind(keys: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[dict[st
             continue
         try:
             (merged if len(path) == 1 else merged_tls)[path[-1]] = check(given[name])
-        except Unshown as error:
+        except Redacted as error:
             problems.append((path, f"the environment variable {name}: {error}"))
         except ValueError as error:
-            problems.append((path, f"found {found(given[name])} in the environment variable {name}, {error}"))
+            problems.append((path, f"found {show(given[name])} in the environment variable {name}, {error}"))
     if "key_file" in merged_tls and "key_file" not in tls and "cert_file" not in merged_tls:
         needed = "the environment variable CONSUL_CLIENT_KEY needs CONSUL_CLIENT_CERT; set it, or remove the other"
         problems.append((("tls", "key_file"), needed))

@@ -20,7 +20,7 @@ from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import Connections, HttpTransport
 from dynsrv.sources.consul.values import Addresses, ServiceName, Text, Word
 from dynsrv.sources.consul.watch import Watch
-from dynsrv.sources.source import Surroundings
+from dynsrv.sources.source import SourceContext
 from dynsrv.tls import Certificates, TlsSettings
 
 
@@ -105,7 +105,7 @@ class ConsulSourceSettings(Section):
             raise problems_at(type(self), problems)
         return self
 
-    def create(self, place: Surroundings) -> ConsulSource:
+    def create(self, place: SourceContext) -> ConsulSource:
         """Return the source for the backend of *place*."""
         directory, shared = place.directory, place.shared
         token = _kept(self.token, self.token_file, directory)

@@ -43,7 +43,7 @@ class ConsulSource:
         """Yield what is found of Consul, of the token and of the service; see `inspect`."""
         return inspect(self._watch.agents, self._watch.query)
 
-    def still_there(self, servers: Iterable[Server]) -> None:
+    def observed(self, servers: Iterable[Server]) -> None:
         """Do nothing: nobody waits for the end of a server."""
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema
 
-from dynsrv.documents.problems import Unshown
+from dynsrv.documents.problems import Redacted
 from dynsrv.documents.values import matching
 
 _EXPECTED = "expected an address of Consul's HTTP API: http://host:port, https://host:port, unix:///path or host:port"
@@ -26,7 +26,7 @@ def agent_address(text: str) -> str:
         ValueError: it is none.
     """
     if "@" in text and not text.lower().startswith("unix:///"):
-        raise Unshown("expected no user and password in the address; use the key auth or auth_file")
+        raise Redacted("expected no user and password in the address; use the key auth or auth_file")
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError(_EXPECTED)
     scheme, separator, rest = text.partition("://")
@@ -57,9 +57,9 @@ def secret(value: object) -> SecretStr:
     """
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
-        raise Unshown("expected text, in quotes (the value is not shown)")
+        raise Redacted("expected text, in quotes (the value is not shown)")
     if not _SECRET.fullmatch(text):
-        raise Unshown("expected printable ASCII on one line (the value is not shown)")
+        raise Redacted("expected printable ASCII on one line (the value is not shown)")
     return SecretStr(text)
 
 

@@ -27,7 +27,7 @@ from dynsrv.sources.consul.agents import Agents
 from dynsrv.sources.consul.answers import Instance
 from dynsrv.sources.consul.permission import check_permission, hidden
 from dynsrv.sources.consul.questions import Consistency, Query
-from dynsrv.sources.shared_watch import Followed
+from dynsrv.sources.shared_watch import SharedWatch
 
 SHORTEST_PAUSE = 0.02
 """Seconds between two questions at least: a service whose instances come and go cannot keep dynsrv busy."""
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 Instances = tuple[Instance, ...]
 
 
-class Watch(Followed[Instances]):
+class Watch(SharedWatch[Instances]):
     """Follows one query while anybody wants to know; Consul is asked once, however many do.
 
     It tells of the instances after each answer: the same object while nothing changed. *wait* is for how many seconds

@@ -97,7 +97,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class Inventory:
     """All that AWS answered to one look, which began at *asked_at*, in seconds of the event loop's clock.
 
     *members* has the place in Auto Scaling by an instance's id; it is None where no group was asked for.

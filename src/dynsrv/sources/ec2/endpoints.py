@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dynsrv.documents import found
+from dynsrv.documents import show
 from dynsrv.model import Endpoint, EndpointState, Location, Snapshot
 from dynsrv.sources import endpoint_values as values
-from dynsrv.sources.ec2.answers import Instance, Look
+from dynsrv.sources.ec2.answers import Instance, Inventory
 
 
 class AddressKind(StrEnum):
@@ -38,7 +38,7 @@ class Reading:
     weight_tag: str | None = None
     releases: bool = False
 
-    def snapshot(self, look: Look) -> Snapshot:
+    def snapshot(self, look: Inventory) -> Snapshot:
         """Return what the instances call for, in the order of their ids.
 
         What is tagged wrongly is left out, and told in the snapshot's notes. Of two at one address and port, the
@@ -64,7 +64,7 @@ class Reading:
         endpoints = self._endpoints(instance, EndpointState.READY, [])
         return frozenset((endpoint.address, endpoint.port) for endpoint in endpoints)
 
-    def _state(self, instance: Instance, look: Look) -> EndpointState | None:
+    def _state(self, instance: Instance, look: Inventory) -> EndpointState | None:
         """Return whether an instance gets requests, or only keeps those that it has; None: neither."""
         ending = None if self.releases else EndpointState.DRAIN
         if instance.state in {"shutting-down", "stopping"}:
@@ -110,7 +110,7 @@ class Reading:
         try:
             return tuple(dict.fromkeys(values.port(values.number(port.strip())) for port in text.split(",")))
         except ValueError as error:
-            problem = f"found {found(text)} in its tag {self.port_tag}, {error}, or several with commas"
+            problem = f"found {show(text)} in its tag {self.port_tag}, {error}, or several with commas"
             raise ValueError(problem) from None
 
     def _weight(self, instance: Instance, notes: list[str]) -> int | None:
@@ -120,5 +120,5 @@ class Reading:
         try:
             return values.weight(values.number(text.strip()))
         except ValueError as error:
-            notes.append(f"{instance.id}: its tag {self.weight_tag} is ignored: found {found(text)}, {error}")
+            notes.append(f"{instance.id}: its tag {self.weight_tag} is ignored: found {show(text)}, {error}")
             return None

@@ -16,7 +16,7 @@ import structlog
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Location, Server
-from dynsrv.sources.ec2.answers import Hook, Look
+from dynsrv.sources.ec2.answers import Hook, Inventory
 from dynsrv.sources.ec2.aws import Aws
 
 PATIENCE = 600.0
@@ -44,17 +44,17 @@ class Share:
         self.backend = backend
         self.groups = frozenset(groups)
         self.hook = hook
-        self._look: Look | None = None
+        self._look: Inventory | None = None
         self._waiting: Mapping[str, frozenset[Location]] = {}
         self._left: frozenset[str] | None = None  # of those that wait; None: not known since another began to
 
-    def take(self, look: Look, waiting: Mapping[str, frozenset[Location]]) -> None:
+    def take(self, look: Inventory, waiting: Mapping[str, frozenset[Location]]) -> None:
         """Take note of a look, and of the instances that wait: where their servers are, by id."""
         if waiting.keys() - self._waiting.keys():
             self._left = None
         self._look, self._waiting = look, waiting
 
-    def still_there(self, servers: Iterable[Server]) -> None:
+    def observed(self, servers: Iterable[Server]) -> None:
         """Take note of all servers of the backend's, on all its proxies."""
         if not self._waiting:
             self._left = frozenset()

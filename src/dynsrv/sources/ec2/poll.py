@@ -6,9 +6,9 @@ import asyncio
 import random
 from collections.abc import Sequence
 
-from dynsrv.sources.ec2.answers import Look
+from dynsrv.sources.ec2.answers import Inventory
 from dynsrv.sources.ec2.aws import Aws, Filters
-from dynsrv.sources.shared_watch import Followed
+from dynsrv.sources.shared_watch import SharedWatch
 
 FAST_INTERVAL = 5.0
 """Seconds between two looks at most while instances come and go, …"""
@@ -25,7 +25,7 @@ _SETTLED = {"running", "stopped", "terminated"}
 _SETTLED_MEMBERS = {"InService", "Standby"}
 
 
-class Poll(Followed[Look]):
+class Poll(SharedWatch[Inventory]):
     """The instances that match *filters*, and that are in one of the Auto Scaling *groups*, if there are any.
 
     *interval* is the time between two looks in seconds, more or less a tenth: many dynsrvs are not to ask at once.
@@ -37,12 +37,12 @@ class Poll(Followed[Look]):
         self.groups = tuple(groups)
         self._filters = (*filters, (GROUP_TAG, self.groups)) if groups else filters
         self._interval = interval
-        self._known: tuple[float, Look] | None = None  # the last look, and when the next is due
+        self._known: tuple[float, Inventory] | None = None  # the last look, and when the next is due
 
     def __repr__(self) -> str:
         return f"<Poll of {self._filters}, {self.followers} followers>"
 
-    async def look(self) -> Look:
+    async def look(self) -> Inventory:
         """Return what AWS says now.
 
         Raises:
@@ -51,7 +51,7 @@ class Poll(Followed[Look]):
         asked_at = asyncio.get_running_loop().time()
         # The groups first: of an instance that ends meanwhile, EC2 then knows more.
         members = await self.aws.members(self.groups) if self.groups else None
-        return Look(asked_at, await self.aws.instances(self._filters), members)
+        return Inventory(asked_at, await self.aws.instances(self._filters), members)
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -63,7 +63,7 @@ class Poll(Followed[Look]):
             self._tell(look)
             await asyncio.sleep(due - clock())
         fast_until = clock()
-        before: Look | None = None
+        before: Inventory | None = None
         async with self.aws:
             while True:
                 look = await self.look()
@@ -78,14 +78,14 @@ class Poll(Followed[Look]):
                 await asyncio.sleep(pause)
 
 
-def _changing(look: Look) -> bool:
+def _changing(look: Inventory) -> bool:
     """Whether something is on its way from one state to another."""
     if any(one.state not in _SETTLED for one in look.instances):
         return True
     return any(member.state not in _SETTLED_MEMBERS for member in (look.members or {}).values())
 
 
-def _equal(one: Look, other: Look) -> bool:
+def _equal(one: Inventory, other: Inventory) -> bool:
     first, second = ({instance.id: instance for instance in look.instances} for look in (one, other))
     return one.members == other.members and first == second
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
 
-from dynsrv.documents import KeyPath, found
+from dynsrv.documents import KeyPath, show
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Duration, PortNumber, Section, between, matching
 from dynsrv.sources.ec2.account import Account, installed
@@ -18,7 +18,7 @@ from dynsrv.sources.ec2.endpoints import AddressKind, Reading
 from dynsrv.sources.ec2.lifecycle import Farewells
 from dynsrv.sources.ec2.poll import Poll
 from dynsrv.sources.ec2.source import Ec2Source
-from dynsrv.sources.source import Surroundings
+from dynsrv.sources.source import SourceContext
 
 Text = Annotated[str, matching(r"[ -~]*[!-~][ -~]*", "printable ASCII")]
 Word = Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")]
@@ -114,7 +114,7 @@ class Ec2SourceSettings(Section):
         if not isinstance(keys, Mapping) or keys.get("region") is not None or not region:
             return keys
         if not re.fullmatch(_REGION, region):
-            problem = f"found {found(region)} in AWS_REGION, expected a region such as eu-central-1"
+            problem = f"found {show(region)} in AWS_REGION, expected a region such as eu-central-1"
             raise problems_at(cls, [(("region",), problem)])
         return {**keys, "region": region}
 
@@ -124,7 +124,7 @@ class Ec2SourceSettings(Section):
         if self.port is None and self.port_tag is None:
             problems.append((("port",), "this key is missing; add it, or port_tag"))
         if self.port is not None and self.port_tag is not None:
-            problem = f"found {found(self.port_tag)}, but port is given, too; remove one of the two"
+            problem = f"found {show(self.port_tag)}, but port is given, too; remove one of the two"
             problems.append((("port_tag",), problem))
         if not self.filters and self.auto_scaling_group is None:
             problem = "nothing is said of which instances are meant; add filters, auto_scaling_group, or both"
@@ -141,7 +141,7 @@ class Ec2SourceSettings(Section):
             raise problems_at(type(self), problems)
         return self
 
-    def create(self, place: Surroundings) -> Ec2Source:
+    def create(self, place: SourceContext) -> Ec2Source:
         """Return the source for the backend of *place*."""
         shared = place.shared
         account = Account(self.region, self.profile, self.role_arn, self.external_id, self.endpoint_url)

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Server, Snapshot
-from dynsrv.sources.ec2.answers import Look
+from dynsrv.sources.ec2.answers import Inventory
 from dynsrv.sources.ec2.endpoints import WAITING_TO_END, Reading
 from dynsrv.sources.ec2.lifecycle import Farewells, Share
 from dynsrv.sources.ec2.poll import Poll
@@ -74,16 +74,16 @@ class Ec2Source:
                     hook = await aws.hook(group, self._share.hook)
                     yield f"its lifecycle hook {hook.name} waits for dynsrv, {hook.heartbeat} s after each heartbeat"
 
-    def still_there(self, servers: Iterable[Server]) -> None:
+    def observed(self, servers: Iterable[Server]) -> None:
         """Take note of what HAProxy still has, for Auto Scaling."""
-        self._share.still_there(servers)
+        self._share.observed(servers)
 
     def close(self) -> None:
         """Let Auto Scaling go on without this backend."""
         if self._farewells is not None:
             self._farewells.leave(self._share)
 
-    def _snapshot(self, look: Look) -> Snapshot:
+    def _snapshot(self, look: Inventory) -> Snapshot:
         snapshot = self._reading.snapshot(look)
         if not snapshot.endpoints and snapshot.notes:
             # Nobody tagged that on purpose: it is not the same as a fleet without instances.

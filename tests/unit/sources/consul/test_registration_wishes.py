@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
-from dynsrv.server_keywords import NEVER_ACCEPTED, OWNED
+from dynsrv.server_keywords import MANAGED, STATIC_ONLY
 from dynsrv.sources.consul.endpoints import OnCritical, Reading
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 
@@ -202,7 +202,7 @@ def test_everything_that_is_wrong_is_noted_in_the_order_of_the_instances() -> No
     assert [note.partition(" on ")[0] for note in snapshot.notes] == ["a", "a", "b", "c"]
 
 
-KEYWORDS = sorted(OWNED | dict.fromkeys(NEVER_ACCEPTED) | dict.fromkeys(("backup", "send-proxy", "cookie x")))
+KEYWORDS = sorted(MANAGED | dict.fromkeys(STATIC_ONLY) | dict.fromkeys(("backup", "send-proxy", "cookie x")))
 TEXTS = st.text() | st.lists(st.sampled_from([*KEYWORDS, *";# \n\r\t\\\"'<", "a"])).map("".join)
 
 
@@ -218,4 +218,4 @@ def test_whatever_meta_says_no_command_can_come_of_it(name: str, options: str, w
         assert re.fullmatch(r"[a-z][a-z0-9-]*( [\x21-\x7e]+)*", option)
         assert not set(option) & set(";#\"'\\")
         assert "<<" not in option
-        assert not set(option.split(" ")) & (OWNED.keys() | NEVER_ACCEPTED)
+        assert not set(option.split(" ")) & (MANAGED.keys() | STATIC_ONLY)

@@ -16,7 +16,7 @@ from dynsrv.sources.consul.questions import Query
 from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import HttpTransport
-from dynsrv.sources.source import Shared, Surroundings
+from dynsrv.sources.source import SharedResources, SourceContext
 from dynsrv.wiring import App
 
 ETC = Path("/etc/dynsrv")
@@ -33,11 +33,11 @@ class Place:
 
     def __init__(self, directory: Path = ETC) -> None:
         self.directory = directory
-        self.shared = Shared()
+        self.shared = SharedResources()
 
     def a_source(self, backend: str = "be_app", **keys: Any) -> ConsulSource:
         settings = ConsulSourceSettings.model_validate({"kind": "consul", "service": "web", **keys})
-        return settings.create(Surroundings(backend, self.directory, self.shared))
+        return settings.create(SourceContext(backend, self.directory, self.shared))
 
 
 def test_two_backends_that_ask_the_same_share_one_watch() -> None:

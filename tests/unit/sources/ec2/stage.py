@@ -9,7 +9,7 @@ from typing import Any
 
 from dynsrv.metrics import Metrics
 from dynsrv.model import Location, Server
-from dynsrv.planning import Targets
+from dynsrv.planning import Desired
 from dynsrv.sources.ec2.aws import Filters
 from dynsrv.sources.ec2.endpoints import Reading
 from dynsrv.sources.ec2.lifecycle import Farewells
@@ -35,7 +35,7 @@ class Proxy:
         self.servers: dict[Location, Server] = {}
         self.busy: set[Location] = set()
         """Servers that have sessions: they drain for as long."""
-        self._pass: tuple[float, Targets, tuple[Server, ...]] | None = None
+        self._pass: tuple[float, Desired, tuple[Server, ...]] | None = None
         feed.listen(lambda: None)
 
     @property

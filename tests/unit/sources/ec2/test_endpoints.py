@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Endpoint, EndpointState, Snapshot
-from dynsrv.sources.ec2.answers import Look
+from dynsrv.sources.ec2.answers import Inventory
 from dynsrv.sources.ec2.endpoints import AddressKind, Reading
 from tests.fakes.ec2 import an_instance
 from tests.unit.sources.ec2.looks import a_look
@@ -189,7 +189,7 @@ READINGS = st.builds(
 
 
 @st.composite
-def looks(draw: st.DrawFn) -> Look:
+def looks(draw: st.DrawFn) -> Inventory:
     """Anything that AWS could say, of a few instances."""
     known = draw(st.lists(IDS, max_size=4))
     instances = [
@@ -209,7 +209,7 @@ def looks(draw: st.DrawFn) -> Look:
 
 @given(look=looks(), reading=READINGS)
 def test_whatever_aws_says_no_two_endpoints_are_at_one_place_and_haproxy_takes_their_names(
-    look: Look, reading: Reading
+    look: Inventory, reading: Reading
 ) -> None:
     snapshot = reading.snapshot(look)
     places = [(one.address, one.port) for one in snapshot.endpoints]
@@ -223,7 +223,7 @@ def test_whatever_aws_says_no_two_endpoints_are_at_one_place_and_haproxy_takes_t
 
 
 @given(look=looks(), reading=READINGS)
-def test_every_endpoint_is_where_an_instance_has_its_servers(look: Look, reading: Reading) -> None:
+def test_every_endpoint_is_where_an_instance_has_its_servers(look: Inventory, reading: Reading) -> None:
     everywhere = {place for one in look.instances for place in reading.locations(one)}
     assert {(one.address, one.port) for one in reading.snapshot(look).endpoints} <= everywhere
 

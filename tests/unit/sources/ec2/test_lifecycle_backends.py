@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
-from dynsrv.sources.source import Shared, Surroundings
+from dynsrv.sources.source import SharedResources, SourceContext
 from tests.fakes.ec2 import GROUP, FakeAws, refusal
 from tests.fakes.ec2_clients import REGION
 from tests.unit.sources.ec2.asking import a_group
@@ -195,14 +195,14 @@ async def test_several_backends_that_attend_at_once_complete_once_and_beat_once(
 async def test_backends_of_one_hook_wait_for_each_other_whether_they_name_it_or_not() -> None:
     fake = a_group(1)
     stage = Stage(fake)
-    shared = Shared()
+    shared = SharedResources()
     shared.get(stage.aws.account, lambda: stage.aws)
     assert stage.aws.account.region == REGION
 
     def configured(name: str, **keys: Any) -> AtWork:
         usual = {"kind": "ec2", "region": REGION, "auto_scaling_group": GROUP, "port": 80, "interval": "5s"}
         settings = Ec2SourceSettings.model_validate({**usual, "complete_lifecycle": True, **keys})
-        return AtWork(name, settings.create(Surroundings(name, Path("/etc"), shared)), ["lb1"])
+        return AtWork(name, settings.create(SourceContext(name, Path("/etc"), shared)), ["lb1"])
 
     one, other = configured("be_web"), configured("be_api", lifecycle_hook="drain")
     async with stage.running(one, other):

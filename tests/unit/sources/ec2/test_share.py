@@ -31,7 +31,7 @@ def servers(*numbers: int) -> list[Server]:
 
 def test_who_has_not_looked_lets_nobody_go() -> None:
     share = Share("be_app", [GROUP])
-    share.still_there([])
+    share.observed([])
     assert not share.let_go("i-1", since=0)
     assert (share.waiting, share.looked_at) == ({}, float("-inf"))
 
@@ -45,9 +45,9 @@ def test_who_looked_knows_who_waits_and_in_which_group() -> None:
 def test_before_haproxy_was_looked_at_nobody_is_let_go() -> None:
     share = a_share(1)
     assert not share.let_go("i-1", since=10)
-    share.still_there(servers(1))
+    share.observed(servers(1))
     assert not share.let_go("i-1", since=10)
-    share.still_there(servers(2))
+    share.observed(servers(2))
     assert share.let_go("i-1", since=10)
 
 
@@ -60,13 +60,13 @@ def test_a_server_of_the_instance_at_another_port_holds_it_and_one_of_another_in
         ("dyn-i-12", False),
         ("i-2", False),
     ]:
-        share.still_there([a_server(an_endpoint(9, port=8080), name=name)])
+        share.observed([a_server(an_endpoint(9, port=8080), name=name)])
         assert share.let_go("i-1", since=10) is not held, name
 
 
 def test_a_look_from_before_the_instance_waited_does_not_count_whatever_it_saw() -> None:
     for share in (a_share(), a_share(1), a_share(there=(1,))):
-        share.still_there([])
+        share.observed([])
         assert not share.let_go("i-1", since=10.1)
 
 
@@ -76,24 +76,24 @@ def test_an_instance_that_is_not_among_those_of_the_backend_is_no_matter_of_it()
 
 def test_an_instance_that_another_look_saw_wait_but_this_one_did_not_is_held() -> None:
     share = a_share(there=(1,))
-    share.still_there([])
+    share.observed([])
     assert not share.let_go("i-1", since=10)
 
 
 def test_when_another_instance_begins_to_wait_haproxy_has_to_be_looked_at_again_for_all() -> None:
     share = a_share(1)
-    share.still_there([])
+    share.observed([])
     take(share, 1, 2, asked_at=15)
     assert not share.let_go("i-1", since=10)
     assert not share.let_go("i-2", since=15)
-    share.still_there(servers(2))
+    share.observed(servers(2))
     assert share.let_go("i-1", since=10)
     assert not share.let_go("i-2", since=15)
 
 
 def test_when_one_of_those_who_wait_is_gone_what_is_known_of_the_others_stays() -> None:
     share = a_share(1, 2)
-    share.still_there(servers(2))
+    share.observed(servers(2))
     take(share, 1, asked_at=15)
     assert share.let_go("i-1", since=10)
     take(share, 1, 2, asked_at=20)
@@ -103,5 +103,5 @@ def test_when_one_of_those_who_wait_is_gone_what_is_known_of_the_others_stays() 
 def test_while_nobody_waits_nobody_looks_through_the_servers() -> None:
     share = a_share(there=(1,))
     looked_through = iter(servers(1))
-    share.still_there(looked_through)
+    share.observed(looked_through)
     assert len(list(looked_through)) == 1

@@ -14,7 +14,7 @@ from dynsrv.sources.ec2.endpoints import AddressKind, Reading
 from dynsrv.sources.ec2.poll import GROUP_TAG
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
 from dynsrv.sources.ec2.source import Ec2Source
-from dynsrv.sources.source import Shared, Surroundings
+from dynsrv.sources.source import SharedResources, SourceContext
 from dynsrv.wiring import App
 
 ROLE = "arn:aws:iam::123456789012:role/dynsrv"
@@ -25,13 +25,13 @@ class Place:
     """Where sources are made beside each other."""
 
     def __init__(self) -> None:
-        self.shared = Shared()
+        self.shared = SharedResources()
 
     def a_source(self, backend: str = "be_app", **keys: Any) -> Ec2Source:
         usual = {"kind": "ec2", "region": "eu-central-1", "filters": {"tag:app": "web"}}
         ports = {} if "port_tag" in keys else {"port": 80}
         settings = Ec2SourceSettings.model_validate({**usual, **ports, **keys})
-        return settings.create(Surroundings(backend, Path("/etc/dynsrv"), self.shared))
+        return settings.create(SourceContext(backend, Path("/etc/dynsrv"), self.shared))
 
 
 def test_two_backends_that_ask_the_same_share_one_poll() -> None:

@@ -144,7 +144,7 @@ async def test_who_takes_one_snapshot_and_goes_does_nothing_to_an_instance_that_
     source = Stage(fake).a_backend().source
     async with aclosing(source.watch()) as snapshots:
         assert await anext(snapshots) == Snapshot(())
-        source.still_there([])
+        source.observed([])
     await asyncio.sleep(0.1)
     assert fake.requests(*ACTIONS) == []
     assert (fake.opened, fake.open) == (1, 0)
@@ -217,6 +217,6 @@ async def test_what_haproxy_has_may_be_told_of_a_source_without_lifecycle_action
     source = a_source(fake, GROUP)
     async with following(source.watch):
         await asyncio.sleep(1)
-        source.still_there(iter(()))
+        source.observed(iter(()))
         await asyncio.sleep(50)
     assert fake.requests(*ACTIONS) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dynsrv.model import EndpointState
-from dynsrv.sources.ec2.answers import Look
+from dynsrv.sources.ec2.answers import Inventory
 from dynsrv.sources.ec2.endpoints import Reading
 from tests.fakes.ec2 import an_instance
 from tests.unit.sources.ec2.looks import a_look
@@ -21,7 +21,7 @@ ENDING = ["Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminating
 WARM = ["Warmed:Pending", "Warmed:Pending:Wait", "Warmed:Running", "Warmed:Stopped", "Warmed:Terminating:Wait"]
 
 
-def state_of(look: Look, *, releases: bool = False) -> EndpointState | None:
+def state_of(look: Inventory, *, releases: bool = False) -> EndpointState | None:
     """What becomes of the only instance."""
     snapshot = Reading(port=80, releases=releases).snapshot(look)
     assert snapshot.notes == ()
@@ -32,7 +32,7 @@ def in_group(state: str, *, ec2: str = "running", releases: bool = False) -> End
     return state_of(a_look(an_instance(state=ec2), states={"i-1": state}), releases=releases)
 
 
-def both(look: Look) -> set[EndpointState | None]:
+def both(look: Inventory) -> set[EndpointState | None]:
     """What becomes of it where lifecycle actions are completed, and where they are not."""
     return {state_of(look, releases=releases) for releases in (False, True)}
 

@@ -15,7 +15,7 @@ _IDS_COMPARED = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DesiredServer:
     """An endpoint as a server to be: with its weight, its maxconn (0: none), its options and its preferred *id*."""
 
     endpoint: Endpoint
@@ -33,16 +33,16 @@ class Target:
         return server.id == self.id or server.id in islice(self.ids(), _IDS_COMPARED)
 
 
-Targets = Mapping[Location, Target]
+Desired = Mapping[Location, DesiredServer]
 
 
-def targets(snapshot: Snapshot, policy: Policy, *, before: Targets | None = None) -> Targets:
+def desired_servers(snapshot: Snapshot, policy: Policy, *, before: Desired | None = None) -> Desired:
     """Return the servers that *snapshot* calls for.
 
     It costs a hash an endpoint, but for those that are the same *before*, in a snapshot of the same policy.
     """
     known = before or {}
-    found: dict[Location, Target] = {}
+    found: dict[Location, DesiredServer] = {}
     for endpoint in snapshot.endpoints:
         location = (endpoint.address, endpoint.port)
         target = known.get(location)
@@ -50,12 +50,12 @@ def targets(snapshot: Snapshot, policy: Policy, *, before: Targets | None = None
     return found
 
 
-def _target(endpoint: Endpoint, policy: Policy) -> Target:
+def _target(endpoint: Endpoint, policy: Policy) -> DesiredServer:
     options = policy.options
     if endpoint.options:
         own = {option.partition(" ")[0] for option in endpoint.options}
         options = (*(one for one in options if one.partition(" ")[0] not in own), *endpoint.options)
-    return Target(
+    return DesiredServer(
         endpoint=endpoint,
         weight=policy.weight if endpoint.weight is None else endpoint.weight,
         maxconn=policy.maxconn if endpoint.maxconn is None else endpoint.maxconn,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class RecentHistory:
     """Of one backend of one proxy. All times are of the planner's clock.
 
     *drains*: since when each draining server drains.

@@ -5,19 +5,19 @@ from itertools import islice
 import pytest
 
 from dynsrv.model import Endpoint, Snapshot
-from dynsrv.planning import Policy, Target, naming, targets
+from dynsrv.planning import DesiredServer, Policy, desired_servers, naming
 from tests.fakes.builders import a_policy, a_server, an_endpoint
 
 
-def the_target(endpoint: Endpoint, policy: Policy | None = None) -> Target:
-    (target,) = targets(Snapshot((endpoint,)), policy or a_policy()).values()
+def the_target(endpoint: Endpoint, policy: Policy | None = None) -> DesiredServer:
+    (target,) = desired_servers(Snapshot((endpoint,)), policy or a_policy()).values()
     return target
 
 
 def test_a_target_is_found_by_address_and_port() -> None:
-    found = targets(Snapshot((an_endpoint(1), an_endpoint(1, port=81), an_endpoint(2))), a_policy())
+    found = desired_servers(Snapshot((an_endpoint(1), an_endpoint(1, port=81), an_endpoint(2))), a_policy())
     assert list(found) == [("10.0.0.1", 80), ("10.0.0.1", 81), ("10.0.0.2", 80)]
-    assert targets(Snapshot(()), a_policy()) == {}
+    assert desired_servers(Snapshot(()), a_policy()) == {}
 
 
 @pytest.mark.parametrize(("own", "target"), [(None, 70), (0, 0), (7, 7)])
@@ -53,8 +53,8 @@ def test_a_maxconn_makes_no_other_server() -> None:
 
 def test_what_is_the_same_as_before_is_not_made_again() -> None:
     policy = a_policy()
-    before = targets(Snapshot((an_endpoint(1), an_endpoint(2, weight=7))), policy)
+    before = desired_servers(Snapshot((an_endpoint(1), an_endpoint(2, weight=7))), policy)
     snapshot = Snapshot((an_endpoint(1), an_endpoint(2, weight=8), an_endpoint(3)))
-    found = targets(snapshot, policy, before=before)
-    assert found == targets(snapshot, policy)
+    found = desired_servers(snapshot, policy, before=before)
+    assert found == desired_servers(snapshot, policy)
     assert found["10.0.0.1", 80] is before["10.0.0.1", 80]
