@@ -79,13 +79,13 @@ async def change(app: App, path: str) -> float:
     changed = snapshot_of(parse(content, name=path), backend=backend.name)
     feed = Feed(backend.source, backend=backend.name, kind="file", policy=backend.policy, metrics=app.metrics)
     reconciler = backend.reconciler(timed, app)  # type: ignore[arg-type]  # a Proxy like any other
-    feed.listen(reconciler.wake)
+    feed.subscribe(reconciler.wake)
     feed.take(await backend.first_snapshot(timeout=60))
     for _ in range(2):  # as the daemon, which looked at this backend before
-        await reconciler.attempt(feed.targets or {})
+        await reconciler.attempt(feed.desired or {})
     began = time.perf_counter()
     feed.take(changed)
-    await reconciler.attempt(feed.targets or {})
+    await reconciler.attempt(feed.desired or {})
     return timed.applied_at - began
 
 

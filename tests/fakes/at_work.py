@@ -89,9 +89,9 @@ class AtWork:
             await probe.look()
         for _ in range(count):
             for unit in self.running.units.values():
-                if unit.feed.targets is not None:
+                if unit.feed.desired is not None:
                     for reconciler in unit.reconcilers:
-                        await reconciler.attempt(unit.feed.targets)
+                        await reconciler.attempt(unit.feed.desired)
 
     async def settle(self, *endpoints: Endpoint) -> None:
         """Let the source want these, and make passes until that is so everywhere."""

@@ -10,14 +10,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from dynsrv.model import host_port
-from dynsrv.web.event_stream import ChangeFeed, Part, Rows
+from dynsrv.web.event_stream import ChangeFeed, Rows, StatusSection
 
 
 class Things:
     """What there is to tell: rows by their keys, in parts by their names."""
 
-    def __init__(self, **parts: Mapping[str, object]) -> None:
-        self.parts = {name: dict(rows) for name, rows in parts.items()}
+    def __init__(self, **sections: Mapping[str, object]) -> None:
+        self.sections = {name: dict(rows) for name, rows in sections.items()}
         self.looks = 0
         """How often somebody looked."""
         self.written: list[str] = []
@@ -25,18 +25,18 @@ class Things:
         self.broken: Exception | None = None
         self.board = ChangeFeed(self.read)
 
-    def read(self) -> Iterator[Part]:
+    def read(self) -> Iterator[StatusSection]:
         """Yield all parts."""
         self.looks += 1
-        for name, rows in self.parts.items():
-            yield Part(name, tuple(rows.items()), partial(self._rows, name, dict(rows)))
+        for name, rows in self.sections.items():
+            yield StatusSection(name, tuple(rows.items()), partial(self._rows, name, dict(rows)))
         if self.broken is not None:
             raise self.broken
 
     @property
     def rows(self) -> dict[str, Any]:
         """All rows of all parts, as a follower gets them."""
-        return {key: {"is": value} for rows in self.parts.values() for key, value in rows.items()}
+        return {key: {"is": value} for rows in self.sections.values() for key, value in rows.items()}
 
     def _rows(self, name: str, rows: Mapping[str, object]) -> Rows:
         self.written.append(name)
@@ -47,7 +47,7 @@ class Follower:
     """Applies what it is told, as the description of the API says. Follows inside of its block."""
 
     def __init__(self, board: ChangeFeed) -> None:
-        self._news = board.follow()
+        self._news = board.subscribe()
         self._closing = aclosing(self._news)
         self.events: list[dict[str, Any]] = []
         self.rows: dict[str, Any] = {}

@@ -114,12 +114,12 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
 
     Exit code: 0 if there is nothing to do, 2 if there is, 1 for an error.
     """
-    looks = _look(_open(config, backend=backend, quiet=True), backend)
+    views = _look(_open(config, backend=backend, quiet=True), backend)
     if as_json:
-        _print_json({"backends": [look.plan_data() for look in looks]})
+        _print_json({"backends": [view.plan_data() for view in views]})
     else:
-        output.print_plan(looks)
-    _exit_by(looks)
+        output.print_plan(views)
+    _exit_by(views)
 
 
 @cli.command()
@@ -139,12 +139,12 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
             _fail("--watch prints no JSON; programs can follow /api/v1/events of the daemon")
         app = _open(config, quiet=True)
         _with(app, _watch(app))
-    looks = _look(_open(config, quiet=True), None)
+    views = _look(_open(config, quiet=True), None)
     if as_json:
-        _print_json({"backends": [look.status_data() for look in looks]})
+        _print_json({"backends": [view.status_data() for view in views]})
     else:
-        output.print_status(looks)
-    _exit_by(looks)
+        output.print_status(views)
+    _exit_by(views)
 
 
 @cli.command()
@@ -260,13 +260,13 @@ def _open(config: Path | None, *, backend: str | None = None, quiet: bool = Fals
 
 
 def _look(app: App, backend: str | None) -> list[BackendView]:
-    return _with(app, dry_run.look(app, only=backend))
+    return _with(app, dry_run.plan_all(app, only=backend))
 
 
 async def _watch(app: App) -> NoReturn:
     watching = output.LiveStatus(interval=WATCH_INTERVAL)
     while True:
-        watching.show(await dry_run.look(app, only=None))
+        watching.show(await dry_run.plan_all(app, only=None))
         await asyncio.sleep(WATCH_INTERVAL)
 
 
@@ -280,10 +280,10 @@ def _with(app: App, work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(run())
 
 
-def _exit_by(looks: list[BackendView]) -> None:
-    if any(look.error for look in looks):
+def _exit_by(views: list[BackendView]) -> None:
+    if any(view.error for view in views):
         sys.exit(EXIT_ERROR)
-    if not all(look.converged for look in looks):
+    if not all(view.converged for view in views):
         sys.exit(EXIT_DIFFERS)
 
 

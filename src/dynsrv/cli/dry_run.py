@@ -16,10 +16,10 @@ from dynsrv.wiring import App, ManagedBackend
 _SOURCE_TIMEOUT = 10.0
 
 
-async def look(app: App, *, only: str | None) -> list[BackendView]:
+async def plan_all(app: App, *, only: str | None) -> list[BackendView]:
     """Look at every backend of every proxy, or at the backend *only*, all at the same time."""
-    looks = await asyncio.gather(*(_look_at(backend) for backend in app.backends if only in {None, backend.name}))
-    return [one for several in looks for one in several]
+    views = await asyncio.gather(*(_look_at(backend) for backend in app.backends if only in {None, backend.name}))
+    return [one for several in views for one in several]
 
 
 async def _look_at(backend: ManagedBackend) -> list[BackendView]:
@@ -37,8 +37,8 @@ async def _look_on(backend: ManagedBackend, proxy: HAProxy, desired: Desired) ->
     except DynsrvError as error:
         return BackendView(backend.name, proxy.name, backend.policy, desired=desired, error=error)
     now = time.time()
-    memory = History(backend.policy).look(observed, now=now)
-    plan = make_plan(desired=desired, observed=observed, memory=memory, now=now, policy=backend.policy)
+    history = History(backend.policy).observe(observed, now=now)
+    plan = make_plan(desired=desired, observed=observed, history=history, now=now, policy=backend.policy)
     return BackendView(
         backend.name,
         proxy.name,
@@ -46,6 +46,6 @@ async def _look_on(backend: ManagedBackend, proxy: HAProxy, desired: Desired) ->
         desired=desired,
         observed=observed,
         plan=plan,
-        drains=memory.drains,
+        drains=history.drains,
         seen_at=now,
     )

@@ -35,35 +35,35 @@ _console = Console(highlight=False, soft_wrap=True)
 _CLEAR = "\x1b[H\x1b[J"  # what was on the screen does not go to the lines that can be scrolled back to
 
 
-def print_plan(looks: Sequence[BackendView]) -> None:
+def print_plan(views: Sequence[BackendView]) -> None:
     """Print what would be done and waited for, and why."""
     steps = waits = 0
-    for look in looks:
-        _heading(look)
-        if look.plan is None:
+    for view in views:
+        _heading(view)
+        if view.plan is None:
             continue
-        if look.converged:
+        if view.converged:
             _console.print("  nothing to do")
-        steps += len(look.plan.steps)
-        waits += len(look.plan.waits)
+        steps += len(view.plan.steps)
+        waits += len(view.plan.waits)
         _rows(
             [
-                *((step.kind, step.server, _details(step), step.reason) for step in look.plan.steps),
-                *(("wait", wait.server, f"for {wait.waits_for}", wait.reason) for wait in look.plan.waits),
-                *(("held", hold.server, "", hold.reason) for hold in look.plan.holds),
+                *((step.kind, step.server, _details(step), step.reason) for step in view.plan.steps),
+                *(("wait", wait.server, f"for {wait.waits_for}", wait.reason) for wait in view.plan.waits),
+                *(("held", hold.server, "", hold.reason) for hold in view.plan.holds),
             ]
         )
-        _refusals(look.plan)
+        _refusals(view.plan)
     _console.print(f"{_count(steps, 'step')}, {_count(waits, 'wait')}. Nothing was changed.")
 
 
-def print_status(looks: Sequence[BackendView]) -> None:
+def print_status(views: Sequence[BackendView]) -> None:
     """Print desired beside live."""
-    for look in looks:
-        _heading(look)
-        if look.observed is None or look.desired is None or look.plan is None:
+    for view in views:
+        _heading(view)
+        if view.observed is None or view.desired is None or view.plan is None:
             continue
-        data = look.status_data()
+        data = view.status_data()
         rows = [
             (
                 server["name"],
@@ -78,9 +78,9 @@ def print_status(looks: Sequence[BackendView]) -> None:
         ]
         rows += [("-", host_port(m["address"], m["port"]), "missing", "", "", "", m["why"]) for m in data["missing"]]
         _rows(rows)
-        _refusals(look.plan)
+        _refusals(view.plan)
         live = sum(server["ours"] for server in data["servers"])
-        verdict = "in line" if look.converged else "differs"
+        verdict = "in line" if view.converged else "differs"
         _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
 
 
@@ -92,10 +92,10 @@ class LiveStatus:
         self._now = now
         self._shown = ""
 
-    def show(self, looks: Sequence[BackendView]) -> None:
+    def show(self, views: Sequence[BackendView]) -> None:
         """Show what was seen now."""
         with _console.capture() as capture:
-            print_status(looks)
+            print_status(views)
         text = capture.get()
         if _console.is_terminal and not _console.is_dumb_terminal:
             lines = [f"{self._now():%H:%M:%S}, {self._title}", *text.splitlines()]
@@ -149,12 +149,12 @@ def print_findings(findings: Iterable[Finding]) -> None:
     )
 
 
-def _heading(look: BackendView) -> None:
-    process = look.observed.process if look.observed else None
+def _heading(view: BackendView) -> None:
+    process = view.observed.process if view.observed else None
     version = f" (HAProxy {process.version}, pid {process.pid})" if process else ""
-    _console.print(Text(f"{look.backend} on {look.proxy}{version}", style="bold"))
-    if look.error is not None:
-        _console.print(Text(f"  {look.error}", style=_STYLES["bad"]))
+    _console.print(Text(f"{view.backend} on {view.proxy}{version}", style="bold"))
+    if view.error is not None:
+        _console.print(Text(f"  {view.error}", style=_STYLES["bad"]))
 
 
 def _refusals(plan: Plan) -> None:

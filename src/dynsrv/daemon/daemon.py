@@ -52,7 +52,7 @@ class Daemon:
         """Keep all backends as desired until SIGTERM or SIGINT.
 
         Raises:
-            ConfigurationError: `web.listen` cannot be listened on.
+            ConfigurationError: `web.subscribe` cannot be listened on.
             ExceptionGroup: a task died, which is a bug; the others were stopped.
         """
         signals: asyncio.Queue[signal.Signals] = asyncio.Queue()

@@ -34,8 +34,8 @@ class Unit:
         name = self.backend.name
         self.tasks = [tasks.create_task(self.feed.run(), name=f"feed of {name}")]
         for proxy, reconciler in zip(self.backend.proxies, self.reconcilers, strict=True):
-            self.feed.listen(reconciler.wake)
-            probes[proxy].listen(reconciler.wake)
+            self.feed.subscribe(reconciler.wake)
+            probes[proxy].subscribe(reconciler.wake)
             task = tasks.create_task(reconciler.run(self.feed), name=f"reconciler of {name} on {proxy.name}")
             task.add_done_callback(partial(_stop_listening, probes[proxy], reconciler))
             self.tasks.append(task)
@@ -53,7 +53,7 @@ class Unit:
                 self.backend.name,
                 one.proxy.name,
                 self.backend.policy,
-                desired=self.feed.targets,
+                desired=self.feed.desired,
                 observed=one.last.observed if one.last else None,
                 plan=one.last.plan if one.last else None,
                 error=one.failure,

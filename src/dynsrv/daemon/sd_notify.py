@@ -116,12 +116,12 @@ def _sentence(status: Status, waits_for: Sequence[str]) -> str:
     """Return in one sentence what an operator wants to know first."""
     if waits_for:
         return f"waiting for the first pass: {_first(waits_for)}"
-    looks = [look for look, _ in status.backends()]
-    backends, proxies = len({look.backend for look in looks}), len({look.proxy for look in looks})
+    looks = [view for view, _ in status.backends()]
+    backends, proxies = len({view.backend for view in looks}), len({view.proxy for view in looks})
     managed = f"{_count(backends, 'backend')} on {_count(proxies, 'proxy', 'proxies')}"
     if degraded := list(status.degraded()):
         return f"{managed}; degraded: {_first(degraded)}"
-    if differ := [f"{look.backend} on {look.proxy}" for look in looks if not look.converged]:
+    if differ := [f"{view.backend} on {view.proxy}" for view in looks if not view.converged]:
         return f"{managed}; not as wanted yet: {_first(differ)}"
     return f"{managed}, all as wanted"
 

@@ -15,7 +15,7 @@ from dynsrv.daemon.runner import Running, Unit
 from dynsrv.model import host_port
 from dynsrv.reconcile.audit import Change
 from dynsrv.reconcile.view import BackendView, iso_time
-from dynsrv.web.event_stream import Part, Rows
+from dynsrv.web.event_stream import Rows, StatusSection
 
 
 class Status:
@@ -33,26 +33,26 @@ class Status:
     def not_ready(self) -> Iterator[str]:
         """Yield why a backend had no first pass yet, for each proxy where that is so."""
         for unit in self._units:
-            for look in unit.views():
-                if look.plan is not None:
+            for view in unit.views():
+                if view.plan is not None:
                     continue
-                if unit.feed.targets is None:
+                if unit.feed.desired is None:
                     why = unit.feed.failure or "the source has not answered yet"
-                    yield f"{_where(look)}: {why}"
+                    yield f"{_where(view)}: {why}"
                 else:
-                    yield str(look.error or f"{_where(look)}: the first pass is not over")
+                    yield str(view.error or f"{_where(view)}: the first pass is not over")
 
     def degraded(self) -> Iterator[str]:
         """Yield what is wrong though the backends are managed."""
         for unit in self._units:
             if unit.feed.failure is not None:
                 yield f"backend {unit.backend.name}: {unit.feed.failure}"
-            for look in unit.views():
-                if look.error is not None:
-                    yield f"{_where(look)}: {look.error}"
-                elif look.plan is not None:
-                    for refusal in look.plan.refusals:
-                        yield f"{_where(look)}: guard: {refusal.reason}"
+            for view in unit.views():
+                if view.error is not None:
+                    yield f"{_where(view)}: {view.error}"
+                elif view.plan is not None:
+                    for refusal in view.plan.refusals:
+                        yield f"{_where(view)}: guard: {refusal.reason}"
 
     def about(self) -> dict[str, Any]:
         """Return what dynsrv is."""
@@ -81,52 +81,52 @@ class Status:
                 "backend": unit.backend.name,
                 "proxies": [one.name for one in unit.backend.proxies],
                 "kind": unit.backend.settings.source.kind,
-                "up": feed.failure is None and feed.targets is not None,
+                "up": feed.failure is None and feed.desired is not None,
                 "reason": feed.failure.reason if feed.failure else None,
                 "error": str(feed.failure) if feed.failure else None,
                 "last_answer": iso_time(feed.answered_at),
-                "endpoints": None if feed.targets is None else len(feed.targets),
+                "endpoints": None if feed.desired is None else len(feed.desired),
                 "ignored": list(feed.notes),
             }
 
     def backends(self) -> Iterator[tuple[BackendView, dict[str, Any]]]:
         """Yield each backend on each of its proxies: as it was seen, and without its servers as plain data."""
         for unit in self._units:
-            for look, reconciler in zip(unit.views(), unit.reconcilers, strict=True):
+            for view, reconciler in zip(unit.views(), unit.reconcilers, strict=True):
                 until = reconciler.override_until
                 overridden = until > time.time()
-                yield look, {**look.summary(), "guard_overridden_until": iso_time(until) if overridden else None}
+                yield view, {**view.summary(), "guard_overridden_until": iso_time(until) if overridden else None}
 
     def changes(self) -> list[dict[str, Any]]:
         """Return the last changes, the oldest first."""
         return [_change(one) for one in self._running.app.audit_log.recent]
 
-    def parts(self) -> Iterator[Part]:
+    def sections(self) -> Iterator[StatusSection]:
         """Yield everything in parts that change each for itself."""
         about = self.about()
-        yield Part("dynsrv", (about,), lambda: [("dynsrv", about)])
+        yield StatusSection("dynsrv", (about,), lambda: [("dynsrv", about)])
         for proxy in self.proxies():
             key = f"proxy:{proxy['proxy']}"
-            yield Part(key, (proxy,), partial(_row, key, proxy))
+            yield StatusSection(key, (proxy,), partial(_row, key, proxy))
         for source in self.sources():
             # two may feed a backend, each on proxies of its own
             key = f"source:{source['backend']}@{source['proxies'][0]}"
-            yield Part(key, (source,), partial(_row, key, source))
-        for look, data in self.backends():
-            where = f"{look.backend}@{look.proxy}"
-            yield Part(f"backend:{where}", (data,), partial(_row, f"backend:{where}", data))
-            seen = (look.policy, look.observed, look.plan, look.desired, look.drains)
-            yield Part(f"servers:{where}", seen, partial(_server_rows, look))
+            yield StatusSection(key, (source,), partial(_row, key, source))
+        for view, data in self.backends():
+            where = f"{view.backend}@{view.proxy}"
+            yield StatusSection(f"backend:{where}", (data,), partial(_row, f"backend:{where}", data))
+            seen = (view.policy, view.observed, view.plan, view.desired, view.drains)
+            yield StatusSection(f"servers:{where}", seen, partial(_server_rows, view))
         recent = tuple(self._running.app.audit_log.recent)
-        yield Part("changes", recent[-1:], lambda: ((f"change:{one.number}", _change(one)) for one in recent))
+        yield StatusSection("changes", recent[-1:], lambda: ((f"change:{one.number}", _change(one)) for one in recent))
 
     @property
     def _units(self) -> list[Unit]:
         return list(self._running.units.values())
 
 
-def _where(look: BackendView) -> str:
-    return f"backend {look.backend} on {look.proxy}"
+def _where(view: BackendView) -> str:
+    return f"backend {view.backend} on {view.proxy}"
 
 
 def _change(change: Change) -> dict[str, Any]:
@@ -137,9 +137,9 @@ def _row(key: str, data: dict[str, Any]) -> Rows:
     return [(key, data)]
 
 
-def _server_rows(look: BackendView) -> Rows:
-    where, of = f"{look.backend}@{look.proxy}", {"backend": look.backend, "proxy": look.proxy}
-    for server in look.servers():
+def _server_rows(view: BackendView) -> Rows:
+    where, of = f"{view.backend}@{view.proxy}", {"backend": view.backend, "proxy": view.proxy}
+    for server in view.servers():
         yield f"server:{where}:{server['name']}", of | server
-    for missing in look.missing():
+    for missing in view.missing():
         yield f"missing:{where}:{host_port(missing['address'], missing['port'])}", of | missing

@@ -56,7 +56,7 @@ class ProcessWatch:
         self.failure: DynsrvError | None = None
         """Why HAProxy does not answer now; None while it does."""
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def subscribe(self, wake: Callable[[], None]) -> None:
         """Call *wake* when HAProxy answers again, and when it is another process."""
         self._listeners.append(wake)
 

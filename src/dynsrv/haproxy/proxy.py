@@ -60,7 +60,7 @@ class HAProxy:
     def __init__(self, name: str, client: runtime.Client) -> None:
         self.name = name
         self._client = client
-        self._pace = BatchSizer()
+        self._batch_sizer = BatchSizer()
         self._accepted: dict[str, ProcessInfo] = {}  # backends that take servers, and the process that said so
         self._readers: dict[str, runtime.ServersReader[Server]] = {}  # by backend
 
@@ -71,17 +71,17 @@ class HAProxy:
 
     async def identify(self) -> Process:
         """Return the process that answers now."""
-        with self._translated():
+        with self._mapping_errors():
             return server_rows.process(await self._client.run(commands.info()))
 
     async def level(self) -> str:
         """Return the level of the stats socket: user, operator or admin."""
-        with self._translated():
+        with self._mapping_errors():
             return await self._client.run(commands.cli_level())
 
     async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
         reader = self._readers.setdefault(backend, server_rows.servers_reader())
-        with self._translated():
+        with self._mapping_errors():
             batch = await self._client.batch([commands.servers_state_cached(backend, reader)])
             match batch.replies[0]:
                 case Ok(value=states):
@@ -100,17 +100,19 @@ class HAProxy:
         results: list[StepResult] = []
         not_added: set[str] = set()
         try:
-            with self._translated():
+            with self._mapping_errors():
                 for chunk in self._chunks(backend.name, steps):
-                    written = [_written(backend.name, step) for step in chunk]
+                    written = [_encode(backend.name, step) for step in chunk]
                     to_send = [one for one in written if isinstance(one, Command)]
                     batch = await self._client.batch(to_send, process=process)
-                    self._pace.observe(batch.seconds, backend=backend.name, kind=chunk[0].kind, commands=len(chunk))
+                    self._batch_sizer.observe(
+                        batch.seconds, backend=backend.name, kind=chunk[0].kind, commands=len(chunk)
+                    )
                     replies, seconds = iter(batch.replies), batch.seconds / len(chunk)
                     results += [
                         _result(step, one.line, next(replies), seconds=seconds, not_added=not_added)
                         if isinstance(one, Command)
-                        else _not_written(step, one, not_added)
+                        else _unencodable(step, one, not_added)
                         for step, one in zip(chunk, written, strict=True)
                     ]
         except DynsrvError as error:  # what was answered before it was done all the same
@@ -122,20 +124,20 @@ class HAProxy:
         begin = 0
         while begin < len(steps):
             kind = steps[begin].kind
-            longest = steps[begin : begin + self._pace.size(backend, kind)]
+            longest = steps[begin : begin + self._batch_sizer.size(backend, kind)]
             chunk = list(takewhile(lambda step: step.kind == kind, longest))  # noqa: B023 - used up at once
             begin += len(chunk)
             yield chunk
 
     async def algorithm(self, backend: str) -> str | None:
         """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""
-        with self._translated():
+        with self._mapping_errors():
             rows = await self._client.run(commands.backend_stat(backend))
         return next((row.algorithm for row in rows if row.algorithm not in {"", "unknown"}), None)
 
     async def cookie(self, backend: str) -> str | None:
         """Return the name of the cookie of `cookie … insert` and its like, None where none is told."""
-        with self._translated():
+        with self._mapping_errors():
             rows = await self._client.run(commands.backend_stat(backend))
         return next((row.cookie for row in rows if row.cookie), None)
 
@@ -176,7 +178,7 @@ class HAProxy:
         )
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _mapping_errors(self) -> Iterator[None]:
         """Turn the Runtime API's errors into those of the model."""
         try:
             yield
@@ -213,7 +215,7 @@ def _command(backend: str, step: Step) -> Command[None]:
             assert_never(step)
 
 
-def _written(backend: str, step: Step) -> Command[None] | errors.InvalidArgument:
+def _encode(backend: str, step: Step) -> Command[None] | errors.InvalidArgument:
     """Return the command for a step, or why it cannot be written as one."""
     try:
         return _command(backend, step)
@@ -221,7 +223,7 @@ def _written(backend: str, step: Step) -> Command[None] | errors.InvalidArgument
         return error
 
 
-def _not_written(step: Step, error: errors.InvalidArgument, not_added: set[str]) -> StepResult:
+def _unencodable(step: Step, error: errors.InvalidArgument, not_added: set[str]) -> StepResult:
     not_added.add(step.server)
     return StepResult(step, Outcome.REFUSED, str(error))
 

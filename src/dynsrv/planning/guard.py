@@ -51,14 +51,14 @@ class RemovalDecision:
     refusal: Refusal | None = None
 
 
-def evaluate(situation: RemovalRequest, *, memory: RecentHistory, limits: Limits) -> RemovalDecision:
+def evaluate(request: RemovalRequest, *, history: RecentHistory, limits: Limits) -> RemovalDecision:
     """Apply the rules of *limits*. Pure."""
-    leaving = len(situation.leaving)
-    if situation.empty and limits.on_empty is OnEmpty.REMOVE:
+    leaving = len(request.leaving)
+    if request.empty and limits.on_empty is OnEmpty.REMOVE:
         return RemovalDecision(leaving)
-    if situation.empty:
+    if request.empty:
         reason = (
-            f"the source wants no server at all: {situation.serving} that serve are kept (limits.on_empty: keep);"
+            f"the source wants no server at all: {request.serving} that serve are kept (limits.on_empty: keep);"
             " if that is meant, set it to remove, or use dynsrv apply --force"
         )
         return RemovalDecision(0, "the source wants no server at all", Refusal(Rule.ON_EMPTY, reason))
@@ -66,28 +66,28 @@ def evaluate(situation: RemovalRequest, *, memory: RecentHistory, limits: Limits
         return RemovalDecision(0)
 
     # what served at the best time of the window, but for those that went down by themselves
-    before = min(memory.peak, situation.serving + memory.departed)
-    least = max(before - _allowed(limits, before), limits.min_ready - situation.foreign)
-    after = situation.serving - leaving
-    if situation.coming:
-        within_limits = after + situation.coming + situation.failing >= least
-        enough = min(before, situation.wanted) if within_limits else before
-        may_leave = min(leaving, max(0, situation.serving - max(enough, least)))
-        return RemovalDecision(may_leave, f"serves until new servers do: {situation.coming} are not ready yet")
+    before = min(history.peak, request.serving + history.departed)
+    least = max(before - _allowed(limits, before), limits.min_ready - request.foreign)
+    after = request.serving - leaving
+    if request.coming:
+        within_limits = after + request.coming + request.failing >= least
+        enough = min(before, request.wanted) if within_limits else before
+        may_leave = min(leaving, max(0, request.serving - max(enough, least)))
+        return RemovalDecision(may_leave, f"serves until new servers do: {request.coming} are not ready yet")
     if after >= least:
         return RemovalDecision(leaving)
-    if after + situation.failing >= least:
-        return RemovalDecision(0, f"serves until new servers do: {situation.failing} fail their check")
+    if after + request.failing >= least:
+        return RemovalDecision(0, f"serves until new servers do: {request.failing} fail their check")
     if before - after > _allowed(limits, before):
         share = f"{limits.max_removed:.0%}" if isinstance(limits.max_removed, float) else str(limits.max_removed)
         reason = (
-            f"{leaving} of {situation.serving} serving servers would go, {before - after} fewer than served within the"
+            f"{leaving} of {request.serving} serving servers would go, {before - after} fewer than served within the"
             f" last {limits.window:g} s, and at most {_allowed(limits, before)} may (limits.max_removed: {share});"
             " if that is meant, use dynsrv apply --force"
         )
         return RemovalDecision(0, "the guard keeps it (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
     reason = (
-        f"{leaving} of {situation.serving} serving servers would go, and {after + situation.foreign} would be left,"
+        f"{leaving} of {request.serving} serving servers would go, and {after + request.foreign} would be left,"
         f" fewer than limits.min_ready: {limits.min_ready}; if that is meant, use dynsrv apply --force"
     )
     return RemovalDecision(0, "the guard keeps it (limits.min_ready)", Refusal(Rule.MIN_READY, reason))

@@ -59,21 +59,21 @@ class Addition:
     trusted: bool = False
 
 
-def add(addition: Addition, *, policy: Policy, draft: PlanBuilder) -> None:
+def add(addition: Addition, *, policy: Policy, builder: PlanBuilder) -> None:
     """Add a server, and go as far as one can without looking again."""
     target, name = addition.target, addition.name
     endpoint = target.endpoint
     weight = target.weight if policy.has_check else 0
     options = (*target.options, f"maxconn {target.maxconn}") if target.maxconn else target.options
-    draft.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, options, addition.reason))
+    builder.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, options, addition.reason))
     if not policy.has_check and target.weight and endpoint.state is EndpointState.READY:
-        draft.steps.append(SetWeight(name, target.weight, "its own weight; it was added with 0"))
+        builder.steps.append(SetWeight(name, target.weight, "its own weight; it was added with 0"))
     check = Check.DISABLED if policy.has_check else Check.NONE
     if addition.trusted and policy.has_check:
-        draft.steps.append(EnableHealth(name, "its check goes on"))
-        _let_in(name, target, "it served before HAProxy was reloaded or restarted", draft)
+        builder.steps.append(EnableHealth(name, "its check goes on"))
+        _let_in(name, target, "it served before HAProxy was reloaded or restarted", builder)
     else:
-        _leave_maintenance(name, check, target, policy=policy, draft=draft)
+        _leave_maintenance(name, check, target, policy=policy, builder=builder)
 
 
 def held(server: Server) -> bool:
@@ -96,72 +96,72 @@ def is_up_to_date(server: Server, target: DesiredServer) -> bool:
     return server.serving and wanted and server.check is not Check.DISABLED
 
 
-def keep(server: Server, target: DesiredServer, *, policy: Policy, draft: PlanBuilder) -> None:
+def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
     """Bring a server that is wanted, and wanted ready, to that."""
     if server.maxconn is not None and server.maxconn != target.maxconn:
         reason = f"maxconn is {server.maxconn}, wanted {target.maxconn}"
-        draft.steps.append(SetMaxconn(server.name, target.maxconn, reason))
+        builder.steps.append(SetMaxconn(server.name, target.maxconn, reason))
     if server.admin is not AdminState.READY and held(server):
         reason = f"held by operator: put into {server.admin} by hand; to release it, set it ready again"
-        draft.holds.append(Hold(server.name, reason))
+        builder.holds.append(Hold(server.name, reason))
         return
     match server.admin:
         case AdminState.READY:
             if server.check is Check.DISABLED:
-                draft.steps.append(EnableHealth(server.name, "its check is configured, but off"))
-            _set_weight(server, target, draft)
+                builder.steps.append(EnableHealth(server.name, "its check is configured, but off"))
+            _set_weight(server, target, builder)
         case AdminState.DRAIN if not _may_serve(server.check, policy):
             if server.check is Check.DISABLED:
-                draft.steps.append(EnableHealth(server.name, "its check has to run before it may serve"))
-            draft.waits.append(_check_wait(server.name, server.check))
+                builder.steps.append(EnableHealth(server.name, "its check has to run before it may serve"))
+            builder.waits.append(_check_wait(server.name, server.check))
         case AdminState.DRAIN:
-            _set_weight(server, target, draft)
-            draft.steps.append(Admit(server.name, "wanted again before its drain was over"))
+            _set_weight(server, target, builder)
+            builder.steps.append(Admit(server.name, "wanted again before its drain was over"))
         case AdminState.MAINT if server.check_paused and not _may_serve(server.check, policy):
-            draft.steps.append(Drain(server.name, "wanted again; its check runs in drain, not in this maintenance"))
+            builder.steps.append(Drain(server.name, "wanted again; its check runs in drain, not in this maintenance"))
         case AdminState.MAINT:
             if _may_serve(server.check, policy):
-                _set_weight(server, target, draft)
-            _leave_maintenance(server.name, server.check, target, policy=policy, draft=draft)
+                _set_weight(server, target, builder)
+            _leave_maintenance(server.name, server.check, target, policy=policy, builder=builder)
         case _:
             assert_never(server.admin)
 
 
-def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, draft: PlanBuilder) -> None:
+def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
     """Bring a server whose endpoint the source wants drained to that; one that serves must be allowed to go first."""
     match server.admin:
         case AdminState.READY:
-            drain(server, reason="the source wants it drained", draft=draft)
+            drain(server, reason="the source wants it drained", builder=builder)
         case AdminState.DRAIN:
             pass
         case AdminState.MAINT if held(server):
-            draft.holds.append(Hold(server.name, "held by operator: put into maint by hand"))
+            builder.holds.append(Hold(server.name, "held by operator: put into maint by hand"))
         case AdminState.MAINT if server.check_paused:
-            draft.steps.append(Drain(server.name, "the source wants it drained"))
+            builder.steps.append(Drain(server.name, "the source wants it drained"))
         case AdminState.MAINT:
-            _leave_maintenance(server.name, server.check, target, policy=policy, draft=draft)
+            _leave_maintenance(server.name, server.check, target, policy=policy, builder=builder)
         case _:
             assert_never(server.admin)
 
 
-def drain(server: Server, *, reason: str, draft: PlanBuilder) -> None:
+def drain(server: Server, *, reason: str, builder: PlanBuilder) -> None:
     """Let no new request come to a ready server, and mark its drain as ours by weight 0."""
     if server.weight:
-        draft.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's"))
-    draft.steps.append(Drain(server.name, reason))
+        builder.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's"))
+    builder.steps.append(Drain(server.name, reason))
 
 
-def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, draft: PlanBuilder) -> None:
+def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, builder: PlanBuilder) -> None:
     """Bring a server that is not wanted nearer to its deletion, without losing a request.
 
     *drained_for* is how long it has been in drain, in seconds.
     """
-    steps = draft.steps
+    steps = builder.steps
     name = server.name
     match server.admin:
         case AdminState.READY:
-            drain(server, reason=reason, draft=draft)
-            draft.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains", policy.drain_timeout))
+            drain(server, reason=reason, builder=builder)
+            builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains", policy.drain_timeout))
         case AdminState.DRAIN if server.sessions == 0:
             steps.append(Disable(name, f"{reason}; drained, no session is left"))
             steps.append(Delete(name, f"{reason}; drained"))
@@ -173,7 +173,7 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, d
             steps.append(Delete(name, overdue))
         case AdminState.DRAIN:
             left = policy.drain_timeout - drained_for
-            draft.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains, {_sessions(server)} left", left))
+            builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains, {_sessions(server)} left", left))
         case AdminState.MAINT:
             # its drain is over, or it never served; HAProxy refuses as long as sessions are left
             if policy.after_drain is AfterDrain.CLOSE and server.since_change >= policy.drain_timeout:
@@ -183,31 +183,31 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, d
             assert_never(server.admin)
 
 
-def _leave_maintenance(name: str, check: Check, target: DesiredServer, *, policy: Policy, draft: PlanBuilder) -> None:
+def _leave_maintenance(name: str, check: Check, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
     if check is Check.DISABLED:
-        draft.steps.append(EnableHealth(name, "its check has to run before it may serve"))
+        builder.steps.append(EnableHealth(name, "its check has to run before it may serve"))
     if not _may_serve(check, policy):
-        draft.waits.append(_check_wait(name, check))
+        builder.waits.append(_check_wait(name, check))
         return
     why = {
         Check.PASSED: "its check passed",
         Check.NONE: "it has no check",
     }.get(check, "admitted at once, as configured")
-    _let_in(name, target, why, draft)
+    _let_in(name, target, why, builder)
 
 
-def _let_in(name: str, target: DesiredServer, why: str, draft: PlanBuilder) -> None:
+def _let_in(name: str, target: DesiredServer, why: str, builder: PlanBuilder) -> None:
     if target.endpoint.state is EndpointState.READY:
-        draft.steps.append(Admit(name, why))
+        builder.steps.append(Admit(name, why))
     else:
-        draft.steps.append(SetWeight(name, 0, "marks the drain as dynsrv's"))
-        draft.steps.append(Drain(name, f"the source wants it drained; {why}"))
+        builder.steps.append(SetWeight(name, 0, "marks the drain as dynsrv's"))
+        builder.steps.append(Drain(name, f"the source wants it drained; {why}"))
 
 
-def _set_weight(server: Server, target: DesiredServer, draft: PlanBuilder) -> None:
+def _set_weight(server: Server, target: DesiredServer, builder: PlanBuilder) -> None:
     if server.weight != target.weight:
         reason = f"weight is {server.weight}, wanted {target.weight}"
-        draft.steps.append(SetWeight(server.name, target.weight, reason))
+        builder.steps.append(SetWeight(server.name, target.weight, reason))
 
 
 def _may_serve(check: Check, policy: Policy) -> bool:

@@ -65,17 +65,17 @@ _OPTIONS_CHANGED = "its options changed"
 _UNWANTED = "the source no longer wants it"
 
 
-def make_plan(*, desired: Desired, observed: Backend, memory: RecentHistory, now: float, policy: Policy) -> Plan:
+def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, now: float, policy: Policy) -> Plan:
     """Return the steps from *observed* to *desired*, in the order in which they may be sent.
 
     Pure: equal arguments give an equal plan. *now* is in seconds of one monotonic clock, and so are the times of
     *memory*. Deletions come in HAProxy's own order, because it walks its list to the server, and additions carry
     ids, so that it need not look for a free one.
     """
-    draft = PlanBuilder()
-    match_ = _match(desired, observed, memory, policy)
+    builder = PlanBuilder()
+    match_ = _match(desired, observed, history, policy)
     for addition in match_.additions:
-        lifecycle.add(addition, policy=policy, draft=draft)
+        lifecycle.add(addition, policy=policy, builder=builder)
 
     leaving: list[tuple[Server, str]] = []
     for server in observed.servers:
@@ -85,27 +85,31 @@ def make_plan(*, desired: Desired, observed: Backend, memory: RecentHistory, now
             if reason is None:
                 continue  # not ours
             if server.name in match_.awaited:
-                draft.waits.append(Wait(server.name, WaitsFor.SUCCESSOR, f"{reason}; serves until its successor does"))
+                builder.waits.append(
+                    Wait(server.name, WaitsFor.SUCCESSOR, f"{reason}; serves until its successor does")
+                )
             elif server.serving or _spared(server, desired, policy):
                 leaving.append((server, reason))
             else:
-                drained_for = now - memory.drains.get(server.name, now)
-                lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, draft=draft)
+                drained_for = now - history.drains.get(server.name, now)
+                lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, builder=builder)
         elif server.serving and target.endpoint.state is EndpointState.DRAIN:
             leaving.append((server, "the source wants it drained"))
         elif server.serving and target.weight == 0:
             leaving.append((server, "the source wants it at weight 0"))
         elif target.endpoint.state is EndpointState.READY:
             if not lifecycle.is_up_to_date(server, target):
-                lifecycle.keep(server, target, policy=policy, draft=draft)
+                lifecycle.keep(server, target, policy=policy, builder=builder)
         else:
-            lifecycle.keep_in_drain(server, target, policy=policy, draft=draft)
+            lifecycle.keep_in_drain(server, target, policy=policy, builder=builder)
 
-    situation = _situation(match_, [server for server, _ in leaving], desired=desired, observed=observed, memory=memory)
-    verdict = guard.evaluate(situation, memory=memory, limits=policy.limits)
-    _leave(leaving, match_, verdict, policy=policy, draft=draft)
-    draft.steps.sort(key=lambda step: _RANK[type(step)])  # stable
-    return Plan(tuple(draft.steps), tuple(draft.waits), tuple(draft.refusals), tuple(draft.holds))
+    situation = _situation(
+        match_, [server for server, _ in leaving], desired=desired, observed=observed, history=history
+    )
+    decision = guard.evaluate(situation, history=history, limits=policy.limits)
+    _leave(leaving, match_, decision, policy=policy, builder=builder)
+    builder.steps.sort(key=lambda step: _RANK[type(step)])  # stable
+    return Plan(tuple(builder.steps), tuple(builder.waits), tuple(builder.refusals), tuple(builder.holds))
 
 
 @dataclass(slots=True)
@@ -118,7 +122,7 @@ class _Match:
     additions: list[Addition] = field(default_factory=list)
 
 
-def _match(desired: Desired, observed: Backend, memory: RecentHistory, policy: Policy) -> _Match:
+def _match(desired: Desired, observed: Backend, history: RecentHistory, policy: Policy) -> _Match:
     match_ = _Match()
     ours: dict[Location, list[Server]] = {}
     for server in observed.servers:
@@ -142,7 +146,7 @@ def _match(desired: Desired, observed: Backend, memory: RecentHistory, policy: P
                 if server.serving and not (current and current.serving):
                     match_.awaited.add(server.name)
     match_.removed.update((server.name, _UNWANTED) for servers in ours.values() for server in servers)
-    match_.additions.extend(_additions(missing, observed, memory, policy))
+    match_.additions.extend(_additions(missing, observed, history, policy))
     return match_
 
 
@@ -157,7 +161,7 @@ def _current(servers: Sequence[Server], target: DesiredServer, policy: Policy) -
 
 
 def _additions(
-    missing: Sequence[tuple[DesiredServer, str]], observed: Backend, memory: RecentHistory, policy: Policy
+    missing: Sequence[tuple[DesiredServer, str]], observed: Backend, history: RecentHistory, policy: Policy
 ) -> Iterator[Addition]:
     if not missing:
         return
@@ -169,7 +173,7 @@ def _additions(
         name = naming.first_free(naming.names(target.endpoint, policy.prefix, server_id), taken_names)
         taken_ids.add(server_id)
         taken_names.add(name)
-        yield Addition(target, name, server_id, reason, trusted=server_id in memory.trusted)
+        yield Addition(target, name, server_id, reason, trusted=server_id in history.trusted)
 
 
 def _spared(server: Server, desired: Desired, policy: Policy) -> bool:
@@ -179,10 +183,10 @@ def _spared(server: Server, desired: Desired, policy: Policy) -> bool:
 
 
 def _situation(
-    match_: _Match, leaving: Sequence[Server], *, desired: Desired, observed: Backend, memory: RecentHistory
+    match_: _Match, leaving: Sequence[Server], *, desired: Desired, observed: Backend, history: RecentHistory
 ) -> RemovalRequest:
     added = [one.name for one in match_.additions if one.target.endpoint.state is EndpointState.READY]
-    failing = sum(name in memory.refused for name in added)
+    failing = sum(name in history.refused for name in added)
     coming = len(added) - failing
     serving = foreign = 0
     for server in observed.servers:
@@ -212,20 +216,20 @@ def _situation(
 def _leave(
     leaving: Sequence[tuple[Server, str]],
     match_: _Match,
-    verdict: RemovalDecision,
+    decision: RemovalDecision,
     *,
     policy: Policy,
-    draft: PlanBuilder,
+    builder: PlanBuilder,
 ) -> None:
-    if verdict.refusal is not None and leaving:
-        draft.refusals.append(verdict.refusal)
-    waits_for = WaitsFor.SUCCESSOR if verdict.refusal is None else WaitsFor.GUARD
+    if decision.refusal is not None and leaving:
+        builder.refusals.append(decision.refusal)
+    waits_for = WaitsFor.SUCCESSOR if decision.refusal is None else WaitsFor.GUARD
     for number, (server, reason) in enumerate(leaving):
-        if number >= verdict.may_leave:
-            draft.waits.append(Wait(server.name, waits_for, f"{reason}; {verdict.kept}"))
+        if number >= decision.may_leave:
+            builder.waits.append(Wait(server.name, waits_for, f"{reason}; {decision.kept}"))
         elif (target := match_.kept.get(server.name)) is None:
-            lifecycle.remove(server, reason=reason, drained_for=0.0, policy=policy, draft=draft)
+            lifecycle.remove(server, reason=reason, drained_for=0.0, policy=policy, builder=builder)
         elif target.endpoint.state is EndpointState.READY:
-            lifecycle.keep(server, target, policy=policy, draft=draft)
+            lifecycle.keep(server, target, policy=policy, builder=builder)
         else:
-            lifecycle.drain(server, reason=reason, draft=draft)
+            lifecycle.drain(server, reason=reason, builder=builder)

@@ -28,7 +28,7 @@ class History:
         self._trusted: frozenset[int] = frozenset()
         self._refused: frozenset[str] = frozenset()
 
-    def look(self, observed: Backend, *, now: float) -> RecentHistory:
+    def observe(self, observed: Backend, *, now: float) -> RecentHistory:
         """Take in what is seen now, and return what the planner has to know."""
         ours = [server for server in observed.servers if self._owns(server.name)]
         self._drains = {
@@ -54,7 +54,7 @@ class History:
             refused=self._refused,
         )
 
-    def still(self, *, now: float) -> None:
+    def unchanged(self, *, now: float) -> None:
         """Take in that everything is as it was at the last look."""
         self._seen_at = now
 

@@ -81,12 +81,12 @@ class Reconciler:
         while True:
             self._wake.clear()
             delay = None
-            if feed.targets is not None:
+            if feed.desired is not None:
                 changed_at, before = feed.changed_at, self.last  # both may be others when the pass is over
-                delay = await self.attempt(feed.targets)
+                delay = await self.attempt(feed.desired)
                 if self.last is not None and self.last is not before:
                     self._measure_convergence(self.last.plan, changed_at)
-                    feed.seen(self.proxy.name, self.last.observed, changed_at=changed_at)
+                    feed.on_observed(self.proxy.name, self.last.observed, changed_at=changed_at)
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
@@ -126,12 +126,12 @@ class Reconciler:
         now, seen_at = self._clock(), self._wall_clock()
         nobody_else = self._in_line is not None and self._in_line == (desired, observed.process)
         if nobody_else and self.last is not None and observed == self.last.observed:
-            self._history.still(now=now)
+            self._history.unchanged(now=now)
             return replace(self.last, seen_at=seen_at)
         check_keywords(observed, self._policy.options, proxy=self.proxy.name)
-        memory = self._history.look(observed, now=now)
+        history = self._history.observe(observed, now=now)
         planning = partial(
-            make_plan, desired=desired, observed=observed, memory=memory, now=now, policy=self._policy_now()
+            make_plan, desired=desired, observed=observed, history=history, now=now, policy=self._policy_now()
         )
         large = len(desired) + len(observed.servers) > _LARGE
         plan = await asyncio.to_thread(planning) if large else planning()
@@ -142,7 +142,7 @@ class Reconciler:
         if plan.converged:
             self._in_line = (desired, observed.process)
         known = self.last.drains if self.last is not None else {}
-        drains = {name: known.get(name, self._wall_clock() - (now - began)) for name, began in memory.drains.items()}
+        drains = {name: known.get(name, self._wall_clock() - (now - began)) for name, began in history.drains.items()}
         return Pass(observed, plan, applied, drift, drains, seen_at)
 
     def _policy_now(self) -> Policy:

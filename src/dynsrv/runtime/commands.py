@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from dynsrv.runtime.errors import InvalidArgument
-from dynsrv.runtime.replies import Command, nothing, sentence
+from dynsrv.runtime.replies import Command, expect_sentence, expect_silence
 from dynsrv.runtime.tables import (
     BackendStat,
     ProcessInfo,
@@ -126,7 +126,7 @@ def add_server(
         str(_within("weight", weight, 0, 256)),
         *(quote(word) for word in keywords),
     )
-    return Command("add server", line, sentence("New server registered."))
+    return Command("add server", line, expect_sentence("New server registered."))
 
 
 def probe_backend(backend: str) -> Command[None]:
@@ -137,45 +137,45 @@ def probe_backend(backend: str) -> Command[None]:
     """
     line = f"add server {_server(backend, 'probe')}"
     # 2.6-3.4: 'server' expects <name> and <addr>[:<port>] as arguments.
-    return Command("add server", line, sentence("expects <name> and <addr>", "same name in backend"))
+    return Command("add server", line, expect_sentence("expects <name> and <addr>", "same name in backend"))
 
 
 def delete_server(backend: str, server: str) -> Command[None]:
     """Delete a server that is in maintenance and that nothing uses."""
-    return Command("del server", f"del server {_server(backend, server)}", sentence("Server deleted."))
+    return Command("del server", f"del server {_server(backend, server)}", expect_sentence("Server deleted."))
 
 
 def enable_health(backend: str, server: str) -> Command[None]:
     """Start the server's health check; it runs in maintenance too."""
-    return Command("enable health", f"enable health {_server(backend, server)}", nothing)
+    return Command("enable health", f"enable health {_server(backend, server)}", expect_silence)
 
 
 def enable_server(backend: str, server: str) -> Command[None]:
     """End the server's maintenance or drain."""
-    return Command("enable server", f"enable server {_server(backend, server)}", nothing)
+    return Command("enable server", f"enable server {_server(backend, server)}", expect_silence)
 
 
 def set_state(backend: str, server: str, state: State) -> Command[None]:
     """Set the administrative state."""
-    return Command("set server state", f"set server {_server(backend, server)} state {state.value}", nothing)
+    return Command("set server state", f"set server {_server(backend, server)} state {state.value}", expect_silence)
 
 
 def set_weight(backend: str, server: str, weight: int) -> Command[None]:
     """Set the weight, 0 to 256."""
     line = f"set server {_server(backend, server)} weight {_within('weight', weight, 0, 256)}"
-    return Command("set server weight", line, nothing)
+    return Command("set server weight", line, expect_silence)
 
 
 def set_maxconn(backend: str, server: str, maxconn: int) -> Command[None]:
     """Set the bound on concurrent connections, 0 for none."""
     line = f"set maxconn server {_server(backend, server)} {_within('maxconn', maxconn, 0, 2**31 - 1)}"
-    return Command("set maxconn server", line, nothing)
+    return Command("set maxconn server", line, expect_silence)
 
 
 def shutdown_sessions(backend: str, server: str) -> Command[None]:
     """Cut every session of the server: its clients see a reset, a closed connection or a 502."""
     line = f"shutdown sessions server {_server(backend, server)}"
-    return Command("shutdown sessions server", line, nothing)
+    return Command("shutdown sessions server", line, expect_silence)
 
 
 def wait_removable(backend: str, server: str, *, seconds: float) -> Command[None]:
@@ -185,7 +185,7 @@ def wait_removable(backend: str, server: str, *, seconds: float) -> Command[None
     """
     milliseconds = _within("milliseconds", round(seconds * 1000), 1, 2**31 - 1)
     line = f"wait {milliseconds} srv-removable {_server(backend, server)}"
-    return Command("wait srv-removable", line, sentence("Done."), expected_seconds=seconds)
+    return Command("wait srv-removable", line, expect_sentence("Done."), expected_seconds=seconds)
 
 
 def info() -> Command[ProcessInfo]:
@@ -230,9 +230,9 @@ def cli_level() -> Command[str]:
 
 def prompt() -> Command[None]:
     """Keep the connection open for more than one command."""
-    return Command("prompt", "prompt", nothing)
+    return Command("prompt", "prompt", expect_silence)
 
 
 def experimental_mode() -> Command[None]:
     """Allow this connection what 2.4 and 2.5 call experimental."""
-    return Command("experimental-mode", "experimental-mode on", nothing)
+    return Command("experimental-mode", "experimental-mode on", expect_silence)

@@ -122,13 +122,13 @@ class Command(Generic[T_co]):
         return UnknownReply(self.line, text)
 
 
-def nothing(text: str) -> None:
+def expect_silence(text: str) -> None:
     """Read a reply whose success is silence."""
     if text:
         raise ValueError(text)
 
 
-def sentence(*expected: str) -> Callable[[str], None]:
+def expect_sentence(*expected: str) -> Callable[[str], None]:
     """Return a reader of replies whose success is one of these sentences, whatever warnings stand before it."""
 
     def read(text: str) -> None:

@@ -52,14 +52,14 @@ class Feed:
         """When the source last told what is desired, in Unix time; None: it has not yet."""
         self._seen: dict[str, tuple[float, Backend]] = {}  # by proxy: when what it was to have changed, what it had
         self._complaints: set[str] = set()  # what was logged since the source last answered
-        self.targets: Desired | None = None
+        self.desired: Desired | None = None
         """What the last snapshot calls for; None: there was none yet, which is not the same as an empty one."""
         self.changed_at = 0.0
         """When the snapshot last changed, by *clock*; means nothing before the first."""
         self.failure: SourceError | None = None
         """Why the source cannot tell now; None while it can."""
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def subscribe(self, wake: Callable[[], None]) -> None:
         """Call *wake*, of the reconciler of one proxy, after each change of the snapshot."""
         self._listeners.append(wake)
 
@@ -73,21 +73,21 @@ class Feed:
                     async with aclosing(self._source.watch()) as snapshots:
                         async for snapshot in snapshots:
                             attempt.retry_state.attempt_number = 1  # a good answer: the next failure is a first one
-                            await self._take_aside(snapshot)
+                            await self._update_in_thread(snapshot)
                     raise SourceError("ended", "the source ended by itself")
         finally:
             self._source.close()
 
-    async def _take_aside(self, snapshot: Snapshot) -> None:
+    async def _update_in_thread(self, snapshot: Snapshot) -> None:
         """Take what the source says now, and let nothing wait for what thousands of endpoints make to reckon."""
         if len(snapshot.endpoints) < _LARGE:
             self.take(snapshot)
         else:
-            self._take(snapshot, await asyncio.to_thread(desired_servers, snapshot, self._policy, before=self.targets))
+            self._take(snapshot, await asyncio.to_thread(desired_servers, snapshot, self._policy, before=self.desired))
 
     def take(self, snapshot: Snapshot) -> None:
         """Take what the source says now."""
-        self._take(snapshot, desired_servers(snapshot, self._policy, before=self.targets))
+        self._take(snapshot, desired_servers(snapshot, self._policy, before=self.desired))
 
     def _take(self, snapshot: Snapshot, wanted: Desired) -> None:
         backend, _ = self._labels
@@ -99,18 +99,18 @@ class Feed:
             self._complaints.clear()
             self._log.info("source answers again", endpoints=len(snapshot.endpoints))
         self._note(snapshot.notes)
-        if wanted == self.targets:
+        if wanted == self.desired:
             self._tell_source()
             return
-        told = "source answered" if self.targets is None else "source wants other servers"
+        told = "source answered" if self.desired is None else "source wants other servers"
         self._log.info(told, endpoints=len(snapshot.endpoints))
-        self.targets = wanted
+        self.desired = wanted
         self.changed_at = self._clock()
-        self._metrics.desired_servers.labels(backend).set(len(self.targets))
+        self._metrics.desired_servers.labels(backend).set(len(self.desired))
         for wake in self._listeners:
             wake()
 
-    def seen(self, proxy: str, observed: Backend, *, changed_at: float) -> None:
+    def on_observed(self, proxy: str, observed: Backend, *, changed_at: float) -> None:
         """Take note of what *proxy* had in a pass that began with the snapshot of *changed_at*."""
         self._seen[proxy] = (changed_at, observed)
         self._tell_source()
@@ -138,6 +138,6 @@ class Feed:
         self._metrics.source_errors.labels(*self._labels, error.reason).inc()
         if str(error) not in self._complaints:  # once per change, not once per attempt
             self._complaints.add(str(error))
-            kept = "nothing is changed" if self.targets is None else "the servers stay as they are"
+            kept = "nothing is changed" if self.desired is None else "the servers stay as they are"
             self._log.warning(f"source failed; {kept}", reason=error.reason, error=str(error))
         self.failure = error

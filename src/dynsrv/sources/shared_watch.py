@@ -30,7 +30,7 @@ class SharedWatch(ABC, Generic[T]):
     async def _run(self) -> None:
         """Call `_tell` with each piece of news, and never return."""
 
-    async def follow(self) -> AsyncGenerator[T, None]:
+    async def subscribe(self) -> AsyncGenerator[T, None]:
         """Yield the latest news, if there are any, and then all others; of several at once, the last.
 
         Raises:

@@ -72,7 +72,7 @@ def routes(seen: StatusReader, operator: OperatorActions, token_file: Path | Non
 class _Reading:
     def __init__(self, seen: StatusReader) -> None:
         self._seen = seen
-        self._board = ChangeFeed(seen.parts)
+        self._board = ChangeFeed(seen.sections)
         self._followers = 0
 
     async def openapi(self, _: web.Request) -> web.Response:
@@ -81,13 +81,13 @@ class _Reading:
     async def status(self, _: web.Request) -> web.Response:
         seen = self._seen
         backends = []
-        for look, data in list(seen.backends()):
+        for view, data in list(seen.backends()):
             servers = []
-            for number, server in enumerate(look.servers(), 1):
+            for number, server in enumerate(view.servers(), 1):
                 servers.append(json.dumps(server))
                 if number % _AT_ONCE == 0:
                     await asyncio.sleep(0)
-            missing = json.dumps(list(look.missing()))
+            missing = json.dumps(list(view.missing()))
             backends.append(f'{json.dumps(data)[:-1]}, "servers": [{", ".join(servers)}], "missing": {missing}}}')
         top = {
             "dynsrv": seen.about(),
@@ -99,7 +99,7 @@ class _Reading:
         return web.Response(text=text, content_type="application/json")
 
     async def plan(self, _: web.Request) -> web.Response:
-        return web.json_response({"backends": [look.plan_data() for look, _ in self._seen.backends()]})
+        return web.json_response({"backends": [view.plan_data() for view, _ in self._seen.backends()]})
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         if self._followers >= MAX_FOLLOWERS:
@@ -109,7 +109,7 @@ class _Reading:
         self._followers += 1
         try:
             await response.prepare(request)
-            async with aclosing(self._board.follow()) as news:
+            async with aclosing(self._board.subscribe()) as news:
                 async for data in news:
                     text = f"data: {data}\n\n" if data else ": nothing new\n\n"
                     async with asyncio.timeout(WRITE_TIMEOUT):

@@ -23,7 +23,7 @@ _AT_ONCE = 200  # rows that are written before others get their turn
 Rows = Iterable[tuple[str, Mapping[str, Any]]]
 
 
-class Part(NamedTuple):
+class StatusSection(NamedTuple):
     """Some rows by their keys, and the *state* that they are made of: while that is equal, so are the rows."""
 
     name: str
@@ -34,7 +34,7 @@ class Part(NamedTuple):
 class ChangeFeed:
     """Keeps what *read* tells, as JSON, and what changed in it, while it has followers."""
 
-    def __init__(self, read: Callable[[], Iterable[Part]]) -> None:
+    def __init__(self, read: Callable[[], Iterable[StatusSection]]) -> None:
         self._read = read
         self._followers = 0
         self._task: asyncio.Task[None] | None = None
@@ -45,7 +45,7 @@ class ChangeFeed:
         self._events: dict[int | None, str] = {}  # what is new since a version, written once for all who are there
         self._news = asyncio.Event()
 
-    async def follow(self) -> AsyncGenerator[str, None]:
+    async def subscribe(self) -> AsyncGenerator[str, None]:
         """Yield JSON objects: `set` has rows by their keys, `unset` the keys that are gone.
 
         The first has `reset`: what was known before does not count. An empty text says that nothing is new.
@@ -99,23 +99,23 @@ class ChangeFeed:
     async def _look(self) -> bool:
         """Take in what is there now, and return whether that is another than before."""
         before = self._parts
-        parts = {}
+        sections = {}
         for name, state, rows in self._read():
             known = before.get(name)
             if known is not None and known[0] == state:
-                parts[name] = known
+                sections[name] = known
                 continue
-            parts[name] = (state, await _written(rows()))
+            sections[name] = (state, await _written(rows()))
         changed: dict[str, None] = {}
-        for name in before.keys() | parts.keys():
+        for name in before.keys() | sections.keys():
             _, old = before.get(name, ((), {}))
-            _, new = parts.get(name, ((), {}))
+            _, new = sections.get(name, ((), {}))
             if old is not new:
                 changed |= dict.fromkeys(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        self._parts = parts
+        self._parts = sections
         if not changed and self._version:
             return False
-        self._rows = {key: row for _, rows in parts.values() for key, row in rows.items()}
+        self._rows = {key: row for _, rows in sections.values() for key, row in rows.items()}
         self._version += 1
         self._differences.append((self._version, changed))
         self._events.clear()

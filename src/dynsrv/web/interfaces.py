@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from dynsrv.model import AdminState
 from dynsrv.reconcile.view import BackendView
-from dynsrv.web.event_stream import Part
+from dynsrv.web.event_stream import StatusSection
 
 ActionResult = list[dict[str, Any]]
 """What became of a request: a mapping for each backend and proxy."""
@@ -43,7 +43,7 @@ class StatusReader(Protocol):
 
     def changes(self) -> list[dict[str, Any]]: ...
 
-    def parts(self) -> Iterable[Part]: ...
+    def sections(self) -> Iterable[StatusSection]: ...
 
 
 class OperatorActions(Protocol):

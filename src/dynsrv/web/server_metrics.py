@@ -31,20 +31,20 @@ class ServerMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what was seen last."""
         state, weight, sessions, draining = families = _families()
-        for look, _ in self._seen.backends():
-            if look.observed is None:
+        for view, _ in self._seen.backends():
+            if view.observed is None:
                 continue
-            waiting = _waiting(look)
-            for server in look.observed.servers:
-                if not look.policy.owns(server.name):
+            waiting = _waiting(view)
+            for server in view.observed.servers:
+                if not view.policy.owns(server.name):
                     continue
-                labels = (look.proxy, look.backend, server.name)
+                labels = (view.proxy, view.backend, server.name)
                 word = server_state(server, waits_for_check=server.name in waiting)
                 state.add_metric((*labels, word), 1)
                 weight.add_metric(labels, server.weight)
                 if server.sessions is not None:
                     sessions.add_metric(labels, server.sessions)
-                if (since := look.drains.get(server.name)) is not None:
+                if (since := view.drains.get(server.name)) is not None:
                     draining.add_metric(labels, since)
         yield from families
 
@@ -70,6 +70,6 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily
     )
 
 
-def _waiting(look: BackendView) -> set[str]:
-    waits = look.plan.waits if look.plan is not None else ()
+def _waiting(view: BackendView) -> set[str]:
+    waits = view.plan.waits if view.plan is not None else ()
     return {wait.server for wait in waits if wait.waits_for is WaitsFor.CHECK}

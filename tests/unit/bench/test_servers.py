@@ -21,7 +21,7 @@ async def test_the_raw_limit_sends_exactly_the_commands_that_dynsrv_sends(tmp_pa
     observed = await behind.observed()
     policy = backend.policy()
     plan = make_plan(
-        desired=desired_servers(snapshot, policy), observed=observed, memory=RecentHistory(), now=0.0, policy=policy
+        desired=desired_servers(snapshot, policy), observed=observed, history=RecentHistory(), now=0.0, policy=policy
     )
     await behind.proxy.apply(observed, plan.steps)
     assert behind.haproxy.changes == admission(wanted)

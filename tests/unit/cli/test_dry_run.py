@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from dynsrv.cli.dry_run import look
+from dynsrv.cli.dry_run import plan_all
 from dynsrv.errors import SourceError
 from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
 from dynsrv.planning import Limits, Policy
@@ -41,15 +41,15 @@ def a_managed_backend(
     return ManagedBackend(settings, ResyncSettings(), source, policy, (behind.proxy,))
 
 
-async def the_looks(*backends: ManagedBackend, only: str | None = None) -> list[BackendView]:
-    return await look(cast(App, AnApp(*backends)), only=only)
+async def the_views(*backends: ManagedBackend, only: str | None = None) -> list[BackendView]:
+    return await plan_all(cast(App, AnApp(*backends)), only=only)
 
 
 async def the_look(
     behind: Behind, *said: Snapshot | Exception, policy: Policy = UNCHECKED
 ) -> tuple[BackendView, dict[str, Any], dict[str, Any]]:
     """What one look finds, and what is printed of it: by `plan`, and by `status`."""
-    (found,) = await the_looks(a_managed_backend(behind, *said, policy=policy))
+    (found,) = await the_views(a_managed_backend(behind, *said, policy=policy))
     assert behind.haproxy.changes == []
     return found, json.loads(json.dumps(found.plan_data())), json.loads(json.dumps(found.status_data()))
 
@@ -213,6 +213,6 @@ async def test_options_that_haproxy_does_not_take_are_told() -> None:
 async def test_one_backend_that_fails_does_not_hide_the_others_and_one_can_be_picked() -> None:
     good = a_managed_backend(Behind(), Snapshot(()))
     bad = a_managed_backend(Behind(), SourceError("missing", "gone"), name="be_bad")
-    assert [found.converged for found in await the_looks(bad, good)] == [False, True]
-    assert [found.backend for found in await the_looks(bad, good, only="be_app")] == ["be_app"]
-    assert await the_looks(good, only="nope") == []
+    assert [found.converged for found in await the_views(bad, good)] == [False, True]
+    assert [found.backend for found in await the_views(bad, good, only="be_app")] == ["be_app"]
+    assert await the_views(good, only="nope") == []

@@ -11,29 +11,29 @@ async def changed_at(*contents: bytes | OSError) -> list[int]:
     """Return at which looks a change is told, when the file holds *contents* one after the other."""
     looks = iter(contents)
     told: list[int] = []
-    look = -1
+    view = -1
 
     class Over(Exception):
         pass
 
     def read(_: Path) -> bytes:
-        nonlocal look
+        nonlocal view
         content = next(looks)
-        look += 1
+        view += 1
         if isinstance(content, OSError):
             raise content
         return content
 
     async def sleep(seconds: float) -> None:
         assert seconds == LOOK_INTERVAL
-        if look == len(contents) - 1:
+        if view == len(contents) - 1:
             raise Over
 
     async def follow() -> None:
         changes = watch_config(Path("dynsrv.yaml"), sleep=sleep, read=read)
         while True:
             await anext(changes)
-            told.append(look)
+            told.append(view)
 
     with pytest.raises(Over):
         await follow()

@@ -24,7 +24,7 @@ async def test_the_guard_lets_everything_through_while_it_is_overridden() -> Non
     await at_work.settle(an_endpoint(1), an_endpoint(2))
     at_work.want()
     await at_work.passes()
-    assert [one.rule for look in at_work.unit.views() if look.plan for one in look.plan.refusals] == ["on_empty"]
+    assert [one.rule for view in at_work.unit.views() if view.plan for one in view.plan.refusals] == ["on_empty"]
     with capture_logs() as logs:
         done = at_work.controls.override_guard("be_app", seconds=60, proxy=None)
     assert done == [{"backend": "be_app", "proxy": "lb1", "outcome": "done", "detail": ""}]

@@ -27,7 +27,7 @@ async def the_status(at_work: AtWork) -> dict[str, Any]:
     """What is told, after a look at its form, and at whether it is the same for those who follow the events."""
     status = await at_work.told()
     STATUS.validate(status)
-    async with Follower(ChangeFeed(at_work.status.parts)) as follower:
+    async with Follower(ChangeFeed(at_work.status.sections)) as follower:
         await follower.hears()
     assert follower.rows == rows_of(status)
     return status

@@ -37,7 +37,7 @@ class Probed:
             opener=master.wire if master else self.wire,
         )
         self.woken: list[float] = []
-        self.probe.listen(self.wake)
+        self.probe.subscribe(self.wake)
 
     def wake(self) -> None:
         self.woken.append(asyncio.get_running_loop().time())

@@ -28,7 +28,7 @@ def the_plan(
     return make_plan(
         desired=the_targets(*wanted, policy=policy),
         observed=a_backend(*observed),
-        memory=RecentHistory(drains=drains or {}, peak=peak, departed=departed, trusted=trusted, refused=refused),
+        history=RecentHistory(drains=drains or {}, peak=peak, departed=departed, trusted=trusted, refused=refused),
         now=now,
         policy=policy,
     )

@@ -39,8 +39,8 @@ def the_verdict(
         failing=failing,
         empty=empty,
     )
-    memory = RecentHistory(peak=serving if peak is None else peak, departed=departed)
-    return guard.evaluate(situation, memory=memory, limits=limits or Limits())
+    history = RecentHistory(peak=serving if peak is None else peak, departed=departed)
+    return guard.evaluate(situation, history=history, limits=limits or Limits())
 
 
 def servers(count: int, **options: object) -> list[Server]:

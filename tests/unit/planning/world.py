@@ -93,9 +93,9 @@ class World:
         self._seen_serving = {server.id for server in self.ours() if server.takes_traffic}
         observed = await self._proxy.observe("be_app", with_maxconn=False)
         now = self.haproxy.clock()
-        memory = self._history.look(observed, now=now)
+        history = self._history.observe(observed, now=now)
         desired = the_targets(*self.wanted, policy=self.policy)
-        plan = make_plan(desired=desired, observed=observed, memory=memory, now=now, policy=self.policy)
+        plan = make_plan(desired=desired, observed=observed, history=history, now=now, policy=self.policy)
         sent = plan.steps[:steps]
         self.story.append(f"pass {self.passes}: {[f'{step.kind} {step.server}' for step in sent]}")
         applied = await self._proxy.apply(observed, sent) if sent else Applied()
@@ -243,7 +243,7 @@ class World:
         assert self.haproxy.backend().find("web1") is None or self.haproxy.traffic("web1")
         assert len(ours) == len(self.ours()), f"two servers for one endpoint\n{self}"
         assert set(ours) == {(endpoint.address, endpoint.port) for endpoint in self.wanted}, str(self)
-        targets = the_targets(*self.wanted, policy=self.policy)
+        desired = the_targets(*self.wanted, policy=self.policy)
         for endpoint in self.wanted:
             server = ours[endpoint.address, endpoint.port]
             if server.name in self.held:
@@ -253,6 +253,6 @@ class World:
             elif endpoint.state is EndpointState.DRAIN:
                 assert server.admin == DRAIN, str(self)
             else:
-                target = targets[endpoint.address, endpoint.port]
+                target = desired[endpoint.address, endpoint.port]
                 assert self.haproxy.traffic(server.name), str(self)
                 assert (server.id, server.weight) == (target.id, target.weight), str(self)

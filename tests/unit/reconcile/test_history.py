@@ -33,80 +33,80 @@ def record(history: History, observed: list[Server], *steps: Step, now: float = 
 def test_a_drain_is_remembered_from_when_it_was_first_seen() -> None:
     history = a_history()
     draining = a_backend(*servers(1, admin=AdminState.DRAIN))
-    assert history.look(draining, now=10).drains == {S: 10}
-    assert history.look(draining, now=15).drains == {S: 10}
+    assert history.observe(draining, now=10).drains == {S: 10}
+    assert history.observe(draining, now=15).drains == {S: 10}
 
 
 def test_a_drain_that_ended_is_forgotten_and_begins_anew() -> None:
     history = a_history()
-    history.look(a_backend(*servers(1, admin=AdminState.DRAIN)), now=10)
-    assert history.look(a_backend(*servers(1)), now=15).drains == {}
-    assert history.look(a_backend(*servers(1, admin=AdminState.DRAIN)), now=20).drains == {S: 20}
+    history.observe(a_backend(*servers(1, admin=AdminState.DRAIN)), now=10)
+    assert history.observe(a_backend(*servers(1)), now=15).drains == {}
+    assert history.observe(a_backend(*servers(1, admin=AdminState.DRAIN)), now=20).drains == {S: 20}
 
 
 def test_a_foreign_server_s_drain_is_nothing_to_remember() -> None:
     foreign = a_server(name="web1", admin=AdminState.DRAIN)
-    assert a_history().look(a_backend(foreign), now=10).drains == {}
+    assert a_history().observe(a_backend(foreign), now=10).drains == {}
 
 
 def test_what_serves_now_is_the_peak_where_nothing_else_is_known() -> None:
     down = a_server(an_endpoint(3), operational=OperationalState.DOWN)
-    assert a_history().look(a_backend(*servers(1, 2), down, a_server(name="web1")), now=0).peak == 2
+    assert a_history().observe(a_backend(*servers(1, 2), down, a_server(name="web1")), now=0).peak == 2
 
 
 def test_the_peak_is_the_most_that_was_left_serving_within_the_window() -> None:
     history = a_history()
     for now, hosts in ((0, [1, 2]), (20, [1, 2, 3]), (40, [1])):
-        history.look(a_backend(*servers(*hosts)), now=now)
+        history.observe(a_backend(*servers(*hosts)), now=now)
         record(history, servers(*hosts), now=now)
-    assert history.look(a_backend(*servers(1)), now=41).peak == 3
-    assert history.look(a_backend(*servers(1)), now=80).peak == 3
-    assert history.look(a_backend(*servers(1)), now=81).peak == 1
+    assert history.observe(a_backend(*servers(1)), now=41).peak == 3
+    assert history.observe(a_backend(*servers(1)), now=80).peak == 3
+    assert history.observe(a_backend(*servers(1)), now=81).peak == 1
 
 
 def test_what_began_to_serve_since_the_last_look_is_in_the_peak() -> None:
     history = a_history()
-    history.look(a_backend(), now=0)
+    history.observe(a_backend(), now=0)
     record(history, [], ADD)
-    assert history.look(a_backend(*servers(1, 2)), now=1).peak == 2
+    assert history.observe(a_backend(*servers(1, 2)), now=1).peak == 2
 
 
 def test_servers_that_wait_for_their_successors_are_not_in_the_peak_beside_them() -> None:
     history = a_history()
     old = servers(1, 2)
-    history.look(a_backend(*old), now=0)
+    history.observe(a_backend(*old), now=0)
     waits = tuple(Wait(server.name, WaitsFor.SUCCESSOR, "why") for server in old)
     history.record(Plan(waits=waits), Applied(), a_backend(*old), now=0)
-    assert history.look(a_backend(*old, *servers(3, 4)), now=1).peak == 2
+    assert history.observe(a_backend(*old, *servers(3, 4)), now=1).peak == 2
 
 
 def test_servers_that_are_drained_count_as_departed_within_the_window_and_not_in_the_peak() -> None:
     history = a_history()
-    history.look(a_backend(*servers(1, 2, 3)), now=0)
+    history.observe(a_backend(*servers(1, 2, 3)), now=0)
     record(history, servers(1, 2, 3), SetWeight(S, 0, "why"), Drain(S, "why"))
-    memory = history.look(a_backend(*servers(2, 3)), now=1)
+    memory = history.observe(a_backend(*servers(2, 3)), now=1)
     assert (memory.peak, memory.departed) == (2, 1)
-    assert history.look(a_backend(*servers(2, 3)), now=61).departed == 0
+    assert history.observe(a_backend(*servers(2, 3)), now=61).departed == 0
 
 
 def test_a_drain_of_what_did_not_serve_or_that_haproxy_refused_is_no_departure() -> None:
     history = a_history()
     waiting = servers(1, admin=AdminState.MAINT)
-    history.look(a_backend(*waiting), now=0)
+    history.observe(a_backend(*waiting), now=0)
     record(history, waiting, Drain(S, "why"))
     refused = Applied((StepResult(Drain(S, "why"), Outcome.REFUSED),))
     history.record(Plan(), refused, a_backend(*servers(1)), now=0)
-    assert history.look(a_backend(), now=1).departed == 0
+    assert history.observe(a_backend(), now=1).departed == 0
 
 
 def test_servers_that_haproxy_would_not_add_are_remembered_until_the_next_try() -> None:
     history = a_history()
     refused = Applied((StepResult(ADD, Outcome.REFUSED), StepResult(Drain("dyn-x", "why"), Outcome.REFUSED)))
-    history.look(a_backend(), now=0)
+    history.observe(a_backend(), now=0)
     history.record(Plan(steps=(ADD,)), refused, a_backend(), now=0)
-    assert history.look(a_backend(), now=1).refused == {S}
+    assert history.observe(a_backend(), now=1).refused == {S}
     record(history, [], ADD)
-    assert history.look(a_backend(), now=2).refused == frozenset()
+    assert history.observe(a_backend(), now=2).refused == frozenset()
 
 
 # ---- a reload
@@ -117,47 +117,47 @@ OLD, NEW = a_process(pid=1), a_process(pid=2)
 def test_what_served_before_a_reload_is_trusted_after_it() -> None:
     history = a_history()
     down = a_server(an_endpoint(2), operational=OperationalState.DOWN)
-    assert history.look(a_backend(*servers(1), down, process=OLD), now=0).trusted == frozenset()
-    assert history.look(a_backend(process=NEW), now=60).trusted == {servers(1)[0].id}
+    assert history.observe(a_backend(*servers(1), down, process=OLD), now=0).trusted == frozenset()
+    assert history.observe(a_backend(process=NEW), now=60).trusted == {servers(1)[0].id}
 
 
 def test_what_served_too_long_ago_is_not() -> None:
     history = a_history()
-    history.look(a_backend(*servers(1), process=OLD), now=0)
-    assert history.look(a_backend(process=NEW), now=60.1).trusted == frozenset()
+    history.observe(a_backend(*servers(1), process=OLD), now=0)
+    assert history.observe(a_backend(process=NEW), now=60.1).trusted == frozenset()
 
 
 def test_the_same_pid_started_again_is_another_process() -> None:
     history = a_history()
-    history.look(a_backend(*servers(1), process=a_process(started=1)), now=0)
-    assert history.look(a_backend(process=a_process(started=2)), now=1).trusted == {servers(1)[0].id}
+    history.observe(a_backend(*servers(1), process=a_process(started=1)), now=0)
+    assert history.observe(a_backend(process=a_process(started=2)), now=1).trusted == {servers(1)[0].id}
 
 
 def test_the_trust_lasts_until_all_are_added_again() -> None:
     history = a_history()
-    history.look(a_backend(*servers(1), process=OLD), now=0)
-    history.look(a_backend(process=NEW), now=1)
+    history.observe(a_backend(*servers(1), process=OLD), now=0)
+    history.observe(a_backend(process=NEW), now=1)
     history.record(Plan(steps=(ADD,)), Applied(), a_backend(process=NEW), now=1)
-    assert history.look(a_backend(process=NEW), now=2).trusted
+    assert history.observe(a_backend(process=NEW), now=2).trusted
     record(history, servers(1), now=3)
-    assert history.look(a_backend(process=NEW), now=4).trusted == frozenset()
+    assert history.observe(a_backend(process=NEW), now=4).trusted == frozenset()
 
 
 def test_two_reloads_in_a_row_leave_nothing_to_trust() -> None:
     history = a_history()
-    history.look(a_backend(*servers(1), process=OLD), now=0)
-    history.look(a_backend(process=NEW), now=1)
-    assert history.look(a_backend(process=a_process(pid=3)), now=2).trusted == frozenset()
+    history.observe(a_backend(*servers(1), process=OLD), now=0)
+    history.observe(a_backend(process=NEW), now=1)
+    assert history.observe(a_backend(process=a_process(pid=3)), now=2).trusted == frozenset()
 
 
 @pytest.mark.parametrize("adopt_all", [False, True])
 def test_with_all_servers_adopted_there_is_no_foreign_one(*, adopt_all: bool) -> None:
     history = a_history(Policy(adopt_all=adopt_all))
-    assert history.look(a_backend(a_server(name="web1")), now=0).peak == int(adopt_all)
+    assert history.observe(a_backend(a_server(name="web1")), now=0).peak == int(adopt_all)
 
 
 def test_a_drain_whose_age_haproxy_tells_began_when_it_says_also_after_a_restart_of_dynsrv() -> None:
     told = replace(a_server(an_endpoint(1), admin=AdminState.DRAIN), drained_for=20.0)
     untold = a_server(an_endpoint(2), admin=AdminState.DRAIN)
-    memory = a_history().look(a_backend(told, untold), now=100)
+    memory = a_history().observe(a_backend(told, untold), now=100)
     assert memory.drains == {told.name: 80, untold.name: 100}

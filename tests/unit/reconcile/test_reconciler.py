@@ -191,7 +191,7 @@ async def following(managed: Managed, *snapshots: Snapshot | Exception) -> tuple
         metrics=managed.metrics,
         clock=managed.haproxy.clock,
     )
-    feed.listen(managed.reconciler.wake)
+    feed.subscribe(managed.reconciler.wake)
     return feed, [asyncio.create_task(feed.run()), asyncio.create_task(managed.reconciler.run(feed))]
 
 

@@ -42,12 +42,12 @@ class SharedWatch:
             metrics=self.metrics,
             clock=lambda: asyncio.get_running_loop().time(),
         )
-        self.feed.listen(lambda: self.wakes.append(Snapshot(self.endpoints or ())))
+        self.feed.subscribe(lambda: self.wakes.append(Snapshot(self.endpoints or ())))
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...] | None:
-        targets = self.feed.targets
-        return None if targets is None else tuple(target.endpoint for target in targets.values())
+        desired = self.feed.desired
+        return None if desired is None else tuple(target.endpoint for target in desired.values())
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, WHERE | labels)
@@ -72,8 +72,8 @@ def longest_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_before_the_first_snapshot_nothing_is_known_which_is_not_the_same_as_nothing_wanted() -> None:
     silent, empty = SharedWatch(), SharedWatch(EMPTY)
     async with silent.running(), empty.running():
-        assert silent.feed.targets is None
-        assert empty.feed.targets == {}
+        assert silent.feed.desired is None
+        assert empty.feed.desired == {}
 
 
 async def test_the_last_snapshot_is_what_is_desired() -> None:
@@ -247,6 +247,6 @@ async def test_a_stopped_feed_closes_its_source() -> None:
 async def test_endpoints_get_what_the_policy_adds() -> None:
     followed = SharedWatch(ONE)
     async with followed.running():
-        assert followed.feed.targets is not None
-        (target,) = followed.feed.targets.values()
+        assert followed.feed.desired is not None
+        (target,) = followed.feed.desired.values()
     assert (target.weight, target.options) == (100, a_policy().options)

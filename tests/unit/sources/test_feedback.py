@@ -29,17 +29,17 @@ class Told:
         self.source = ScriptedSource()
         self.feed = Feed(self.source, backend="be_app", kind="file", policy=policy, metrics=Metrics(), clock=clock)
         for _ in range(proxies):
-            self.feed.listen(lambda: None)
+            self.feed.subscribe(lambda: None)
 
     @property
     def left(self) -> list[list[str]]:
         return [[server.name for server in servers] for servers in self.source.left]
 
-    def seen(self, proxy: str, *names: str, changed_at: float | None = None) -> None:
+    def on_observed(self, proxy: str, *names: str, changed_at: float | None = None) -> None:
         """Let a pass of a proxy be over that began with the snapshot of then, and found these servers."""
         servers = [a_server(an_endpoint(host), name=name) for host, name in enumerate(names, start=1)]
         when = self.feed.changed_at if changed_at is None else changed_at
-        self.feed.seen(proxy, a_backend(*servers), changed_at=when)
+        self.feed.on_observed(proxy, a_backend(*servers), changed_at=when)
 
 
 class Clock:
@@ -58,21 +58,21 @@ def test_a_source_is_told_which_servers_are_still_there_each_time_that_haproxy_w
     told = Told(Clock())
     told.feed.take(ONE)
     assert told.left == []
-    told.seen("lb1", "dyn-1", "dyn-2")
-    told.seen("lb1", "dyn-1")
-    told.seen("lb1")
+    told.on_observed("lb1", "dyn-1", "dyn-2")
+    told.on_observed("lb1", "dyn-1")
+    told.on_observed("lb1")
     assert told.left == [["dyn-1", "dyn-2"], ["dyn-1"], []]
 
 
 def test_a_source_is_told_only_when_every_proxy_was_looked_at() -> None:
     told = Told(Clock(), proxies=2)
     told.feed.take(ONE)
-    told.seen("lb1", "dyn-1")
-    told.seen("lb1", "dyn-2")
+    told.on_observed("lb1", "dyn-1")
+    told.on_observed("lb1", "dyn-2")
     assert told.left == []
-    told.seen("lb2", "dyn-3")
+    told.on_observed("lb2", "dyn-3")
     assert told.left == [["dyn-2", "dyn-3"]]
-    told.seen("lb1")
+    told.on_observed("lb1")
     assert told.left[1:] == [["dyn-3"]]
 
 
@@ -81,30 +81,30 @@ def test_what_a_pass_found_that_began_with_an_older_snapshot_is_not_told() -> No
     told.feed.take(ONE)
     before = told.feed.changed_at
     told.feed.take(TWO)
-    told.seen("lb1", "dyn-1", changed_at=before)
-    told.seen("lb2", "dyn-2", changed_at=before)
+    told.on_observed("lb1", "dyn-1", changed_at=before)
+    told.on_observed("lb2", "dyn-2", changed_at=before)
     assert told.left == []
-    told.seen("lb1", "dyn-3")
+    told.on_observed("lb1", "dyn-3")
     assert told.left == []
-    told.seen("lb2", "dyn-4")
+    told.on_observed("lb2", "dyn-4")
     assert told.left == [["dyn-3", "dyn-4"]]
 
 
 def test_when_the_snapshot_changes_every_proxy_has_to_be_looked_at_again() -> None:
     told = Told(Clock())
     told.feed.take(ONE)
-    told.seen("lb1", "dyn-1")
+    told.on_observed("lb1", "dyn-1")
     for snapshot in (TWO, ONE, TWO):
         told.feed.take(snapshot)
         assert told.left == [["dyn-1"]]
-    told.seen("lb1", "dyn-2")
+    told.on_observed("lb1", "dyn-2")
     assert told.left == [["dyn-1"], ["dyn-2"]]
 
 
 def test_with_each_snapshot_that_changes_nothing_a_source_is_told_again_what_was_seen_last() -> None:
     told = Told(Clock())
     told.feed.take(ONE)
-    told.seen("lb1", "dyn-1")
+    told.on_observed("lb1", "dyn-1")
     told.feed.take(ONE)
     told.feed.take(Snapshot(ONE.endpoints, notes=("a note changes nothing",)))
     assert told.left == [["dyn-1"]] * 3
@@ -120,14 +120,14 @@ def test_before_haproxy_was_looked_at_a_source_is_not_told_that_nothing_is_there
 def test_a_source_is_told_of_dynsrv_s_own_servers_alone() -> None:
     told = Told(Clock(), policy=a_policy(prefix="web-"))
     told.feed.take(ONE)
-    told.seen("lb1", "static", "dyn-1", "web-1")
+    told.on_observed("lb1", "static", "dyn-1", "web-1")
     assert told.left == [["web-1"]]
 
 
 def test_where_all_servers_are_dynsrv_s_a_source_is_told_of_all() -> None:
     told = Told(Clock(), policy=a_policy(adopt_all=True))
     told.feed.take(ONE)
-    told.seen("lb1", "static", "dyn-1")
+    told.on_observed("lb1", "static", "dyn-1")
     assert told.left == [["static", "dyn-1"]]
 
 
@@ -172,7 +172,7 @@ async def test_a_feed_that_a_bug_ends_closes_its_source() -> None:
 async def following(managed: Managed, snapshot: Snapshot) -> AsyncIterator[Told]:
     """Let a reconciler follow a feed."""
     told = Told(managed.haproxy.clock, proxies=0, policy=managed.policy)
-    told.feed.listen(managed.reconciler.wake)
+    told.feed.subscribe(managed.reconciler.wake)
     told.feed.take(snapshot)
     task = asyncio.create_task(managed.reconciler.run(told.feed))
     try:

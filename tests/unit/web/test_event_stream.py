@@ -27,7 +27,7 @@ async def test_everything_is_told_first_and_then_only_what_changed() -> None:
             "set": {"a": {"is": 1}, "b": {"is": 2}, "c": {"is": 3}},
             "unset": [],
         }
-        things.parts["one"] = {"a": 1, "b": 5}
+        things.sections["one"] = {"a": 1, "b": 5}
         assert await follower.hears() == {"reset": False, "set": {"b": {"is": 5}}, "unset": []}
 
 
@@ -36,7 +36,7 @@ async def test_several_changes_are_one_event_for_who_is_slow() -> None:
     async with Follower(things.board) as follower:
         await follower.hears()
         for rows in ({"a": 2, "b": 1}, {"a": 3, "b": 1, "c": 1}, {"a": 4, "c": 1}):
-            things.parts["one"] = dict(rows)
+            things.sections["one"] = dict(rows)
             await a_look()
         assert await follower.hears() == {"reset": False, "set": {"a": {"is": 4}, "c": {"is": 1}}, "unset": ["b"]}
         assert await follower.listen() == ""
@@ -49,7 +49,7 @@ async def test_who_is_too_slow_begins_anew(changes: int, *, anew: bool) -> None:
         await slow.hears()
         await quick.hears()
         for number in range(1, changes + 1):
-            things.parts["one"]["a"] = number
+            things.sections["one"]["a"] = number
             await quick.hears()
         event = await slow.hears()
         assert event["reset"] is anew
@@ -89,7 +89,7 @@ async def test_a_part_whose_state_is_equal_is_not_written_again() -> None:
     things = Things(one={"a": 1}, other={"b": 1})
     async with Follower(things.board) as follower:
         await follower.hears()
-        things.parts["one"] = {"a": 2}
+        things.sections["one"] = {"a": 2}
         await follower.hears()
         await follower.listen()
         assert things.looks > 10
@@ -100,7 +100,7 @@ async def test_a_row_that_is_written_again_but_the_same_is_no_news() -> None:
     things = Things(one={"a": 1, "b": 2})
     async with Follower(things.board) as follower:
         await follower.hears()
-        things.parts["one"] = {"b": 2, "a": 1}
+        things.sections["one"] = {"b": 2, "a": 1}
         assert await follower.listen() == ""
         assert things.written == ["one", "one"]
 
@@ -109,7 +109,7 @@ async def test_the_rows_of_a_part_that_is_gone_are_unset() -> None:
     things = Things(one={"a": 1}, other={"b": 1, "c": 1})
     async with Follower(things.board) as follower:
         await follower.hears()
-        del things.parts["other"]
+        del things.sections["other"]
         event = await follower.hears()
         assert (event["set"], sorted(event["unset"])) == ({}, ["b", "c"])
 
@@ -119,7 +119,7 @@ async def test_a_row_that_moves_to_another_part_is_not_lost() -> None:
     async with Follower(things.board) as follower:
         await follower.hears()
         for number in range(4):
-            things.parts[f"p{number}"], things.parts[f"p{(number + 1) % 4}"] = {}, {"a": number}
+            things.sections[f"p{number}"], things.sections[f"p{(number + 1) % 4}"] = {}, {"a": number}
             await follower.hears()
             assert follower.rows == things.rows
 
@@ -143,14 +143,14 @@ async def test_it_goes_on_for_those_who_stay() -> None:
         async with Follower(things.board) as goes:
             await goes.hears()
             await stays.hears()
-        things.parts["one"] = {"a": 2}
+        things.sections["one"] = {"a": 2}
         assert (await stays.hears())["set"] == {"a": {"is": 2}}
 
 
 async def test_who_follows_right_after_the_last_one_left_is_told_everything() -> None:
     things = Things(one={"a": 1})
     for number in range(3):
-        things.parts["one"] = {"a": number}
+        things.sections["one"] = {"a": number}
         async with Follower(things.board) as follower:
             assert await follower.hears() == {"reset": True, "set": {"a": {"is": number}}, "unset": []}
         # and the task has not noticed yet that it is cancelled
@@ -166,9 +166,9 @@ async def test_two_who_are_the_first_at_once_are_both_told() -> None:
 
 async def test_the_news_are_written_once_for_all() -> None:
     things = Things(one={"a": 1})
-    first, second = things.board.follow(), things.board.follow()
+    first, second = things.board.subscribe(), things.board.subscribe()
     assert await anext(first) is await anext(second)
-    things.parts["one"] = {"a": 2}
+    things.sections["one"] = {"a": 2}
     assert await anext(first) is await anext(second)
     await first.aclose()
     await second.aclose()
@@ -199,7 +199,7 @@ async def test_who_comes_after_a_bug_is_told_as_if_there_had_been_none() -> None
         things.broken = ZeroDivisionError("a bug")
         await a_look()
         things.broken = None
-        things.parts["one"] = {"a": 2}
+        things.sections["one"] = {"a": 2}
         async with Follower(things.board) as later:
             await later.hears()  # what was seen before the bug
             await later.hears()
@@ -227,7 +227,7 @@ async def test_others_get_their_turn_while_much_is_written() -> None:
 
 async def test_who_stops_listening_in_the_middle_of_the_first_look_leaves_nothing_behind() -> None:
     board = ChangeFeed(Things(one={str(number): number for number in range(1000)}).read)
-    listening = asyncio.create_task(anext(board.follow()))
+    listening = asyncio.create_task(anext(board.subscribe()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     listening.cancel()

@@ -32,15 +32,15 @@ class Story(RuleBasedStateMachine):
     @rule(part=PARTS, rows=ROWS)
     def change(self, part: str, rows: dict[str, int]) -> None:
         # a key is one part's at a time, as those of servers are
-        for name, known in self.things.parts.items():
+        for name, known in self.things.sections.items():
             if name != part:
                 for key in rows:
                     known.pop(key, None)
-        self.things.parts[part] = dict(rows)
+        self.things.sections[part] = dict(rows)
 
     @rule(part=PARTS)
     def remove(self, part: str) -> None:
-        self.things.parts.pop(part, None)
+        self.things.sections.pop(part, None)
 
     @rule(looks=st.integers(0, 3))
     def pass_time(self, looks: int) -> None:
@@ -51,7 +51,7 @@ class Story(RuleBasedStateMachine):
     def fall_far_behind(self) -> None:
         async def changes() -> None:
             for number in range(KEPT + 2):
-                self.things.parts["number"] = {"number": number}
+                self.things.sections["number"] = {"number": number}
                 await asyncio.sleep(PERIOD)
 
         self._runner.run(changes())

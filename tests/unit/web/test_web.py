@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import application, serving
-from dynsrv.web.event_stream import Part
+from dynsrv.web.event_stream import StatusSection
 from dynsrv.web.interfaces import OperatorActions, StatusReader
 
 
@@ -31,7 +31,7 @@ class TheSeen:
     def degraded(self) -> Iterator[str]:
         return iter(self._degraded)
 
-    def parts(self) -> Iterator[Part]:
+    def sections(self) -> Iterator[StatusSection]:
         return iter(())
 
 

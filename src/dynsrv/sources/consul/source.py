@@ -33,7 +33,7 @@ class ConsulSource:
         """
         seen: tuple[Instance, ...] | None = None
         snapshot: Snapshot | None = None
-        async with aclosing(self._watch.follow()) as answers:
+        async with aclosing(self._watch.subscribe()) as answers:
             async for instances in answers:
                 if snapshot is None or instances is not seen:
                     seen, snapshot = instances, self._snapshot(instances, before=snapshot)

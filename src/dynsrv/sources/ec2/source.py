@@ -47,7 +47,7 @@ class Ec2Source:
             SourceError: AWS cannot tell. Its reason is credentials, denied, throttled, request, server, unreachable,
                 timeout, invalid or client.
         """
-        async with aclosing(self._poll.follow()) as looks:
+        async with aclosing(self._poll.subscribe()) as looks:
             async for look in looks:
                 yield self._snapshot(look)
                 # Behind the yield: who only wants to know what is desired does not come here.

@@ -73,10 +73,10 @@ class AnyStory(RuleBasedStateMachine):
         self.followers.append(self.a_follower())
 
     def a_follower(self) -> Follower[Snapshot]:
-        async def follow() -> Follower[Snapshot]:
+        async def subscribe() -> Follower[Snapshot]:
             return Follower(ConsulSource(self.watch, Reading(), backend="be_app").watch, retry=1.0)
 
-        follower = self._runner.run(follow())
+        follower = self._runner.run(subscribe())
         self.read[follower] = (0, 0)
         return follower
 

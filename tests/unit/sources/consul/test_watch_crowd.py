@@ -39,7 +39,7 @@ async def a_crowd(consul: FakeConsul, watches: int) -> AsyncIterator[Crowd]:
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(
-                following(Watch(agents, Query(f"service{number}"), wait=WAIT).follow, retry=number % 10 + 0.1)
+                following(Watch(agents, Query(f"service{number}"), wait=WAIT).subscribe, retry=number % 10 + 0.1)
             )
             for number in range(watches)
         ]

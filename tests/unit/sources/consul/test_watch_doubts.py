@@ -41,7 +41,7 @@ async def test_a_service_without_instances_is_told_when_consul_is_sure_and_the_t
 ) -> None:
     consul = FakeConsul()
     consul.acl = acl
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == [()]
     assert story(consul) == ["consistent", "may it?", "default from an index"]
@@ -54,7 +54,7 @@ async def test_a_service_that_lost_its_instances_is_told_when_consul_is_sure_and
 ) -> None:
     consul = FakeConsul(*TWO)
     consul.acl = acl
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.deregister(*TWO)
         await asyncio.sleep(1)
@@ -67,7 +67,7 @@ async def test_a_service_that_lost_its_instances_is_told_when_consul_is_sure_and
 async def test_with_a_token_that_may_not_read_a_service_is_never_empty(acl: Acl) -> None:
     consul = FakeConsul(*TWO)
     consul.acl = acl
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
     assert follower.reason == "acl"
@@ -80,7 +80,7 @@ async def test_a_token_that_may_not_read_any_more_takes_no_instance_away(acl: Ac
     consul = FakeConsul(*TWO)
     consul.acl = Acl()
     consul.tells_of_filtering = newer
-    async with following(a_watch(consul).follow, retry=1.0) as follower:
+    async with following(a_watch(consul).subscribe, retry=1.0) as follower:
         await asyncio.sleep(1)
         consul.acl = acl
         if gone:
@@ -96,14 +96,14 @@ async def test_the_error_names_what_the_token_may_not_read_and_the_policy_that_i
     consul = FakeConsul(*TWO)
     consul.acl = Acl(denied={"service web", "node n2"})
     watch = a_watch(consul)
-    async with following(watch.follow) as follower:
+    async with following(watch.subscribe) as follower:
         await asyncio.sleep(1)
         assert str(follower.error) == (
             "the token may not read service web; give it (without one: the anonymous token) a policy with "
             'service "web" {policy = "read"} and node_prefix "" {policy = "read"}'
         )
     consul.acl = Acl()
-    async with following(watch.follow) as follower:
+    async with following(watch.subscribe) as follower:
         await asyncio.sleep(1)
         consul.acl = Acl(nodes=("n1",))
         consul.register(an_instance(3))
@@ -114,7 +114,7 @@ async def test_the_error_names_what_the_token_may_not_read_and_the_policy_that_i
 async def test_a_consul_that_is_not_sure_that_a_service_is_empty_is_believed_what_it_is_sure_of() -> None:
     consul = FakeConsul(*TWO)
     consul.agent.between = empty_by_default
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         assert [nodes(told) for told in follower.told] == [["n1", "n2"]]
         consul.register(an_instance(3))
@@ -125,7 +125,7 @@ async def test_a_consul_that_is_not_sure_that_a_service_is_empty_is_believed_wha
 @pytest.mark.parametrize("first", [True, False])
 async def test_without_most_of_its_servers_consul_is_not_believed_that_a_service_is_empty(*, first: bool) -> None:
     consul = FakeConsul() if first else FakeConsul(*TWO)
-    async with following(a_watch(consul).follow, retry=5.0) as follower:
+    async with following(a_watch(consul).subscribe, retry=5.0) as follower:
         consul.verified = not first
         await asyncio.sleep(1)
         consul.verified = False
@@ -141,7 +141,7 @@ async def test_without_most_of_its_servers_consul_is_not_believed_that_a_service
 
 async def test_without_a_leader_a_stale_answer_is_not_believed_that_a_service_is_empty() -> None:
     consul = FakeConsul(*TWO)
-    async with following(a_watch(consul, stale=True).follow) as follower:
+    async with following(a_watch(consul, stale=True).subscribe) as follower:
         await asyncio.sleep(1)
         consul.lose_leader()
         consul.register(an_instance(3))
@@ -156,7 +156,7 @@ async def test_without_a_leader_a_stale_answer_is_not_believed_that_a_service_is
 
 async def test_a_service_that_stays_empty_is_doubted_once() -> None:
     consul = FakeConsul()
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(5 * LONGEST_WAIT)
     assert len(follower.told) > 4
     assert story(consul).count("consistent") == story(consul).count("may it?") == 1
@@ -165,7 +165,7 @@ async def test_a_service_that_stays_empty_is_doubted_once() -> None:
 async def test_after_an_outage_an_empty_service_is_doubted_anew() -> None:
     consul = FakeConsul()
     consul.acl = Acl()
-    async with following(a_watch(consul).follow, retry=1.0) as follower:
+    async with following(a_watch(consul).subscribe, retry=1.0) as follower:
         await asyncio.sleep(1)
         consul.agent.fail(Trouble.DOWN)
         await asyncio.sleep(1)
@@ -181,7 +181,7 @@ async def test_after_an_outage_an_empty_service_is_doubted_anew() -> None:
 async def test_who_could_not_be_asked_about_the_token_has_not_told_that_a_service_is_empty() -> None:
     consul = FakeConsul(*TWO)
     consul.agent.between = lambda asked, reply: Reply(502, b"") if asked.permissions else reply
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.deregister(*TWO)
         await asyncio.sleep(1)
@@ -192,7 +192,7 @@ async def test_who_could_not_be_asked_about_the_token_has_not_told_that_a_servic
 async def test_a_node_that_is_not_seen_any_more_is_told_when_the_token_may_read_it() -> None:
     consul = FakeConsul(*TWO)
     consul.acl = Acl()
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.deregister(an_instance(2))
         await asyncio.sleep(1)
@@ -204,7 +204,7 @@ async def test_a_node_that_is_not_seen_any_more_is_told_when_the_token_may_read_
 async def test_nodes_that_the_token_may_not_read_any_more_are_not_gone() -> None:
     consul = FakeConsul(*TWO, an_instance(3))
     consul.acl = Acl()
-    async with following(a_watch(consul).follow, retry=1.0) as follower:
+    async with following(a_watch(consul).subscribe, retry=1.0) as follower:
         await asyncio.sleep(1)
         consul.acl.denied = {"node n2", "node n3"}
         consul.deregister(an_instance(1))
@@ -219,7 +219,7 @@ async def test_nodes_that_the_token_may_not_read_any_more_are_not_gone() -> None
 async def test_an_instance_that_leaves_others_on_its_node_raises_no_doubt() -> None:
     second = replace(an_instance(1), id="web-1b", port=81)
     consul = FakeConsul(an_instance(1), second)
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.deregister(second)
         await asyncio.sleep(1)
@@ -229,7 +229,7 @@ async def test_an_instance_that_leaves_others_on_its_node_raises_no_doubt() -> N
 
 async def test_instances_that_come_or_change_raise_no_doubt() -> None:
     consul = FakeConsul(*TWO)
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(1, status="critical"), an_instance(3))
         await asyncio.sleep(1)
@@ -241,7 +241,7 @@ async def test_a_consul_that_says_that_something_was_left_out_is_believed() -> N
     consul = FakeConsul(*TWO)
     consul.tells_of_filtering = True
     consul.acl = Acl(denied={"node n2"})
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
     assert follower.reason == "acl"
@@ -253,7 +253,7 @@ async def test_what_was_known_before_an_outage_still_raises_doubts(*, left: bool
     consul = FakeConsul(*TWO)
     consul.acl = Acl()
     watch = a_watch(consul)
-    async with following(watch.follow) as follower:
+    async with following(watch.subscribe) as follower:
         await asyncio.sleep(1)
         if not left:
             consul.agent.fail(Trouble.DOWN)
@@ -261,7 +261,7 @@ async def test_what_was_known_before_an_outage_still_raises_doubts(*, left: bool
             assert follower.reason == "unreachable"
     consul.agent.fail(None)
     consul.acl.denied.add("node n2")
-    async with following(watch.follow) as follower:
+    async with following(watch.subscribe) as follower:
         await asyncio.sleep(1 + SPREAD)
         assert follower.told == []
         assert follower.reason == "acl"
@@ -272,7 +272,7 @@ async def test_any_number_of_nodes_may_go_at_once(count: int) -> None:
     many = [an_instance(host) for host in range(1, count + 1)]
     consul = FakeConsul(*many)
     consul.acl = Acl()
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.deregister(*many)
         await asyncio.sleep(1)
@@ -286,7 +286,7 @@ async def test_each_of_many_nodes_is_asked_about(denied: str) -> None:
     many = [an_instance(host) for host in range(1, 151)]
     consul = FakeConsul(*many)
     consul.acl = Acl()
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.acl.denied.add(f"node {denied}")
         consul.deregister(*many)

@@ -20,7 +20,7 @@ def indexes(consul: FakeConsul) -> list[int]:
 
 async def test_the_first_question_has_no_index_and_the_next_has_that_of_the_answer() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
     assert [nodes(told) for told in follower.told] == [["n1"]]
     first, second = consul.questions()
@@ -31,7 +31,7 @@ async def test_the_first_question_has_no_index_and_the_next_has_that_of_the_answ
 @pytest.mark.parametrize("wait", [1.0, 2.5, 60.0])
 async def test_consul_may_keep_a_question_for_as_long_as_configured(wait: float) -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul, wait=wait).follow):
+    async with following(a_watch(consul, wait=wait).subscribe):
         await asyncio.sleep(50 * wait)
     assert {asked.wait for asked in consul.questions() if asked.index} == {wait}
     assert 50 / (17 / 16) - 1 <= len(consul.questions()) <= 51
@@ -39,7 +39,7 @@ async def test_consul_may_keep_a_question_for_as_long_as_configured(wait: float)
 
 async def test_a_change_is_told_the_moment_that_consul_has_it() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         for host in range(2, 6):
             await asyncio.sleep(10)
             consul.register(an_instance(host))
@@ -50,7 +50,7 @@ async def test_a_change_is_told_the_moment_that_consul_has_it() -> None:
 
 async def test_each_answer_is_told_and_while_nothing_changed_as_the_same_object() -> None:
     consul = FakeConsul(an_instance(1), an_instance(2))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(10 * LONGEST_WAIT)
     assert len(follower.told) >= 10
     assert len({id(told) for told in follower.told}) == 1
@@ -58,7 +58,7 @@ async def test_each_answer_is_told_and_while_nothing_changed_as_the_same_object(
 
 async def test_what_a_check_prints_is_no_change() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(1, output="HTTP GET: 200 OK, 17 ms"))
         await asyncio.sleep(1)
@@ -72,7 +72,7 @@ async def test_what_a_check_prints_is_no_change() -> None:
 async def test_after_a_restore_a_lower_index_is_taken_and_the_question_after_it_has_none() -> None:
     consul = FakeConsul(an_instance(1))
     before = consul.catalog.copy()
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(2))
         high = consul.catalog.index
@@ -87,7 +87,7 @@ async def test_after_a_restore_a_lower_index_is_taken_and_the_question_after_it_
 async def test_a_restored_consul_hides_changes_no_longer_than_one_wait() -> None:
     consul = FakeConsul(an_instance(1))
     before = consul.catalog.copy()
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         for _ in range(100):
             consul.register(an_instance(2, meta={"version": str(consul.catalog.index)}))
         await asyncio.sleep(1)
@@ -103,7 +103,7 @@ async def test_a_restored_consul_hides_changes_no_longer_than_one_wait() -> None
 async def test_an_index_of_zero_is_none() -> None:
     consul = FakeConsul(an_instance(1))
     consul.agent.between = lambda _, reply: replace(reply, index=0)
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(10)
     assert set(indexes(consul)) == {0}
     assert len(consul.asked) >= 3
@@ -117,7 +117,7 @@ async def test_an_index_of_zero_is_none() -> None:
 @pytest.mark.parametrize("status", [500, 429, 403])
 async def test_the_index_of_an_error_is_never_taken(status: int, index: int | None) -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow, retry=RETRY) as follower:
+    async with following(a_watch(consul).subscribe, retry=RETRY) as follower:
         await asyncio.sleep(1)
         consul.agent.fail(Reply(status, b"not now", index))
         await asyncio.sleep(10)
@@ -132,7 +132,7 @@ async def test_the_index_of_an_error_is_never_taken(status: int, index: int | No
 @pytest.mark.parametrize("trouble", [Trouble.DOWN, Trouble.SILENT, NO_LEADER, Reply(200, b"<html>", 99)])
 async def test_an_error_ends_the_watch_and_the_next_one_begins_without_an_index(trouble: Trouble | Reply) -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow, retry=RETRY) as follower:
+    async with following(a_watch(consul).subscribe, retry=RETRY) as follower:
         await asyncio.sleep(1)
         consul.agent.fail(trouble)
         await asyncio.sleep(WAIT * 2)
@@ -147,7 +147,7 @@ async def test_an_error_ends_the_watch_and_the_next_one_begins_without_an_index(
 
 async def test_a_watch_that_moves_on_to_another_agent_goes_on_and_asks_it_without_an_index() -> None:
     consul = FakeConsul(an_instance(1), addresses=(A, B))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
@@ -164,7 +164,7 @@ async def test_a_watch_that_moves_on_to_another_agent_goes_on_and_asks_it_withou
 async def test_an_answer_without_an_index_is_an_error_that_guesses_at_a_proxy() -> None:
     consul = FakeConsul(an_instance(1))
     consul.agent.between = lambda _, reply: replace(reply, index=None)
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
     assert (follower.reason, str(follower.error)) == (
@@ -190,7 +190,7 @@ async def test_an_answer_of_which_anything_cannot_be_read_tells_nothing(
     spoilt: Callable[[Asked, Reply], Reply],
 ) -> None:
     consul = FakeConsul(an_instance(1), an_instance(2))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.agent.between = spoilt
         consul.deregister(an_instance(2))

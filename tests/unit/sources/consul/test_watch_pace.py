@@ -46,7 +46,7 @@ def another_output(consul: FakeConsul) -> Callable[[], None]:
 
 async def test_a_service_that_does_not_exist_is_not_asked_for_at_each_registration_of_others() -> None:
     consul = FakeConsul(an_instance(9, service="other"))
-    async with following(a_watch(consul).follow) as follower, every(0.1, another_registration(consul)):
+    async with following(a_watch(consul).subscribe) as follower, every(0.1, another_registration(consul)):
         await asyncio.sleep(20)
         before = len(consul.asked)
         await asyncio.sleep(600)
@@ -58,7 +58,7 @@ async def test_a_service_that_does_not_exist_is_not_asked_for_at_each_registrati
 @pytest.mark.parametrize("after", [0.5, 3.3, 60.0, 61.7])
 async def test_a_service_that_is_registered_at_last_is_seen_within_two_and_a_half_seconds(after: float) -> None:
     consul = FakeConsul(an_instance(9, service="other"))
-    async with following(a_watch(consul).follow) as follower, every(0.1, another_registration(consul)):
+    async with following(a_watch(consul).subscribe) as follower, every(0.1, another_registration(consul)):
         await asyncio.sleep(after)
         consul.register(an_instance(1))
         await asyncio.sleep(2.5)
@@ -67,7 +67,7 @@ async def test_a_service_that_is_registered_at_last_is_seen_within_two_and_a_hal
 
 async def test_a_service_whose_checks_print_all_the_time_is_asked_for_every_second_or_two() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow) as follower, every(0.01, another_output(consul)):
+    async with following(a_watch(consul).subscribe) as follower, every(0.01, another_output(consul)):
         await asyncio.sleep(600)
         assert len(consul.asked) < 600
         consul.register(an_instance(2))
@@ -78,7 +78,7 @@ async def test_a_service_whose_checks_print_all_the_time_is_asked_for_every_seco
 async def test_an_index_that_does_not_block_is_asked_for_every_second_or_two_in_the_long_run() -> None:
     consul = FakeConsul(an_instance(1))
     consul.agent.ignores_index = True
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(20)
         before = len(consul.asked)
         await asyncio.sleep(2000)
@@ -97,7 +97,7 @@ async def test_pauses_grow_to_two_seconds_and_are_drawn_by_lot_since_others_are_
     consul = FakeConsul(an_instance(1))
     consul.latency = 0
     consul.agent.ignores_index = True
-    async with following(a_watch(consul).follow):
+    async with following(a_watch(consul).subscribe):
         await asyncio.sleep(30)
     times = [asked.at for asked in consul.asked]
     pauses = [after - before for before, after in pairwise(times)]
@@ -107,7 +107,7 @@ async def test_pauses_grow_to_two_seconds_and_are_drawn_by_lot_since_others_are_
 
 async def test_who_was_woken_for_nothing_and_then_by_a_change_is_impatient_again() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow) as follower, every(0.01, another_output(consul)):
+    async with following(a_watch(consul).subscribe) as follower, every(0.01, another_output(consul)):
         await asyncio.sleep(30)
         assert len(consul.questions(since=20)) < 15
         consul.register(an_instance(2))
@@ -118,7 +118,7 @@ async def test_who_was_woken_for_nothing_and_then_by_a_change_is_impatient_again
 
 async def test_who_was_woken_for_nothing_and_then_not_for_long_is_impatient_again() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         async with every(0.01, another_output(consul)):
             await asyncio.sleep(30)
         await asyncio.sleep(3 * LONGEST_WAIT)
@@ -127,7 +127,7 @@ async def test_who_was_woken_for_nothing_and_then_not_for_long_is_impatient_agai
 
 async def test_a_question_that_was_kept_for_long_is_followed_at_once_by_the_next() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(20 * LONGEST_WAIT)
     answered = follower.times[1:-1]
     asked = [one.at for one in consul.questions()][2:]
@@ -141,7 +141,7 @@ async def test_a_question_that_was_kept_for_long_is_followed_at_once_by_the_next
 async def test_a_service_that_changes_all_the_time_is_asked_for_fifty_times_a_second_at_most() -> None:
     consul = FakeConsul(an_instance(1))
     consul.latency = 0.0001
-    async with following(a_watch(consul).follow) as follower, every(0.001, another_version_of(1, consul)):
+    async with following(a_watch(consul).subscribe) as follower, every(0.001, another_version_of(1, consul)):
         await asyncio.sleep(10)
     assert 300 < len(consul.asked) <= 501
     assert len({id(told) for told in follower.told}) > 300
@@ -154,7 +154,7 @@ async def test_a_service_that_comes_and_goes_all_the_time_is_asked_for_fifty_tim
     def come_or_go() -> None:
         (consul.deregister if consul.catalog.of("web") else consul.register)(an_instance(1))
 
-    async with following(a_watch(consul).follow) as follower, every(0.0033, come_or_go):
+    async with following(a_watch(consul).subscribe) as follower, every(0.0033, come_or_go):
         await asyncio.sleep(10)
     assert {len(told) for told in follower.told} == {0, 1}
     assert sum(asked.consistency == "default" for asked in consul.questions()) <= 501
@@ -164,7 +164,7 @@ async def test_a_service_that_comes_and_goes_all_the_time_is_asked_for_fifty_tim
 async def test_an_answer_that_takes_long_to_read_is_not_read_for_more_than_half_of_the_time(takes: float) -> None:
     consul = FakeConsul(an_instance(1))
     consul.body_takes = takes
-    async with following(a_watch(consul, wait=60.0).follow), every(0.05, another_version_of(1, consul)):
+    async with following(a_watch(consul, wait=60.0).subscribe), every(0.05, another_version_of(1, consul)):
         await asyncio.sleep(200 * takes)
     assert 70 <= len(consul.asked) <= 101
 
@@ -173,13 +173,13 @@ async def test_an_answer_that_takes_long_to_read_is_not_read_for_more_than_half_
 async def test_an_answer_without_news_is_not_read_for_more_than_half_of_the_time(pause: float) -> None:
     consul = FakeConsul(an_instance(1))
     consul.body_takes = 5.0
-    async with following(a_watch(consul, wait=60.0).follow), every(pause, another_output(consul)):
+    async with following(a_watch(consul, wait=60.0).subscribe), every(pause, another_output(consul)):
         await asyncio.sleep(1000)
     assert len(consul.asked) <= 101
 
 
 async def test_writes_that_have_nothing_to_do_with_services_wake_nobody() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow), every(0.1, consul.write):
+    async with following(a_watch(consul).subscribe), every(0.1, consul.write):
         await asyncio.sleep(10 * WAIT)
     assert len(consul.asked) <= 11

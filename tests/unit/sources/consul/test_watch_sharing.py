@@ -21,9 +21,9 @@ async def test_however_many_follow_consul_is_asked_once() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
     async with (
-        following(watch.follow) as one,
-        following(watch.follow) as two,
-        following(watch.follow) as three,
+        following(watch.subscribe) as one,
+        following(watch.subscribe) as two,
+        following(watch.subscribe) as three,
     ):
         await asyncio.sleep(1)
         consul.register(an_instance(2))
@@ -39,9 +39,9 @@ async def test_however_many_follow_consul_is_asked_once() -> None:
 async def test_who_comes_later_is_told_at_once_what_is_known() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow) as first:
+    async with following(watch.subscribe) as first:
         await asyncio.sleep(5)
-        async with following(watch.follow) as late:
+        async with following(watch.subscribe) as late:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert late.times == [5]
@@ -56,9 +56,9 @@ async def test_who_comes_before_the_first_answer_waits_for_it() -> None:
     consul = FakeConsul(an_instance(1))
     consul.latency = 2.0
     watch = a_watch(consul)
-    async with following(watch.follow) as first:
+    async with following(watch.subscribe) as first:
         await asyncio.sleep(1)
-        async with following(watch.follow) as second:
+        async with following(watch.subscribe) as second:
             await asyncio.sleep(2)
             assert second.times == first.times == [2]
 
@@ -66,13 +66,13 @@ async def test_who_comes_before_the_first_answer_waits_for_it() -> None:
 async def test_what_a_watch_knew_that_failed_is_not_told_to_who_comes_later() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow) as first:
+    async with following(watch.subscribe) as first:
         await asyncio.sleep(1)
         consul.agent.fail(Trouble.DOWN)
         await asyncio.sleep(1)
         assert first.reason == "unreachable"
         consul.agent.fail(Trouble.SILENT)
-        async with following(watch.follow) as late, following(watch.follow) as latest:
+        async with following(watch.subscribe) as late, following(watch.subscribe) as latest:
             await asyncio.sleep(60)
             assert late.told == latest.told == []
             assert late.reason == latest.reason == "timeout"
@@ -81,12 +81,12 @@ async def test_what_a_watch_knew_that_failed_is_not_told_to_who_comes_later() ->
 async def test_who_comes_while_a_watch_fails_is_told_so() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow) as first:
+    async with following(watch.subscribe) as first:
         await asyncio.sleep(1)
         consul.agent.fail(Trouble.SILENT)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
-        async with following(watch.follow) as late:
+        async with following(watch.subscribe) as late:
             await asyncio.sleep(60)
     assert first.reason == late.reason == "timeout"
     assert late.told in ([], first.told)
@@ -95,7 +95,7 @@ async def test_who_comes_while_a_watch_fails_is_told_so() -> None:
 async def test_an_error_reaches_all_and_each_has_an_exception_of_its_own() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow) as one, following(watch.follow) as two:
+    async with following(watch.subscribe) as one, following(watch.subscribe) as two:
         await asyncio.sleep(1)
         consul.agent.fail(Trouble.DOWN)
         await asyncio.sleep(1)
@@ -109,7 +109,7 @@ async def test_an_error_reaches_all_and_each_has_an_exception_of_its_own() -> No
 async def test_after_an_error_the_first_who_comes_back_asks_again_for_all() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow, retry=1.0) as one, following(watch.follow, retry=3.0) as two:
+    async with following(watch.subscribe, retry=1.0) as one, following(watch.subscribe, retry=3.0) as two:
         await asyncio.sleep(1)
         consul.agent.fail(Trouble.DOWN)
         await asyncio.sleep(0.5)
@@ -126,7 +126,7 @@ async def test_watches_that_failed_together_do_not_begin_again_at_once() -> None
     watches = [Watch(agents, Query("web"), wait=WAIT) for _ in range(50)]
     async with AsyncExitStack() as stack:
         for watch in watches:
-            await stack.enter_async_context(following(watch.follow, retry=0.1))
+            await stack.enter_async_context(following(watch.subscribe, retry=0.1))
         await asyncio.sleep(1)
         consul.agent.fail(Trouble.DOWN)
         await asyncio.sleep(0.05)
@@ -141,7 +141,7 @@ async def test_watches_that_failed_together_do_not_begin_again_at_once() -> None
 async def test_who_follows_without_a_failure_just_before_begins_at_once() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow, retry=1.0) as follower:
+    async with following(watch.subscribe, retry=1.0) as follower:
         consul.agent.fail(Trouble.DOWN)
         await asyncio.sleep(0.5)
         consul.agent.fail(None)
@@ -149,7 +149,7 @@ async def test_who_follows_without_a_failure_just_before_begins_at_once() -> Non
         assert len(follower.errors) == 1
     for _ in range(3):
         began = asyncio.get_running_loop().time()
-        async with following(watch.follow) as follower:
+        async with following(watch.subscribe) as follower:
             await asyncio.sleep(1)
             assert follower.times == [began + consul.latency]
 
@@ -157,7 +157,7 @@ async def test_who_follows_without_a_failure_just_before_begins_at_once() -> Non
 async def test_a_bug_is_no_failure_of_consul_and_reaches_all_as_it_is() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow) as one, following(watch.follow) as two:
+    async with following(watch.subscribe) as one, following(watch.subscribe) as two:
         await asyncio.sleep(1)
         consul.agent.between = a_bug
         consul.register(an_instance(2))
@@ -173,8 +173,8 @@ async def test_a_bug_is_no_failure_of_consul_and_reaches_all_as_it_is() -> None:
 async def test_when_the_last_leaves_the_question_is_cancelled_and_the_connections_are_closed() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow):
-        async with following(watch.follow):
+    async with following(watch.subscribe):
+        async with following(watch.subscribe):
             await asyncio.sleep(1)
         await asyncio.sleep(1)
         assert (consul.entered, consul.at_once) == (1, 1)
@@ -191,21 +191,21 @@ async def test_who_leaves_at_any_time_leaves_nothing_behind(after: float) -> Non
     consul = FakeConsul()  # so that there are doubts, too
     watch = a_watch(consul)
     for turns in range(10):
-        async with following(watch.follow):
+        async with following(watch.subscribe):
             await asyncio.sleep(after)
             for _ in range(turns):
                 await asyncio.sleep(0)
         await asyncio.sleep(0.1)
         assert (consul.entered, consul.at_once) == (0, 0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
-    async with following(watch.follow) as follower:
+    async with following(watch.subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == [()]
 
 
 async def test_after_an_error_the_connections_are_closed() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow):
+    async with following(a_watch(consul).subscribe):
         await asyncio.sleep(1)
         assert consul.entered == 1
         consul.agent.fail(Trouble.DOWN)
@@ -216,9 +216,9 @@ async def test_after_an_error_the_connections_are_closed() -> None:
 async def test_while_others_follow_who_leaves_changes_nothing_for_them() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
-    async with following(watch.follow) as stays:
+    async with following(watch.subscribe) as stays:
         for _ in range(5):
-            async with following(watch.follow):
+            async with following(watch.subscribe):
                 await asyncio.sleep(1)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
@@ -231,11 +231,11 @@ async def test_who_leaves_and_comes_back_at_once_is_told_what_consul_says_now() 
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
     for host in range(2, 6):
-        async with following(watch.follow) as follower:
+        async with following(watch.subscribe) as follower:
             await asyncio.sleep(1)
             assert len(follower.latest) == host - 1
             consul.register(an_instance(host))
-    async with following(watch.follow) as follower:
+    async with following(watch.subscribe) as follower:
         await asyncio.sleep(1)
         assert [len(told) for told in follower.told] == [5]
         assert (consul.entered, consul.at_once) == (1, 1)
@@ -246,7 +246,7 @@ async def test_who_listens_slowly_is_told_only_the_latest() -> None:
     consul = FakeConsul(an_instance(1))
     watch = a_watch(consul)
     told = []
-    news = watch.follow()
+    news = watch.subscribe()
     async for instances in news:
         told.append(len(instances))
         if len(instances) == 1:

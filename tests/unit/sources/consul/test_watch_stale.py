@@ -18,7 +18,7 @@ def consistencies(consul: FakeConsul) -> list[str]:
 async def test_a_follower_that_lags_behind_takes_nothing_back() -> None:
     consul = FakeConsul(an_instance(1), addresses=(A, B))
     consul.agents[B].lag()
-    async with following(a_watch(consul, stale=True).follow) as follower:
+    async with following(a_watch(consul, stale=True).subscribe) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
@@ -38,7 +38,7 @@ async def test_a_follower_that_lags_behind_takes_nothing_back() -> None:
 async def test_a_follower_that_lags_behind_after_an_outage_takes_nothing_back() -> None:
     consul = FakeConsul(an_instance(1))
     before = consul.catalog.copy()
-    async with following(a_watch(consul, stale=True).follow, retry=1.0) as follower:
+    async with following(a_watch(consul, stale=True).subscribe, retry=1.0) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
@@ -55,7 +55,7 @@ async def test_a_follower_that_lags_behind_after_an_outage_takes_nothing_back() 
 async def test_what_went_back_for_everybody_is_told_with_stale_too() -> None:
     consul = FakeConsul(an_instance(1))
     before = consul.catalog.copy()
-    async with following(a_watch(consul, stale=True).follow) as follower:
+    async with following(a_watch(consul, stale=True).subscribe) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
@@ -69,7 +69,7 @@ async def test_what_went_back_for_everybody_is_told_with_stale_too() -> None:
 
 async def test_without_stale_the_first_answer_is_consistent_and_the_others_are_the_leaders() -> None:
     consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).follow):
+    async with following(a_watch(consul).subscribe):
         await asyncio.sleep(1)
         consul.register(an_instance(3))
         await asyncio.sleep(1)
@@ -79,7 +79,7 @@ async def test_without_stale_the_first_answer_is_consistent_and_the_others_are_t
 async def test_an_older_answer_of_a_leader_that_has_not_caught_up_takes_nothing_back() -> None:
     consul = FakeConsul(an_instance(1))
     before = consul.catalog.copy()
-    async with following(a_watch(consul).follow, retry=1.0) as follower:
+    async with following(a_watch(consul).subscribe, retry=1.0) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
@@ -98,7 +98,7 @@ async def test_with_stale_and_without_a_leader_a_watch_begins_with_what_any_serv
     if trouble is NO_LEADER:
         consul.lose_leader()
     consul.verified = False
-    async with following(a_watch(consul, stale=True).follow) as follower:
+    async with following(a_watch(consul, stale=True).subscribe) as follower:
         await asyncio.sleep(1)
         consul.register(an_instance(2))
         await asyncio.sleep(1)
@@ -113,7 +113,7 @@ async def test_with_stale_and_without_a_leader_no_service_is_empty_at_first(*, l
         consul.agent.lag()
         consul.register(an_instance(1))
     consul.lose_leader()
-    async with following(a_watch(consul, stale=True).follow) as follower:
+    async with following(a_watch(consul, stale=True).subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
     assert follower.reason == "leader"
@@ -123,7 +123,7 @@ async def test_with_stale_and_without_a_leader_no_service_is_empty_at_first(*, l
 async def test_without_stale_a_watch_does_not_begin_with_what_nobody_is_sure_of(*, leader: bool) -> None:
     consul = FakeConsul(an_instance(1))
     consul.leader, consul.verified = leader, False
-    async with following(a_watch(consul).follow) as follower:
+    async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
     assert follower.reason == "leader"
@@ -132,7 +132,7 @@ async def test_without_stale_a_watch_does_not_begin_with_what_nobody_is_sure_of(
 async def test_with_stale_and_a_token_that_is_unknown_no_other_server_is_asked() -> None:
     consul = FakeConsul(an_instance(1))
     consul.acl = Acl(known=False)
-    async with following(a_watch(consul, stale=True).follow) as follower:
+    async with following(a_watch(consul, stale=True).subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.reason == "acl"
     assert consistencies(consul) == ["consistent"]
@@ -142,7 +142,7 @@ async def test_that_consul_corrected_itself_is_logged() -> None:
     consul = FakeConsul(an_instance(1), an_instance(2))
     before = consul.catalog.copy()
     with capture_logs() as logs:
-        async with following(a_watch(consul).follow):
+        async with following(a_watch(consul).subscribe):
             await asyncio.sleep(1)
             consul.register(an_instance(3))
             await asyncio.sleep(1)
@@ -157,7 +157,7 @@ async def test_that_consul_was_restored_is_no_correction() -> None:
     consul = FakeConsul(an_instance(1))
     before = consul.catalog.copy()
     with capture_logs() as logs:
-        async with following(a_watch(consul).follow):
+        async with following(a_watch(consul).subscribe):
             await asyncio.sleep(1)
             consul.register(an_instance(2))
             await asyncio.sleep(1)

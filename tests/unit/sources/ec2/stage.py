@@ -36,7 +36,7 @@ class Proxy:
         self.busy: set[Location] = set()
         """Servers that have sessions: they drain for as long."""
         self._pass: tuple[float, Desired, tuple[Server, ...]] | None = None
-        feed.listen(lambda: None)
+        feed.subscribe(lambda: None)
 
     @property
     def in_pass(self) -> bool:
@@ -45,8 +45,8 @@ class Proxy:
 
     def begin(self) -> None:
         """Begin a pass: look at what there is, and at what is wanted."""
-        if self.feed.targets is not None:
-            self._pass = (self.feed.changed_at, self.feed.targets, tuple(self.servers.values()))
+        if self.feed.desired is not None:
+            self._pass = (self.feed.changed_at, self.feed.desired, tuple(self.servers.values()))
 
     def end(self) -> None:
         """End a pass: do what was wanted when it began, and tell what there was."""
@@ -58,7 +58,7 @@ class Proxy:
         for location, server in list(self.servers.items()):
             if location not in wanted and location not in self.busy and server.name.startswith("dyn-"):
                 del self.servers[location]
-        self.feed.seen(self.name, a_backend(*observed), changed_at=changed_at)
+        self.feed.on_observed(self.name, a_backend(*observed), changed_at=changed_at)
 
     def look(self, passes: int = 1) -> None:
         """Make whole passes."""

@@ -34,7 +34,7 @@ def pauses(fake: FakeAws, operation: str = "DescribeInstances") -> list[float]:
 
 
 async def pauses_of(fake: FakeAws, *, seconds: float = 200, **poll: Any) -> list[float]:
-    async with following(a_poll(fake, **poll).follow) as follower:
+    async with following(a_poll(fake, **poll).subscribe) as follower:
         await asyncio.sleep(seconds)
         assert follower.errors == []
     return pauses(fake)
@@ -50,7 +50,7 @@ def a_state(fake: FakeAws, state: str, number: int = 1) -> None:
 
 async def test_aws_is_asked_at_once_and_then_at_every_interval() -> None:
     fake = FakeAws(an_instance())
-    async with following(a_poll(fake).follow) as follower:
+    async with following(a_poll(fake).subscribe) as follower:
         await asyncio.sleep(100)
     assert fake.times("DescribeInstances") == [0, 30, 60, 90]
     assert follower.times == [0, 30, 60, 90]
@@ -66,7 +66,7 @@ async def test_an_interval_is_more_or_less_a_tenth_so_that_many_do_not_ask_at_on
 
 async def test_after_a_change_aws_is_asked_more_often_for_a_minute() -> None:
     fake = FakeAws(an_instance(1))
-    async with following(a_poll(fake).follow):
+    async with following(a_poll(fake).subscribe):
         await asyncio.sleep(15)
         fake.instances["i-2"] = an_instance(2)
         await asyncio.sleep(200)
@@ -82,7 +82,7 @@ async def test_after_a_change_aws_is_asked_more_often_for_a_minute() -> None:
 )
 async def test_whatever_changes_of_an_instance_is_a_change(after: dict[str, Any]) -> None:
     fake = FakeAws(an_instance(1))
-    async with following(a_poll(fake).follow):
+    async with following(a_poll(fake).subscribe):
         await asyncio.sleep(15)
         fake.instances = {after["InstanceId"]: after}
         await asyncio.sleep(30)
@@ -91,7 +91,7 @@ async def test_whatever_changes_of_an_instance_is_a_change(after: dict[str, Any]
 
 async def test_the_same_in_another_order_is_no_change() -> None:
     fake = FakeAws(an_instance(1), an_instance(2))
-    async with following(a_poll(fake).follow):
+    async with following(a_poll(fake).subscribe):
         await asyncio.sleep(15)
         fake.instances = dict(reversed(fake.instances.items()))
         await asyncio.sleep(100)
@@ -111,7 +111,7 @@ async def test_while_an_instance_is_on_its_way_aws_is_asked_more_often(state: st
 async def test_while_a_member_of_the_group_is_on_its_way_aws_is_asked_more_often(state: str) -> None:
     fake = a_group(1)
     fake.put(an_instance(2), state)
-    async with following(a_poll(fake, GROUP).follow):
+    async with following(a_poll(fake, GROUP).subscribe):
         await asyncio.sleep(200)
     assert set(pauses(fake)) == {FAST_INTERVAL}
 
@@ -124,7 +124,7 @@ async def test_an_instance_that_stays_what_it_is_makes_nobody_hurry(state: str) 
 async def test_a_member_in_standby_makes_nobody_hurry() -> None:
     fake = a_group(1)
     fake.put(an_instance(2), "Standby")
-    async with following(a_poll(fake, GROUP).follow):
+    async with following(a_poll(fake, GROUP).subscribe):
         await asyncio.sleep(200)
     assert set(pauses(fake)) == {INTERVAL}
 
@@ -186,7 +186,7 @@ async def test_without_a_group_auto_scaling_is_not_asked() -> None:
 
 async def test_a_group_that_cannot_be_asked_for_fails_the_look() -> None:
     fake = a_group(1)
-    async with following(a_poll(fake, "green").follow) as follower:
+    async with following(a_poll(fake, "green").subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
     assert "there is no Auto Scaling group green" in str(follower.error)
@@ -200,7 +200,7 @@ async def test_however_many_follow_aws_is_asked_once() -> None:
     fake = FakeAws(an_instance())
     poll = a_poll(fake)
     async with AsyncExitStack() as stack:
-        followers = [await stack.enter_async_context(following(poll.follow)) for _ in range(10)]
+        followers = [await stack.enter_async_context(following(poll.subscribe)) for _ in range(10)]
         await asyncio.sleep(50)
         assert poll.followers == 10
         assert repr(poll) == "<Poll of (), 10 followers>"
@@ -213,7 +213,7 @@ async def test_however_many_follow_aws_is_asked_once() -> None:
 async def test_when_the_last_leaves_the_question_is_cancelled_and_the_clients_are_closed() -> None:
     fake = FakeAws(an_instance())
     fake.latencies["DescribeInstances"] = 10.0
-    async with following(a_poll(fake).follow):
+    async with following(a_poll(fake).subscribe):
         await asyncio.sleep(5)
         assert fake.open == 1
     await asyncio.sleep(1)
@@ -224,7 +224,7 @@ async def test_when_the_last_leaves_the_question_is_cancelled_and_the_clients_ar
 async def test_after_a_failure_the_clients_are_closed() -> None:
     fake = FakeAws(an_instance())
     fake.troubles["DescribeInstances"] = refusal("InternalError", status=500)
-    async with following(a_poll(fake).follow) as follower:
+    async with following(a_poll(fake).subscribe) as follower:
         await asyncio.sleep(1)
         assert follower.reason == "server"
         assert (fake.opened, fake.open) == (1, 0)
@@ -234,7 +234,7 @@ async def test_after_failures_the_pause_grows_up_to_the_interval(monkeypatch: py
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
     fake = FakeAws(an_instance())
     fake.troubles["DescribeInstances"] = refusal("RequestLimitExceeded", status=503)
-    async with following(a_poll(fake).follow, retry=0.001):
+    async with following(a_poll(fake).subscribe, retry=0.001):
         await asyncio.sleep(300)
         found = pauses(fake)
         assert found[:8] == pytest.approx([0.5, 1, 2, 4, 8, 16, INTERVAL, INTERVAL], abs=0.01)
@@ -251,6 +251,6 @@ async def test_the_pause_after_a_failure_is_drawn_by_lot_and_may_be_none(monkeyp
     monkeypatch.setattr(random, "uniform", lambda low, high: low)
     fake = FakeAws(an_instance())
     fake.troubles["DescribeInstances"] = refusal("InternalError", status=500)
-    async with following(a_poll(fake).follow, retry=1.0):
+    async with following(a_poll(fake).subscribe, retry=1.0):
         await asyncio.sleep(10.5)
     assert pauses(fake) == pytest.approx([1.0] * 10)
