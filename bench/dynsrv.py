@@ -30,7 +30,7 @@ class Dynsrv:
             "name": BACKEND,
             "source": {"kind": "file", "path": self.servers_file.name},
             "server": kind.settings,
-            "admit": "at-once",
+            "admit": "immediately",
             "limits": UNGUARDED,
             **backend,
         }

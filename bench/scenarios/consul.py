@@ -14,7 +14,7 @@ from bench.scenario import Measured, Round
 from bench.servers import Kind
 from tests.integration.support.consul import Consul
 
-AT_ONCE = "at-once"
+IMMEDIATELY = "immediately"
 AFTER_CHECK = "after-check"
 
 _REGISTRATIONS = 5
@@ -23,7 +23,7 @@ _REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 
 def registration(this: Round) -> Measured:
     """Seconds, of several registrations one after the other; with checks every second."""
-    for way in (AT_ONCE, AFTER_CHECK):
+    for way in (IMMEDIATELY, AFTER_CHECK):
         with redirect_stdout(io.StringIO()):  # where a test would show Consul's log
             took = asyncio.run(_registrations(this, admit=way))
         for seconds in took:

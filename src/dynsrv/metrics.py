@@ -40,11 +40,11 @@ class Metrics:
         self.desired_servers = Gauge(
             "dynsrv_desired_servers", "Endpoints in the source's last snapshot.", ("backend",), registry=registry
         )
-        self.pass_duration = Histogram(
-            "dynsrv_pass_duration_seconds", "Time to observe, plan and apply once.", where, registry=registry
+        self.reconcile_duration = Histogram(
+            "dynsrv_reconcile_duration_seconds", "Time to observe, plan and apply once.", where, registry=registry
         )
-        self.passes = Counter(
-            "dynsrv_passes_total",
+        self.reconcile_total = Counter(
+            "dynsrv_reconcile_total",
             "Passes by result: converged, changed, waiting, guarded, refused, rejected, unreachable, reloaded.",
             (*where, "result"),
             registry=registry,

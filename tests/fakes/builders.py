@@ -13,7 +13,7 @@ from dynsrv.model import (
     Server,
     Snapshot,
 )
-from dynsrv.planning import NO_LIMITS, Admission, AfterDrain, Desired, Limits, Policy, desired_servers, naming
+from dynsrv.planning import NO_LIMITS, Admission, Desired, DrainTimeoutAction, Limits, Policy, desired_servers, naming
 from dynsrv.steps import Step
 
 CHECKED = ("check", "inter 2s")
@@ -34,7 +34,7 @@ def an_endpoint(
 def a_policy(
     *,
     admission: Admission = Admission.AFTER_CHECK,
-    after_drain: AfterDrain = AfterDrain.CLOSE,
+    on_drain_timeout: DrainTimeoutAction = DrainTimeoutAction.CLOSE,
     options: tuple[str, ...] = CHECKED,
     drain_timeout: float = 30.0,
     weight: int = 100,
@@ -52,7 +52,7 @@ def a_policy(
         options=options,
         admission=admission,
         drain_timeout=drain_timeout,
-        after_drain=after_drain,
+        on_drain_timeout=on_drain_timeout,
         limits=limits,
     )
 

@@ -50,7 +50,7 @@ async def test_admitted_at_once_a_server_gets_requests_before_its_check_ran(
 ) -> None:
     haproxy = await a_haproxy()
     (server,) = await web_servers(1)
-    controller = dynsrv(haproxy, backend={"server": {"check": True, "inter": "1h"}, "admit": "at-once"})
+    controller = dynsrv(haproxy, backend={"server": {"check": True, "inter": "1h"}, "admit": "immediately"})
     controller.want([server])
     await controller.start()
     await serves(haproxy, [server])

@@ -39,7 +39,7 @@ async def _started(
 
 
 def _passes(metrics: str) -> float:
-    lines = [line for line in metrics.splitlines() if line.startswith("dynsrv_passes_total") and "converged" in line]
+    lines = [line for line in metrics.splitlines() if line.startswith("dynsrv_reconcile_total") and "converged" in line]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 

@@ -68,7 +68,7 @@ async def test_every_command_is_there_with_its_reply_and_every_change_is_a_line_
         haproxy,
         backend={
             "server": {"check": True, "inter": "100ms", "fall": 1, "rise": 1, "maxconn": 10},
-            "drain": {"timeout": "500ms", "then": "close"},
+            "drain": {"timeout": "500ms", "on_timeout": "close"},
         },
         web={"listen": f"127.0.0.1:{unused_tcp_port}", "token_file": "token"},
         log={"format": "json"},

@@ -43,7 +43,7 @@ async def test_a_wrong_configuration_file_is_refused_whole_at_start(
 @NEWEST
 async def test_a_wrong_command_line_is_an_error_and_not_a_difference(dynsrv: Install, version: str) -> None:
     controller = dynsrv()
-    assert (await controller.run("plan", "--nonsense")).code == 1  # 2 would say that HAProxy differs
+    assert (await controller.run("plan", "--nonsense")).code == 1  # 2 would mean that HAProxy is out of sync
 
 
 BAD_FILES = {

@@ -136,7 +136,7 @@ async def test_compose_shows_dynsrv_at_work_and_scaling_loses_no_request(project
     page = await browser.open(project.api.port)
 
     async def in_line() -> bool:
-        assert await page.verdict() == "Everything is in line"
+        assert await page.verdict() == "Everything is in sync"
         assert [cells[2:5] for cells in (await page.servers()).values()] == [["yes", "ready / up", "passed"]] * 3
         return True
 

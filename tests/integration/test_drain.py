@@ -77,7 +77,7 @@ async def test_at_the_deadline_what_is_left_is_closed(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
     (server,) = await web_servers(1)
-    controller, slow = await _started(haproxy, server, dynsrv, drain={"timeout": "500ms", "then": "close"})
+    controller, slow = await _started(haproxy, server, dynsrv, drain={"timeout": "500ms", "on_timeout": "close"})
     controller.want([])
     await serves(haproxy, [])
     with pytest.raises((BadAnswer, ConnectionError)):
@@ -89,7 +89,7 @@ async def test_with_then_wait_what_is_left_after_the_deadline_may_end(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
     (server,) = await web_servers(1)
-    controller, slow = await _started(haproxy, server, dynsrv, drain={"timeout": "300ms", "then": "wait"})
+    controller, slow = await _started(haproxy, server, dynsrv, drain={"timeout": "300ms", "on_timeout": "wait"})
     controller.want([])
 
     async def refused() -> bool:

@@ -23,7 +23,7 @@ def version() -> str:
 
 async def test_the_page_shows_what_is_there_and_follows_every_change(site: Site, web_servers: WebServers) -> None:
     page = await site.begin(2)
-    assert await page.verdict() == "Everything is in line"
+    assert await page.verdict() == "Everything is in sync"
     assert await page.findings() == []
     first, second = site.wanted
     cells = (await page.servers())["dyn-app-0"]
@@ -44,7 +44,7 @@ async def test_the_page_shows_what_is_there_and_follows_every_change(site: Site,
         servers = await page.servers()
         assert servers["dyn-app-1"][5] == "7"
         assert servers["dyn-new"][2:5] == ["yes", "ready / up", "passed"]
-        return await page.verdict() == "Everything is in line"
+        return await page.verdict() == "Everything is in sync"
 
     await eventually(followed)
     newest = await page.page.locator("#history tr").first.inner_text()
@@ -88,7 +88,7 @@ async def test_a_lost_connection_is_told_and_the_page_goes_on_by_itself(site: Si
     await site.controller.start()
 
     async def well() -> bool:
-        return await page.verdict() == "Everything is in line"
+        return await page.verdict() == "Everything is in sync"
 
     await eventually(well)
     assert await page.page.locator("#lost").is_hidden()

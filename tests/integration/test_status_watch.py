@@ -107,11 +107,11 @@ async def test_on_a_terminal_it_is_drawn_again_until_ctrl_c(
 ) -> None:
     terminal = Terminal(rows=24, columns=200)
     async with terminal.running(controller.command("status", "--watch")) as process:
-        await eventually(lambda: terminal.shows("in line: 1 desired, 1 live"))
+        await eventually(lambda: terminal.shows("in sync: 1 desired, 1 live"))
         (server,) = await web_servers(1)
         controller.want([server])
         await eventually(lambda: terminal.shows(name_of(server)))
-        await eventually(lambda: terminal.shows("in line: 1 desired, 1 live"))
+        await eventually(lambda: terminal.shows("in sync: 1 desired, 1 live"))
         await haproxy.stop()
         await eventually(lambda: terminal.shows("nobody listens"))
         frames = len(terminal.frames)
@@ -155,10 +155,10 @@ async def test_elsewhere_a_block_is_printed_each_time_that_something_changed(
                 blocks[-1] += line.decode()
 
     reading = asyncio.create_task(read())
-    await eventually(lambda: any("in line: 1 desired, 1 live" in block for block in blocks))
+    await eventually(lambda: any("in sync: 1 desired, 1 live" in block for block in blocks))
     servers = await web_servers(2)
     controller.want(servers)
-    await eventually(lambda: any("in line: 2 desired, 2 live" in block for block in blocks))
+    await eventually(lambda: any("in sync: 2 desired, 2 live" in block for block in blocks))
     process.send_signal(signal.SIGINT)
     assert await process.wait() == 130
     await reading

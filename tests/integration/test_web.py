@@ -49,7 +49,7 @@ async def test_metrics_tell_the_servers_the_passes_and_the_convergence(
         assert metrics["dynsrv_source_up,backend=be_app,kind=file"] == 1
         assert metrics["dynsrv_steps_total,backend=be_app,proxy=lb1,result=done,step=add"] == 3
         assert metrics["dynsrv_convergence_seconds_count,backend=be_app"] == 1
-        assert metrics["dynsrv_passes_total,backend=be_app,proxy=lb1,result=converged"] >= 1
+        assert metrics["dynsrv_reconcile_total,backend=be_app,proxy=lb1,result=converged"] >= 1
         return True
 
     await eventually(told)

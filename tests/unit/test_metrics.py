@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 METRICS = {
     "dynsrv_servers": ("gauge", "proxy", "backend", "state"),
     "dynsrv_desired_servers": ("gauge", "backend"),
-    "dynsrv_pass_duration_seconds": ("histogram", "proxy", "backend"),
-    "dynsrv_passes": ("counter", "proxy", "backend", "result"),
+    "dynsrv_reconcile_duration_seconds": ("histogram", "proxy", "backend"),
+    "dynsrv_reconcile": ("counter", "proxy", "backend", "result"),
     "dynsrv_steps": ("counter", "proxy", "backend", "step", "result"),
     "dynsrv_convergence_seconds": ("histogram", "backend"),
     "dynsrv_source_up": ("gauge", "backend", "kind"),

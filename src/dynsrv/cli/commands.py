@@ -132,7 +132,7 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
     Per backend and server, from HAProxy itself, with the reason for each difference. With --watch it is drawn again and
     again on a terminal; elsewhere it is printed whenever something changed.
 
-    Exit code: 0 if they are in line, 2 if they differ, 1 for an error, 130 after Ctrl-C.
+    Exit code: 0 if they are in sync, 2 if they are out of sync, 1 for an error, 130 after Ctrl-C.
     """
     if watch:
         if as_json:
@@ -224,7 +224,7 @@ def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's wa
 
 
 def main() -> None:
-    """Run the command line. A wrong command line is an error like any other: 1, because 2 says that HAProxy differs."""
+    """Run the command line. A usage error exits with 1, as any error does: 2 means that HAProxy is out of sync."""
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -80,7 +80,7 @@ def print_status(views: Sequence[BackendView]) -> None:
         _rows(rows)
         _refusals(view.plan)
         live = sum(server["ours"] for server in data["servers"])
-        verdict = "in line" if view.converged else "differs"
+        verdict = "in sync" if view.converged else "out of sync"
         _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dynsrv.planning.desired_servers import Desired, DesiredServer, desired_servers
 from dynsrv.planning.lifecycle import held
 from dynsrv.planning.plan import make_plan
-from dynsrv.planning.policy import NO_LIMITS, Admission, AfterDrain, Limits, OnEmpty, Policy
+from dynsrv.planning.policy import NO_LIMITS, Admission, DrainTimeoutAction, Limits, OnEmpty, Policy
 from dynsrv.planning.recent_history import RecentHistory
 
 __all__ = [
     "NO_LIMITS",
     "Admission",
-    "AfterDrain",
     "Desired",
     "DesiredServer",
+    "DrainTimeoutAction",
     "Limits",
     "OnEmpty",
     "Policy",

@@ -5,7 +5,7 @@
              maint, check paused, weight 0 ─Drain→ drain       (where the check runs again)
 
     remove   ready ─SetWeight 0, Drain→ drain ─no session left, or deadline─Disable→ maint ─Delete→ (not there)
-             at the deadline, with `then: close`: Disable, CloseSessions, Delete
+             at the deadline, with `on_timeout: close`: Disable, CloseSessions, Delete
 
 Who put a server there is told by HAProxy itself, so that it survives a restart of dynsrv. Ours have weight 0 in drain
 and in the maintenance after it; a new one waits in maintenance with its check off or running, and without a check it
@@ -19,7 +19,7 @@ from typing import assert_never
 
 from dynsrv.model import AdminState, Check, EndpointState, Server
 from dynsrv.planning.desired_servers import DesiredServer
-from dynsrv.planning.policy import Admission, AfterDrain, Policy
+from dynsrv.planning.policy import Admission, DrainTimeoutAction, Policy
 from dynsrv.steps import (
     Add,
     Admit,
@@ -168,7 +168,7 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, b
         case AdminState.DRAIN if drained_for >= policy.drain_timeout:
             overdue = f"{reason}; {_sessions(server)} left after {policy.drain_timeout:g} s of drain"
             steps.append(Disable(name, overdue))
-            if policy.after_drain is AfterDrain.CLOSE:
+            if policy.on_drain_timeout is DrainTimeoutAction.CLOSE:
                 steps.append(CloseSessions(name, overdue))
             steps.append(Delete(name, overdue))
         case AdminState.DRAIN:
@@ -176,7 +176,7 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, b
             builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains, {_sessions(server)} left", left))
         case AdminState.MAINT:
             # its drain is over, or it never served; HAProxy refuses as long as sessions are left
-            if policy.after_drain is AfterDrain.CLOSE and server.since_change >= policy.drain_timeout:
+            if policy.on_drain_timeout is DrainTimeoutAction.CLOSE and server.since_change >= policy.drain_timeout:
                 steps.append(CloseSessions(name, f"{reason}; in maintenance for {server.since_change:g} s"))
             steps.append(Delete(name, f"{reason}; in maintenance"))
         case _:
@@ -212,7 +212,7 @@ def _set_weight(server: Server, target: DesiredServer, builder: PlanBuilder) -> 
 
 def _may_serve(check: Check, policy: Policy) -> bool:
     """Whether a server may receive requests: the result of the check decides, never the status that HAProxy shows."""
-    return check in {Check.PASSED, Check.NONE} or policy.admission is Admission.AT_ONCE
+    return check in {Check.PASSED, Check.NONE} or policy.admission is Admission.IMMEDIATELY
 
 
 def _check_wait(name: str, check: Check) -> Wait:

@@ -10,10 +10,10 @@ class Admission(StrEnum):
     """When a new server may receive requests."""
 
     AFTER_CHECK = "after-check"
-    AT_ONCE = "at-once"
+    IMMEDIATELY = "immediately"
 
 
-class AfterDrain(StrEnum):
+class DrainTimeoutAction(StrEnum):
     """What becomes of the sessions that are left when a drain's time is over."""
 
     CLOSE = "close"
@@ -62,7 +62,7 @@ class Policy:
     options: tuple[str, ...] = ()
     admission: Admission = Admission.AFTER_CHECK
     drain_timeout: float = 30.0
-    after_drain: AfterDrain = AfterDrain.CLOSE
+    on_drain_timeout: DrainTimeoutAction = DrainTimeoutAction.CLOSE
     limits: Limits = Limits()
 
     def owns(self, name: str) -> bool:

@@ -95,7 +95,7 @@ class Telling:
         metrics.drift.labels(*self._labels)
         metrics.convergence.labels(backend)
         for result in Result:
-            metrics.passes.labels(*self._labels, result)
+            metrics.reconcile_total.labels(*self._labels, result)
         for rule in Rule:
             metrics.guard_refusals.labels(backend, rule)
 
@@ -123,12 +123,12 @@ class Telling:
             self._log.info("backend is as the source wants it", servers=len(this.observed.servers))
         self._in_line = this.plan.converged
         self._count(this)
-        self._metrics.passes.labels(*self._labels, this.result).inc()
-        self._metrics.pass_duration.labels(*self._labels).observe(seconds)
+        self._metrics.reconcile_total.labels(*self._labels, this.result).inc()
+        self._metrics.reconcile_duration.labels(*self._labels).observe(seconds)
 
     def failed(self, error: DynsrvError, result: Result) -> None:
         """Tell of a pass that failed: once, until the error changes."""
-        self._metrics.passes.labels(*self._labels, result).inc()
+        self._metrics.reconcile_total.labels(*self._labels, result).inc()
         self._metrics.converged.labels(*self._labels).set(0)
         self._rejected(error.reason if isinstance(error, BackendRejected) else None)
         if isinstance(error, ProxyChanged):

@@ -24,7 +24,7 @@ from dynsrv.documents.values import (
     host_and_port,
 )
 from dynsrv.errors import ConfigurationError
-from dynsrv.planning.policy import Admission, AfterDrain, Limits, OnEmpty, Policy
+from dynsrv.planning.policy import Admission, DrainTimeoutAction, Limits, OnEmpty, Policy
 from dynsrv.settings.process import AuditSettings, LogSettings, ResyncSettings, WebSettings
 from dynsrv.settings.server import ServerSettings
 from dynsrv.sources.consul.settings import ConsulSourceSettings
@@ -107,9 +107,23 @@ class DrainSettings(Section):
         description="How long its sessions may take to end.",
         json_schema_extra={"default": "30s"},
     )
-    then: AfterDrain = Field(
-        default=AfterDrain.CLOSE, description="What then becomes of those left: close them, or wait for them."
+    on_timeout: DrainTimeoutAction = Field(
+        default=DrainTimeoutAction.CLOSE,
+        description="What happens to the sessions that remain after the timeout: close them, or wait for them.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_the_old_key(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "then" in value:
+            raise problems_at(cls, [(("then",), "this key is now drain.on_timeout; rename it")])
+        return value
+
+
+def _refuse_the_old_value(value: object) -> object:
+    if value == "at-once":
+        raise ValueError("which is now called immediately; rename it")
+    return value
 
 
 def _of_a_known_kind(value: object) -> object:
@@ -136,9 +150,9 @@ class BackendSettings(Section):
     )
     source: SourceSettings = Field(description="What tells which servers are desired.")
     server: ServerSettings = Field(default=ServerSettings(), description="What every added server gets.")
-    admit: Admission = Field(
+    admit: Annotated[Admission, BeforeValidator(_refuse_the_old_value)] = Field(
         default=Admission.AFTER_CHECK,
-        description="When a new server gets requests: after its first passed check, or at once.",
+        description="When a new server receives requests: after its first passed check, or immediately.",
     )
     drain: DrainSettings = Field(default=DrainSettings(), description="How a server is removed.")
     limits: LimitsSettings = Field(default=LimitsSettings(), description="What the guard lets a plan take away.")
@@ -165,7 +179,7 @@ class BackendSettings(Section):
             options=self.server.keywords(),
             admission=self.admit,
             drain_timeout=self.drain.timeout,
-            after_drain=self.drain.then,
+            on_drain_timeout=self.drain.on_timeout,
             limits=Limits(
                 max_removed=self.limits.max_removed,
                 window=self.limits.window,

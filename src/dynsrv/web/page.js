@@ -184,9 +184,9 @@ const worst = (found) => found[0]?.level ?? 'good';
 
 function verdict(found, {backends}) {
   const level = worst(found), number = sum(found, (one) => one.level === level);
-  if (level === 'good') return 'Everything is in line';
+  if (level === 'good') return 'Everything is in sync';
   if (level !== 'note') return count(number, level);
-  return backends.every(({converged}) => converged) ? 'In line' : 'Changes are under way';
+  return backends.every(({converged}) => converged) ? 'In sync' : 'Changes are under way';
 }
 
 // ---- drawing, in slices: what draws much is a function* that yields now and then
@@ -374,7 +374,7 @@ function stateOf({silent, error, converged, refusals}) {
   if (silent) return ['state problem', 'HAProxy does not answer'];
   if (error !== null) return ['state problem', 'cannot be managed'];
   if (converged === undefined) return ['state note', 'not looked at yet'];
-  return converged ? ['state good', 'in line'] : [`state ${refusals.length ? 'problem' : 'note'}`, 'not in line'];
+  return converged ? ['state good', 'in sync'] : [`state ${refusals.length ? 'problem' : 'note'}`, 'out of sync'];
 }
 
 /** Return a server as it is shown while nobody knows how it is: as it was. */

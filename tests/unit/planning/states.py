@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from dynsrv.model import Endpoint, EndpointState
-from dynsrv.planning import Admission, AfterDrain, Policy, naming
+from dynsrv.planning import Admission, DrainTimeoutAction, Policy, naming
 from tests.fakes.builders import CHECKED, a_policy, an_endpoint
 from tests.fakes.haproxy import FakeServer
 from tests.fakes.haproxy_process import CONFIGURED, DOWN, DRAIN, ENABLED, FAILED, MAINT, NO_RESULT, PASSED, PAUSED, UP
@@ -71,10 +71,10 @@ def states(options: tuple[str, ...]) -> Iterator[State]:
 
 def policies(options: tuple[str, ...] = CHECKED) -> list[Policy]:
     """Return the policies for servers with *options* that make a difference."""
-    choices = [(Admission.AFTER_CHECK, AfterDrain.CLOSE), (Admission.AFTER_CHECK, AfterDrain.WAIT)]
+    choices = [(Admission.AFTER_CHECK, DrainTimeoutAction.CLOSE), (Admission.AFTER_CHECK, DrainTimeoutAction.WAIT)]
     if options:
-        choices.append((Admission.AT_ONCE, AfterDrain.CLOSE))
+        choices.append((Admission.IMMEDIATELY, DrainTimeoutAction.CLOSE))
     return [
-        a_policy(admission=admission, after_drain=after_drain, options=options, drain_timeout=DRAIN_TIMEOUT)
-        for admission, after_drain in choices
+        a_policy(admission=admission, on_drain_timeout=on_drain_timeout, options=options, drain_timeout=DRAIN_TIMEOUT)
+        for admission, on_drain_timeout in choices
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from dynsrv.model import Endpoint, EndpointState
-from dynsrv.planning import NO_LIMITS, Admission, AfterDrain, Limits
+from dynsrv.planning import NO_LIMITS, Admission, DrainTimeoutAction, Limits
 from tests.fakes.builders import CHECKED, a_policy, an_endpoint
 from tests.fakes.haproxy import FakeServer
 from tests.fakes.loop import FakeTimeLoop
@@ -42,7 +42,7 @@ class AnyStory(RuleBasedStateMachine):
         wanted=snapshots,
         checked=st.booleans(),
         admission=st.sampled_from(Admission),
-        after_drain=st.sampled_from(AfterDrain),
+        on_drain_timeout=st.sampled_from(DrainTimeoutAction),
         version=st.sampled_from(["2.5.0", "2.6.12", "3.0.11", "3.2.26", "3.4.7"]),
         foreign=st.booleans(),
     )
@@ -52,13 +52,13 @@ class AnyStory(RuleBasedStateMachine):
         wanted: tuple[Endpoint, ...],
         checked: bool,
         admission: Admission,
-        after_drain: AfterDrain,
+        on_drain_timeout: DrainTimeoutAction,
         version: str,
         foreign: bool,
     ) -> None:
         policy = a_policy(
             admission=admission,
-            after_drain=after_drain,
+            on_drain_timeout=on_drain_timeout,
             options=CHECKED if checked else (),
             drain_timeout=DRAIN_TIMEOUT,
             limits=Limits(),

@@ -12,7 +12,7 @@ from itertools import count, product
 import pytest
 
 from dynsrv.model import Endpoint
-from dynsrv.planning import Admission, AfterDrain, Policy
+from dynsrv.planning import Admission, DrainTimeoutAction, Policy
 from tests.fakes.builders import CHECKED, a_policy
 from tests.unit.planning.states import DESIRES, NAME, OTHER, SERVING, UNCHECKED, State, policies, states
 from tests.unit.planning.world import DRAIN_TIMEOUT, World
@@ -34,10 +34,10 @@ def every_start() -> Iterator[Start]:
             yield None, options, policy, wanted
             for added_with in (options, OTHER) if options and wanted else (options,):
                 stays = wanted and added_with == options
-                if stays and policy.after_drain is AfterDrain.WAIT:
+                if stays and policy.on_drain_timeout is DrainTimeoutAction.WAIT:
                     continue
                 for state in states(added_with):
-                    if not (state.sessions and (stays or policy.admission is Admission.AT_ONCE)):
+                    if not (state.sessions and (stays or policy.admission is Admission.IMMEDIATELY)):
                         yield state, added_with, policy, wanted
 
 
@@ -122,13 +122,17 @@ async def test_a_change_of_mind_at_any_time_converges_on_what_is_wanted_last() -
             world.close()
 
 
-@pytest.mark.parametrize("after_drain", AfterDrain)
+@pytest.mark.parametrize("on_drain_timeout", DrainTimeoutAction)
 async def test_a_predecessor_and_a_successor_in_every_two_states_end_as_the_one_that_is_wanted(
-    after_drain: AfterDrain,
+    on_drain_timeout: DrainTimeoutAction,
 ) -> None:
-    policy = a_policy(after_drain=after_drain, drain_timeout=DRAIN_TIMEOUT)
+    policy = a_policy(on_drain_timeout=on_drain_timeout, drain_timeout=DRAIN_TIMEOUT)
     for predecessor, successor, wanted in product(states(OTHER), states(CHECKED), DESIRES[1:]):
-        if successor.held or successor.sessions or (after_drain is AfterDrain.WAIT and not predecessor.sessions):
+        if (
+            successor.held
+            or successor.sessions
+            or (on_drain_timeout is DrainTimeoutAction.WAIT and not predecessor.sessions)
+        ):
             continue
         servers = [predecessor.server(OTHER), successor.server(CHECKED, f"{NAME}-f")]
         world = World(servers, wanted=wanted, policy=policy)
@@ -139,7 +143,7 @@ async def test_a_predecessor_and_a_successor_in_every_two_states_end_as_the_one_
 async def test_while_checks_fail_no_server_that_had_no_requests_gets_any() -> None:
     for start in every_start():
         state, options, policy, _ = start
-        if state is None or "check" not in options or policy.admission is Admission.AT_ONCE:
+        if state is None or "check" not in options or policy.admission is Admission.IMMEDIATELY:
             continue
         if state.check_result == 3 or state.admin == 0:
             continue

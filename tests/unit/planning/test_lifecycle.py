@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 
 from dynsrv.model import AdminState, Check, Endpoint, EndpointState, OperationalState, Server
-from dynsrv.planning import Admission, AfterDrain, Policy, lifecycle
+from dynsrv.planning import Admission, DrainTimeoutAction, Policy, lifecycle
 from dynsrv.steps import Add, Hold, Plan, SetWeight
 from tests.fakes.builders import a_policy, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan
 
 DRAIN, MAINT = AdminState.DRAIN, AdminState.MAINT
-AT_ONCE = a_policy(admission=Admission.AT_ONCE)
+IMMEDIATELY = a_policy(admission=Admission.IMMEDIATELY)
 UNCHECKED = a_policy(options=())
 S = "dyn-10.0.0.1:80"
-CLOSE = a_policy(after_drain=AfterDrain.CLOSE, drain_timeout=30)
-WAIT = a_policy(after_drain=AfterDrain.WAIT, drain_timeout=30)
+CLOSE = a_policy(on_drain_timeout=DrainTimeoutAction.CLOSE, drain_timeout=30)
+WAIT = a_policy(on_drain_timeout=DrainTimeoutAction.WAIT, drain_timeout=30)
 
 
 def the_plan_for(server: Server | None, endpoint: Endpoint | None, policy: Policy, *, drained_for: float = 0) -> Plan:
@@ -54,7 +54,7 @@ def test_a_new_server_waits_for_its_first_check_before_it_gets_requests() -> Non
 
 
 def test_a_new_server_gets_requests_at_once_where_the_policy_says_so_and_is_checked_from_then_on() -> None:
-    assert the_steps(None, AT_ONCE) == {"add", "enable_health", "admit"}
+    assert the_steps(None, IMMEDIATELY) == {"add", "enable_health", "admit"}
 
 
 def test_a_new_server_without_a_check_is_added_without_weight_so_that_nobody_takes_it_for_an_operator_s() -> None:
@@ -70,7 +70,7 @@ def test_a_new_server_that_is_to_have_no_weight_gets_none() -> None:
 
 def test_a_new_server_that_the_source_drains_is_checked_and_then_put_into_drain() -> None:
     assert the_steps(None, a_policy(), state=EndpointState.DRAIN) == {"add", "enable_health", "wait check"}
-    assert the_steps(None, AT_ONCE, state=EndpointState.DRAIN) == {"add", "enable_health", "weight 0", "drain"}
+    assert the_steps(None, IMMEDIATELY, state=EndpointState.DRAIN) == {"add", "enable_health", "weight 0", "drain"}
 
 
 def test_a_new_server_without_a_check_that_the_source_drains_never_gets_a_weight() -> None:
@@ -102,7 +102,7 @@ def test_the_first_passed_check_is_what_ends_the_first_maintenance(check: Check,
     ],
 )
 def test_at_once_no_check_is_waited_for(check: Check, steps: set[str]) -> None:
-    assert the_steps(a_server(admin=MAINT, check=check), AT_ONCE) == steps
+    assert the_steps(a_server(admin=MAINT, check=check), IMMEDIATELY) == steps
 
 
 @pytest.mark.parametrize("check", [Check.PENDING, Check.FAILED])
@@ -123,7 +123,7 @@ def test_a_paused_check_that_had_passed_is_a_first_passed_check() -> None:
 
 def test_at_once_a_paused_check_is_not_waited_for_either() -> None:
     server = a_server(admin=MAINT, check=Check.FAILED, paused=True)
-    assert the_steps(server, AT_ONCE) == {"admit", "weight 100"}
+    assert the_steps(server, IMMEDIATELY) == {"admit", "weight 100"}
 
 
 def test_a_server_in_maintenance_that_the_source_drains_goes_to_drain_and_gets_nothing_on_the_way() -> None:
@@ -174,7 +174,7 @@ def test_a_server_whose_endpoint_returns_is_put_back_instead_of_added_again(chec
 
 @pytest.mark.parametrize("check", [Check.DISABLED, Check.PENDING, Check.FAILED, Check.PASSED])
 def test_at_once_a_server_whose_endpoint_returns_is_put_back_without_waiting(check: Check) -> None:
-    assert the_steps(a_server(admin=DRAIN, check=check), AT_ONCE) == {"weight 100", "admit"}
+    assert the_steps(a_server(admin=DRAIN, check=check), IMMEDIATELY) == {"weight 100", "admit"}
 
 
 def test_a_weight_is_changed_in_place_as_soon_as_it_matters() -> None:

@@ -13,7 +13,7 @@ from tests.fakes.builders import CHECKED, a_policy, a_server, an_endpoint, in_sh
 from tests.unit.planning.plans import steps_of, the_plan, waits_of
 
 DRAIN, MAINT = AdminState.DRAIN, AdminState.MAINT
-AT_ONCE = a_policy(admission=Admission.AT_ONCE)
+IMMEDIATELY = a_policy(admission=Admission.IMMEDIATELY)
 OLD = ("check", "inter 9s")
 S = "dyn-10.0.0.1:80"
 
@@ -71,14 +71,14 @@ def test_a_server_without_an_endpoint_is_removed() -> None:
 
 
 def test_an_address_on_another_port_is_another_endpoint() -> None:
-    plan = the_plan(a_server(), wanted=(an_endpoint(port=81),), policy=AT_ONCE)
+    plan = the_plan(a_server(), wanted=(an_endpoint(port=81),), policy=IMMEDIATELY)
     assert steps_of(plan) == ["add dyn-10.0.0.1:81", "enable_health dyn-10.0.0.1:81", "admit dyn-10.0.0.1:81"]
     assert waits_of(plan) == [f"{S} successor"]
 
 
 def test_a_live_server_s_address_is_never_changed_a_name_that_moves_is_a_new_server() -> None:
     moved = an_endpoint(2, name="web")
-    plan = the_plan(a_server(an_endpoint(1, name="web")), wanted=(moved,), policy=AT_ONCE)
+    plan = the_plan(a_server(an_endpoint(1, name="web")), wanted=(moved,), policy=IMMEDIATELY)
     server_id = next(naming.ids(moved, CHECKED))
     assert steps_of(plan) == [f"{kind} dyn-web-{server_id:x}" for kind in ("add", "enable_health", "admit")]
     assert waits_of(plan) == ["dyn-web successor"]
@@ -100,7 +100,7 @@ def test_what_adds_goes_before_what_takes_away_and_equal_steps_stand_together() 
         a_server(an_endpoint(5), admin=MAINT),
         wanted=(an_endpoint(3), an_endpoint(4), an_endpoint(7), an_endpoint(6)),
         drains={S: -30.0},
-        policy=AT_ONCE,
+        policy=IMMEDIATELY,
         peak=0,
     )
     assert [step for step in steps_of(plan) if not step.startswith("set_weight")] == [
@@ -155,7 +155,7 @@ def test_a_server_without_the_prefix_is_never_touched() -> None:
 
 
 def test_an_endpoint_where_a_foreign_server_is_gets_a_server_of_its_own() -> None:
-    plan = the_plan(a_server(name="web1"), wanted=(an_endpoint(),), policy=AT_ONCE)
+    plan = the_plan(a_server(name="web1"), wanted=(an_endpoint(),), policy=IMMEDIATELY)
     assert [step.kind for step in plan.steps] == ["add", "enable_health", "admit"]
     assert {step.server for step in plan.steps} == {S}
 
@@ -199,14 +199,14 @@ def test_a_name_that_is_taken_gets_the_id_behind_it() -> None:
     foreign = a_server(an_endpoint(9), name="dyn-web", id=5)
     other = a_server(an_endpoint(8), name=f"dyn-web-{server_id:x}", id=6)
     web = an_endpoint(name="web")
-    plan = the_plan(foreign, wanted=(web, an_endpoint(9)), policy=AT_ONCE)
+    plan = the_plan(foreign, wanted=(web, an_endpoint(9)), policy=IMMEDIATELY)
     assert steps_of(plan)[0] == f"add dyn-web-{server_id:x}"
-    plan = the_plan(foreign, other, wanted=(web, an_endpoint(8), an_endpoint(9)), policy=AT_ONCE)
+    plan = the_plan(foreign, other, wanted=(web, an_endpoint(8), an_endpoint(9)), policy=IMMEDIATELY)
     assert f"add dyn-web-{server_id:x}-2" in steps_of(plan)
 
 
 def test_two_endpoints_of_one_name_are_two_servers_with_names_of_their_own() -> None:
-    plan = the_plan(wanted=(an_endpoint(2, name="web"), an_endpoint(1, name="web")), policy=AT_ONCE)
+    plan = the_plan(wanted=(an_endpoint(2, name="web"), an_endpoint(1, name="web")), policy=IMMEDIATELY)
     adds = [step for step in plan.steps if isinstance(step, Add)]
     assert [(add.address, add.server) for add in adds] == [
         ("10.0.0.1", "dyn-web"),

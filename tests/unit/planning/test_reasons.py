@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from dynsrv.model import AdminState, Check, Endpoint, EndpointState, Server
-from dynsrv.planning import Admission, AfterDrain, Policy
+from dynsrv.planning import Admission, DrainTimeoutAction, Policy
 from dynsrv.steps import Plan, SetWeight, Wait, WaitsFor
 from tests.fakes.builders import a_policy, a_server, an_endpoint, in_short
 from tests.unit.planning.plans import the_plan
 
 DRAIN, MAINT = AdminState.DRAIN, AdminState.MAINT
-AT_ONCE = a_policy(admission=Admission.AT_ONCE)
+IMMEDIATELY = a_policy(admission=Admission.IMMEDIATELY)
 UNCHECKED = a_policy(options=())
-CLOSE = a_policy(after_drain=AfterDrain.CLOSE, drain_timeout=30)
+CLOSE = a_policy(on_drain_timeout=DrainTimeoutAction.CLOSE, drain_timeout=30)
 S = "dyn-10.0.0.1:80"
 
 
@@ -87,8 +87,8 @@ def test_every_step_says_why(server: Server | None, endpoint: Endpoint | None, r
     assert sorted(f"{step.kind}: {step.reason}" for step in steps) == sorted(reasons)
 
 
-def test_at_once_is_given_as_the_reason_of_an_admission_without_a_check() -> None:
-    (admit,) = the_plan_for(a_server(admin=MAINT, check=Check.FAILED), an_endpoint(), AT_ONCE).steps
+def test_immediate_admission_is_given_as_the_reason_of_an_admission_without_a_check() -> None:
+    (admit,) = the_plan_for(a_server(admin=MAINT, check=Check.FAILED), an_endpoint(), IMMEDIATELY).steps
     assert admit.reason == "admitted at once, as configured"
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Endpoint, EndpointState
-from dynsrv.planning import Admission, AfterDrain, Policy, make_plan
+from dynsrv.planning import Admission, DrainTimeoutAction, Policy, make_plan
 from dynsrv.reconcile.history import History
 from dynsrv.runtime import Client
 from dynsrv.steps import Applied, Delete, Outcome, Plan
@@ -142,7 +142,7 @@ class World:
         self.haproxy.advance(1.0)
         self.haproxy.run_checks(passing)
         self._serving = self._now_serving()
-        if self.policy.after_drain is AfterDrain.WAIT and self.passes >= PATIENCE:
+        if self.policy.on_drain_timeout is DrainTimeoutAction.WAIT and self.passes >= PATIENCE:
             for server in self.haproxy.process.servers():
                 server.sessions = 0
 
@@ -194,7 +194,9 @@ class World:
             (history._trusted, history._serving, history._refused),
             history._process is not None and history._process.pid == self.haproxy.process.pid,
         )
-        waits = self.policy.after_drain is AfterDrain.WAIT and any(server.sessions for server in self.ours())
+        waits = self.policy.on_drain_timeout is DrainTimeoutAction.WAIT and any(
+            server.sessions for server in self.ours()
+        )
         patience = min(self.passes, PATIENCE) if waits else 0
         return self.haproxy.process.number, self.policy, self.wanted, servers, remembered, patience
 

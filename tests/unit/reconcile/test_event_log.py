@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from dynsrv.errors import ProxyUnreachable
 from dynsrv.model import EndpointState
-from dynsrv.planning import AfterDrain, Limits
+from dynsrv.planning import DrainTimeoutAction, Limits
 from dynsrv.reconcile.event_log import Telling
 from dynsrv.reconcile.result import Result
 from tests.fakes.builders import a_policy, an_endpoint
@@ -30,8 +30,8 @@ async def test_a_failure_is_logged_once_until_it_changes_and_so_is_its_end() -> 
         ("info", "backend is managed again"),
         ("info", "backend is as the source wants it"),
     ]
-    assert managed.value("dynsrv_passes_total", result="unreachable") == 4
-    assert managed.value("dynsrv_passes_total", result="converged") == 2
+    assert managed.value("dynsrv_reconcile_total", result="unreachable") == 4
+    assert managed.value("dynsrv_reconcile_total", result="converged") == 2
 
 
 async def test_a_rejected_backend_is_an_error_in_the_log_and_a_metric_with_the_reason() -> None:
@@ -41,7 +41,7 @@ async def test_a_rejected_backend_is_an_error_in_the_log_and_a_metric_with_the_r
     assert [line["log_level"] for line in logs] == ["error"]
     assert "its algorithm (static-rr) takes no servers" in logs[0]["error"]
     assert managed.value("dynsrv_backend_rejected", reason="algorithm") == 1
-    assert managed.value("dynsrv_passes_total", result="rejected") == 3
+    assert managed.value("dynsrv_reconcile_total", result="rejected") == 3
     managed.haproxy.backend().algorithm = "roundrobin"
     await managed.attempt()
     assert managed.value("dynsrv_backend_rejected", reason="algorithm") == 0
@@ -182,7 +182,7 @@ async def test_counters_are_told_before_anything_happens() -> None:
     managed = Managed()
     assert managed.value("dynsrv_drift_total") == 0
     assert managed.value("dynsrv_converged") == 0
-    assert all(managed.value("dynsrv_passes_total", result=result) == 0 for result in Result)
+    assert all(managed.value("dynsrv_reconcile_total", result=result) == 0 for result in Result)
 
 
 async def test_haproxy_that_cannot_be_looked_at_does_not_count_as_in_line() -> None:
@@ -222,7 +222,7 @@ async def test_a_server_that_haproxy_refuses_waits_too() -> None:
 
 
 async def test_a_server_leaves_from_its_drain_until_it_is_deleted() -> None:
-    managed = Managed(policy=a_policy(options=(), drain_timeout=30, after_drain=AfterDrain.WAIT))
+    managed = Managed(policy=a_policy(options=(), drain_timeout=30, on_drain_timeout=DrainTimeoutAction.WAIT))
     await managed.settle(an_endpoint())
     managed.haproxy.open_session("dyn-10.0.0.1:80")
     began = managed.haproxy.clock()

@@ -89,7 +89,7 @@ async def test_a_reloaded_haproxy_is_looked_at_again_soon() -> None:
     )
     assert await managed.attempt(an_endpoint()) == SOON
     assert managed.reconciler.failure is None
-    assert managed.value("dynsrv_passes_total", result="reloaded") == 1
+    assert managed.value("dynsrv_reconcile_total", result="reloaded") == 1
     managed.behind.wire.before_line = lambda _: None
     await managed.settle(an_endpoint())
     assert managed.haproxy.traffic("dyn-10.0.0.1:80")
@@ -276,7 +276,7 @@ async def test_a_pass_that_a_reload_cut_short_converges_nothing() -> None:
     managed.haproxy.advance(1)
     feed.take(Snapshot((an_endpoint(),)))
     await asyncio.sleep(0.01)
-    assert managed.value("dynsrv_passes_total", result="reloaded")
+    assert managed.value("dynsrv_reconcile_total", result="reloaded")
     assert converged(managed) == before
     await stop(tasks)
 

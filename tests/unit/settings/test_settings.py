@@ -8,7 +8,7 @@ import pytest
 
 from dynsrv.documents import parse
 from dynsrv.errors import ConfigurationError
-from dynsrv.planning.policy import Admission, AfterDrain, Policy
+from dynsrv.planning.policy import Admission, DrainTimeoutAction, Policy
 from dynsrv.settings import Settings, find, json_schema, load
 from dynsrv.sources.file import FileSourceSettings
 
@@ -51,7 +51,7 @@ def test_what_is_not_written_has_its_default(tmp_path: Path) -> None:
         options=("check",),
         admission=Admission.AFTER_CHECK,
         drain_timeout=30.0,
-        after_drain=AfterDrain.CLOSE,
+        on_drain_timeout=DrainTimeoutAction.CLOSE,
     )
     assert settings.proxies_of(backend) == (proxy,)
     assert (settings.resync.interval, settings.resync.probe) == (30.0, 1.0)
@@ -67,8 +67,8 @@ backends:
     proxies: [lb2]
     source: {kind: file, path: x}
     server: {check: false, weight: 7, maxconn: 5, options: [backup]}
-    admit: at-once
-    drain: {timeout: 1.5s, then: wait}
+    admit: immediately
+    drain: {timeout: 1.5s, on_timeout: wait}
     prefix: auto_
 """
     settings = loaded(backend)
@@ -78,9 +78,9 @@ backends:
         weight=7,
         maxconn=5,
         options=("backup",),
-        admission=Admission.AT_ONCE,
+        admission=Admission.IMMEDIATELY,
         drain_timeout=1.5,
-        after_drain=AfterDrain.WAIT,
+        on_drain_timeout=DrainTimeoutAction.WAIT,
     )
 
 

@@ -150,10 +150,20 @@ REFUSALS = [
         "name: be_app\n    prefix: ''",
         '5: backends[0].prefix: found "", expected 1 to 100 letters, digits and _ : . - only',
     ),
-    (NAME, "name: be_app\n    admit: later", '5: backends[0].admit: found "later", expected after-check or at-once'),
+    (
+        NAME,
+        "name: be_app\n    admit: later",
+        '5: backends[0].admit: found "later", expected after-check or immediately',
+    ),
+    (
+        NAME,
+        "name: be_app\n    admit: at-once",
+        '5: backends[0].admit: found "at-once", which is now called immediately; rename it',
+    ),
     (NAME, "name: be_app\n    name: b", '5: the key "name" is already on line 4; remove one of the two'),
     ("30s}", "30}", "8: backends[0].drain.timeout: found 30, expected a duration with its unit: write 30s or 30ms"),
-    ("30s}", "30s, then: kill}", '8: backends[0].drain.then: found "kill", expected close or wait'),
+    ("30s}", "30s, on_timeout: kill}", '8: backends[0].drain.on_timeout: found "kill", expected close or wait'),
+    ("30s}", "30s, then: wait}", "8: backends[0].drain.then: this key is now drain.on_timeout; rename it"),
     (
         TOP,
         "proxies:\n  - address: /run/haproxy/admin.sock",

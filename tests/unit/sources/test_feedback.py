@@ -219,7 +219,7 @@ async def test_a_pass_that_a_reload_cut_short_tells_the_source_nothing() -> None
     )
     async with following(managed, ONE) as told:
         await asyncio.sleep(10)
-    assert managed.value("dynsrv_passes_total", result="reloaded")
+    assert managed.value("dynsrv_reconcile_total", result="reloaded")
     assert told.left == []
 
 
