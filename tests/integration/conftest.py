@@ -16,6 +16,7 @@ from tests.integration.support.consul import Cluster, Consul, StartConsul
 from tests.integration.support.containers import NOT_RUN, Engine, need_an_engine, remove_leftovers
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.ec2_group import EndingGroup
+from tests.integration.support.fork_server import ForkServer
 from tests.integration.support.haproxy import VERSIONS, HAProxy, StartHAProxy
 from tests.integration.support.moto import Moto
 from tests.integration.support.ports import a_port
@@ -85,12 +86,19 @@ def web_servers(stack: AsyncExitStack) -> WebServers:
     return start
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer | None]:
+    """What starts dynsrv. A file whose tests are about the start itself has None instead: then it is executed."""
+    with ForkServer() as server:
+        yield server
+
+
 @pytest.fixture
-def dynsrv(stack: AsyncExitStack, tmp_path: Path) -> Install:
+def dynsrv(fork_server: ForkServer | None, stack: AsyncExitStack, tmp_path: Path) -> Install:
     """Install dynsrv for these HAProxys; a daemon that still runs at the end is stopped, and has to stop in time."""
 
     def install(*proxies: HAProxy, **settings: Any) -> Dynsrv:
-        controller = Dynsrv(tmp_path, *proxies, **settings)
+        controller = Dynsrv(tmp_path, *proxies, server=fork_server, **settings)
         stack.callback(lambda: print(controller.log.read_text() if controller.log.exists() else "no daemon"))
         stack.push_async_callback(controller.stop)
         return controller

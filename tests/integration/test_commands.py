@@ -6,12 +6,18 @@ import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import REPOSITORY, HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
+
+
+@pytest.fixture
+def fork_server() -> None:
+    """Here it is `python -m dynsrv` that is executed."""
 
 
 async def test_plan_apply_and_status_agree(haproxy: HAProxy, web_servers: WebServers, dynsrv: Install) -> None:

@@ -56,6 +56,11 @@ class Listening:
             Path(self.address).unlink(missing_ok=True)
 
 
+@pytest.fixture
+def fork_server() -> None:
+    """As a service manager does, it is `python -m dynsrv` that is executed."""
+
+
 one_version = pytest.mark.parametrize("version", ["3.4"])
 
 

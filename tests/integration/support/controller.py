@@ -6,13 +6,15 @@ import asyncio
 import json
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from tests.integration.support.consul_api import ConsulAPI
+from tests.integration.support.fork_server import Forked, ForkServer
 from tests.integration.support.haproxy import HAProxy, environment
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer
@@ -59,6 +61,7 @@ class Dynsrv:
     """One installation: `dynsrv.yaml` and `servers.yaml` in *folder*, for *proxies*.
 
     Its processes have our environment, without the variables of Consul's and AWS' tools, and with *environment*.
+    They are forks of *server*, wherever that makes no difference; without it `command` is executed.
     """
 
     def __init__(
@@ -67,14 +70,16 @@ class Dynsrv:
         *proxies: HAProxy,
         backend: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
+        server: ForkServer | None = None,
         **top: object,
     ) -> None:
         self.environment = _our_environment() | dict(environment or {})
+        self._server = server
         self.folder = folder
         self.servers_file = folder / "servers.yaml"
         self.configuration = folder / "dynsrv.yaml"
         self.log = folder / "dynsrv.log"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Forked | None = None
         settings = {
             "proxies": [{"name": f"lb{number}", "address": str(one.socket)} for number, one in enumerate(proxies, 1)],
             "backends": [
@@ -100,13 +105,21 @@ class Dynsrv:
 
     def command(self, command: str, *arguments: str) -> list[str]:
         """Return the command line of `dynsrv` *command*."""
-        return [sys.executable, "-m", "dynsrv", command, "-c", str(self.configuration), *arguments]
+        return [sys.executable, "-m", *self._module(command, *arguments)]
+
+    def _module(self, command: str, *arguments: str) -> list[str]:
+        return ["dynsrv", command, "-c", str(self.configuration), *arguments]
 
     async def start(self, *arguments: str) -> None:
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.command("run", *arguments), stdout=log, stderr=log, env=self.environment
-            )
+            self._process = await self._start("run", *arguments, out=log, err=log)
+
+    async def _start(self, *arguments: str, out: IO[bytes], err: IO[bytes]) -> asyncio.subprocess.Process | Forked:
+        if self._server is None or not self._server.suits(self.environment):
+            command = self.command(*arguments)
+            return await asyncio.create_subprocess_exec(*command, stdout=out, stderr=err, env=self.environment)
+        module = self._module(*arguments)
+        return await self._server.start(*module, out=out.fileno(), err=err.fileno(), env=self.environment)
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Stop the daemon and return its exit code."""
@@ -136,15 +149,18 @@ class Dynsrv:
 
     async def run(self, *arguments: str) -> Finished:
         """Run another command to its end."""
-        process = await asyncio.create_subprocess_exec(
-            *self.command(*arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self.environment,
-        )
-        async with asyncio.timeout(60):
-            out, err = await process.communicate()
-        return Finished(process.returncode or 0, out.decode(), err.decode())
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            process = await self._start(*arguments, out=out, err=err)
+            try:
+                async with asyncio.timeout(60):
+                    code = await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+                raise
+            out.seek(0)
+            err.seek(0)
+            return Finished(code, out.read().decode(), err.read().decode())
 
     async def logged(self, sentence: str, *, within: float = 30.0) -> str:
         """Wait until the daemon logged a line with *sentence*, and return the line."""
