@@ -1,7 +1,12 @@
-"""Fixtures of the tests on real HAProxy. A test that asks for `haproxy` runs once on every supported version."""
+"""Fixtures of the tests on real HAProxy.
+
+A test that asks for `haproxy` runs on every supported version. One whose promise does not depend on HAProxy is marked
+any_version: it runs on one of them, unless pytest has the option --all-versions.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,9 +29,22 @@ from tests.integration.support.status_site import Site
 from tests.integration.support.web_servers import WebServer, WebServers
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.integration)
+    if not config.getoption("all_versions"):
+        config.hook.pytest_deselected(items=[item for item in items if not _is_chosen(item)])
+        items[:] = filter(_is_chosen, items)
+
+
+def _is_chosen(item: pytest.Item) -> bool:
+    """Choose one version for a test that is marked any_version: always the same, and each for a quarter of them."""
+    callspec: Any = getattr(item, "callspec", None)
+    if callspec is None or "version" not in callspec.params or item.get_closest_marker("any_version") is None:
+        return True
+    version = str(callspec.params["version"])
+    test = item.nodeid.replace(version, "")
+    return version == VERSIONS[zlib.crc32(test.encode()) % len(VERSIONS)]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -16,6 +16,8 @@ from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
+pytestmark = pytest.mark.any_version
+
 
 async def test_the_status_tells_what_haproxy_has(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, unused_tcp_port: int
@@ -74,9 +76,9 @@ async def test_the_plan_tells_what_is_waited_for(
 
 
 @pytest.fixture
-def controller(dynsrv: Install, stack: AsyncExitStack, unused_tcp_port: int) -> Dynsrv:
+def controller(version: str, dynsrv: Install, stack: AsyncExitStack, unused_tcp_port: int) -> Dynsrv:
     """A dynsrv whose HAProxy is not there."""
-    haproxy = HAProxy("3.2")
+    haproxy = HAProxy(version)
     stack.push_async_callback(haproxy.close)
     return dynsrv(haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}"}, log={"format": "json"})
 

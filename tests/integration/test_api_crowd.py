@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from tests.integration.support.crowd import a_crowd, is_connected, who_never_rea
 from tests.integration.support.figures import Usage
 from tests.integration.support.haproxy import HAProxy
 from tests.integration.support.waiting import eventually
+
+pytestmark = pytest.mark.any_version
 
 CLIENTS = 200
 SERVERS = 300
@@ -35,11 +37,8 @@ def _endpoints(weight: int, *, number: int = SERVERS) -> list[dict[str, object]]
 
 
 @pytest.fixture
-async def controller(dynsrv: Install, stack: AsyncExitStack, unused_tcp_port: int, tmp_path: Path) -> Dynsrv:
+async def controller(haproxy: HAProxy, dynsrv: Install, unused_tcp_port: int, tmp_path: Path) -> Dynsrv:
     """A dynsrv that keeps hundreds of servers."""
-    haproxy = HAProxy("3.2")
-    stack.push_async_callback(haproxy.close)
-    await haproxy.start()
     (tmp_path / "token").write_text(TOKEN)
     controller = dynsrv(
         haproxy,

@@ -7,11 +7,11 @@ import json
 import re
 import signal
 import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import yaml
 
 from dynsrv.web.event_stream import HEARTBEAT
@@ -22,6 +22,8 @@ from tests.integration.support.haproxy import REPOSITORY, HAProxy, StartHAProxy,
 from tests.integration.support.load import request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
+
+pytestmark = pytest.mark.any_version
 
 
 async def _agree(api: Api, following: Following) -> dict[str, Any]:
@@ -135,12 +137,7 @@ async def test_who_follows_knows_what_the_status_tells_in_any_story(
         await eventually(lambda: AS_WANTED in controller.log.read_text())
 
 
-async def test_a_heartbeat_comes_while_nothing_is_new(
-    dynsrv: Install, stack: AsyncExitStack, unused_tcp_port: int
-) -> None:
-    haproxy = HAProxy("3.2")
-    stack.push_async_callback(haproxy.close)
-    await haproxy.start()
+async def test_a_heartbeat_comes_while_nothing_is_new(haproxy: HAProxy, dynsrv: Install, unused_tcp_port: int) -> None:
     controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}"})  # a source that has no file
     await controller.start()
     await controller.logged("HAProxy answers")

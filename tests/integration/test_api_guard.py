@@ -7,11 +7,15 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.integration.support.api import TOKEN, Api, done, name_of
 from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
+
+pytestmark = pytest.mark.any_version
 
 REFUSES = "guard refuses to take servers away"
 

@@ -114,6 +114,7 @@ async def test_a_hold_survives_a_restart_of_dynsrv_and_other_changes_go_on(
     await serves(haproxy, servers[:2])
 
 
+@pytest.mark.any_version
 async def test_one_proxy_of_two_can_be_meant_or_both(
     a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ async def test_one_proxy_of_two_can_be_meant_or_both(
     assert await one.ready_ports() == {servers[1].port}
 
 
+@pytest.mark.any_version
 async def test_what_cannot_be_held_is_refused_with_the_reason(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ async def test_a_held_server_that_the_source_no_longer_wants_goes(
     await serves(haproxy, servers[1:])
 
 
+@pytest.mark.any_version
 async def test_a_hold_whose_client_goes_is_carried_out_all_the_same(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
 ) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import sys
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,9 @@ from tests.integration.support.api import TOKEN, Api, name_of
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.waiting import eventually
-from tests.integration.support.web_servers import WebServer
+from tests.integration.support.web_servers import WebServer, WebServers
+
+pytestmark = pytest.mark.any_version
 
 EXAMPLES = 60
 """Requests for each operation, besides those for each limit that the description names."""
@@ -33,11 +34,10 @@ class Site(NamedTuple):
 
 
 @pytest.fixture
-async def site(dynsrv: Install, stack: AsyncExitStack, unused_tcp_port: int, tmp_path: Path) -> Site:
-    haproxy = HAProxy("3.2")
-    stack.push_async_callback(haproxy.close)
-    await haproxy.start()
-    servers = [await (await stack.enter_async_context(WebServer())).start() for _ in range(3)]
+async def site(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
+) -> Site:
+    servers = await web_servers(3)
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     controller = dynsrv(
         haproxy,

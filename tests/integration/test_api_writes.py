@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,10 @@ from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy
 from tests.integration.support.waiting import eventually
 
+pytestmark = pytest.mark.any_version
+
 NOT_SHOWN = {"error": "show the token of web.token_file: Authorization: Bearer <token>"}
 WRONG = {"error": "that is not the token of web.token_file"}
-
-
-@pytest.fixture
-async def haproxy(stack: AsyncExitStack) -> HAProxy:
-    """Nothing of this depends on HAProxy's version."""
-    haproxy = HAProxy("3.2")
-    stack.push_async_callback(haproxy.close)
-    await haproxy.start()
-    return haproxy
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.integration.support.api import TOKEN, Api, done, name_of
@@ -19,6 +20,8 @@ from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
+
+pytestmark = pytest.mark.any_version
 
 LOST = "audit file cannot be written; its lines are lost"
 AGAIN = "audit file is written again"

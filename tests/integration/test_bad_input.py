@@ -14,10 +14,9 @@ from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.web_servers import WebServers
 
-NEWEST = pytest.mark.parametrize("version", ["3.4"])
+pytestmark = pytest.mark.any_version
 
 
-@NEWEST
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -28,9 +27,7 @@ NEWEST = pytest.mark.parametrize("version", ["3.4"])
         ("", "dynsrv.yaml"),
     ],
 )
-async def test_a_wrong_configuration_file_is_refused_whole_at_start(
-    dynsrv: Install, version: str, text: str, sentence: str
-) -> None:
+async def test_a_wrong_configuration_file_is_refused_whole_at_start(dynsrv: Install, text: str, sentence: str) -> None:
     controller = dynsrv()
     controller.configuration.write_text(text)
     for command in ("run", "plan", "apply", "status", "check"):
@@ -40,8 +37,7 @@ async def test_a_wrong_configuration_file_is_refused_whole_at_start(
         assert sentence in finished.err
 
 
-@NEWEST
-async def test_a_wrong_command_line_is_an_error_and_not_a_difference(dynsrv: Install, version: str) -> None:
+async def test_a_wrong_command_line_is_an_error_and_not_a_difference(dynsrv: Install) -> None:
     controller = dynsrv()
     assert (await controller.run("plan", "--nonsense")).code == 1  # 2 would mean that HAProxy is out of sync
 
@@ -61,7 +57,6 @@ BAD_FILES = {
 }
 
 
-@NEWEST
 @pytest.mark.parametrize("bad", BAD_FILES)
 async def test_a_wrong_file_of_servers_changes_nothing(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, bad: str
@@ -80,7 +75,6 @@ async def test_a_wrong_file_of_servers_changes_nothing(
     await serves(haproxy, servers)
 
 
-@NEWEST
 async def test_a_missing_file_of_servers_changes_nothing(haproxy: HAProxy, dynsrv: Install) -> None:
     controller = dynsrv(haproxy)
     finished = await controller.run("plan")

@@ -56,6 +56,7 @@ async def test_plan_apply_and_status_agree(haproxy: HAProxy, web_servers: WebSer
     assert [server["weight"] for server in backend["servers"] if server["name"] == "dyn-second"] == [5]
 
 
+@pytest.mark.any_version
 async def test_apply_gives_up_in_time_and_says_what_is_left(
     haproxy: HAProxy, dynsrv: Install, stack: AsyncExitStack
 ) -> None:
@@ -78,6 +79,7 @@ async def test_an_option_that_haproxy_refuses_is_an_error_with_haproxys_own_word
     assert "HAProxy refused to add: 'ws' has to be" in applied.out
 
 
+@pytest.mark.any_version
 async def test_one_backend_can_be_asked_for(a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install) -> None:
     haproxy = await a_haproxy(extra="\nbackend be_other\n    balance leastconn\n")
     servers = await web_servers(1)
@@ -128,6 +130,7 @@ async def test_the_shipped_examples_are_good(dynsrv: Install, tmp_path: Path) ->
     assert checked.code == 0, checked
 
 
+@pytest.mark.any_version
 async def test_a_daemon_without_haproxy_waits_for_it(
     a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:

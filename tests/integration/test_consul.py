@@ -17,6 +17,8 @@ from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
+pytestmark = pytest.mark.any_version
+
 REGISTRATIONS = 200
 
 
@@ -57,7 +59,6 @@ async def test_a_registered_instance_serves_and_a_deregistered_one_goes_without_
     await serves(haproxy, [])
 
 
-@pytest.mark.parametrize("version", ["3.2"])
 async def test_a_registration_is_a_server_without_waiting_for_the_next_look(
     haproxy: HAProxy, consul: Consul, dynsrv: Install
 ) -> None:

@@ -15,7 +15,7 @@ from tests.integration.support.load import load
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 FAILED = "source failed; the servers stay as they are"
 RULES = 'service "web" { policy = "read" } node_prefix "" { policy = "read" }'

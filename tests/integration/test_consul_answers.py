@@ -17,7 +17,7 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
 # Which HAProxy it is makes no difference to Consul.
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 NO_ANSWERS: dict[Fault, str] = {
     "garbage": "invalid",

@@ -16,7 +16,7 @@ from tests.integration.support.load import load
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 READ_SERVICES = 'service_prefix "" { policy = "read" }'

@@ -13,7 +13,7 @@ from tests.integration.support.outage import BACKEND, backends
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
-one_version = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 SERVICE = 'service "web" { policy = "read" }'
 NODES = 'node_prefix "" { policy = "read" }'
@@ -74,7 +74,6 @@ async def test_a_consul_that_lost_its_data_keeps_the_servers_until_they_are_regi
         await outage.ends("data wiped", sentences=4)
 
 
-@one_version
 async def test_a_consul_that_was_put_back_to_older_data_is_followed(
     haproxy: HAProxy, a_consul: StartConsul, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -97,7 +96,6 @@ async def test_a_consul_that_was_put_back_to_older_data_is_followed(
         await outage.ends("older data", sentences=4)
 
 
-@one_version
 async def test_an_agent_that_hangs_is_asked_again_when_it_goes_on(
     haproxy: HAProxy, consul: Consul, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -110,7 +108,6 @@ async def test_an_agent_that_hangs_is_asked_again_when_it_goes_on(
         await outage.ends("SIGSTOP, SIGCONT")
 
 
-@one_version
 async def test_a_consul_that_reads_its_log_again_is_not_believed_before_it_is_done(
     haproxy: HAProxy, a_consul: StartConsul, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -137,7 +134,6 @@ async def test_a_consul_that_reads_its_log_again_is_not_believed_before_it_is_do
             await outage.ends("a long log", sentences=4)
 
 
-@one_version
 async def test_without_a_leader_or_a_quorum_the_servers_stay(
     a_haproxy: StartHAProxy, cluster: Cluster, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -163,7 +159,6 @@ async def test_without_a_leader_or_a_quorum_the_servers_stay(
         await outage.ends("quorum lost", sentences=6)
 
 
-@one_version
 async def test_more_connections_than_consul_takes_are_asked_for_until_it_takes_them(
     a_haproxy: StartHAProxy, a_consul: StartConsul, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -190,7 +185,6 @@ async def test_more_connections_than_consul_takes_are_asked_for_until_it_takes_t
         await outage.ends("too few connections", sentences=4, times=20)
 
 
-@one_version
 async def test_whatever_a_token_may_not_read_is_told_and_takes_no_server_away(
     a_consul: StartConsul, haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:

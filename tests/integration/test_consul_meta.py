@@ -12,7 +12,7 @@ from tests.integration.support.haproxy import StartHAProxy
 from tests.integration.support.views import start_views
 from tests.integration.support.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 
 async def test_meta_asks_for_what_haproxy_shall_do(a_haproxy: StartHAProxy, dynsrv: Install, consul: Consul) -> None:

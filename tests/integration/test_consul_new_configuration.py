@@ -18,7 +18,7 @@ from tests.integration.support.load import load
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 OTHER = "\nbackend be_other\n    balance leastconn\n"
 
 

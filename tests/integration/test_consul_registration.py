@@ -9,7 +9,7 @@ from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import StartHAProxy
 from tests.integration.support.views import start_views
 
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 
 async def test_what_consuls_checks_find_becomes_what_was_configured_for_it(

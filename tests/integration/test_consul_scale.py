@@ -29,7 +29,7 @@ from tests.integration.support.haproxy import HAProxy, StartHAProxy
 from tests.integration.support.waiting import eventually
 
 # Which HAProxy it is makes no difference to Consul.
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 HEALTH = "/v1/health/service/"
 CONNECTIONS = 96

@@ -18,6 +18,8 @@ from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer
 
+pytestmark = pytest.mark.any_version
+
 CERTIFICATES = "/etc/dynsrv/certificates"
 """In dynsrv's container and in HAProxy's."""
 TLS = {

@@ -12,6 +12,8 @@ from tests.integration.support.haproxy import serves
 from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
 
+pytestmark = pytest.mark.any_version
+
 SOCKET = "/run/haproxy/admin.sock"
 IN_THE_VOLUME = f"\nglobal\n    stats socket {SOCKET} mode 660 level admin\n"
 PROXIES = [{"name": "lb1", "address": f"unix://{SOCKET}"}]
@@ -52,7 +54,6 @@ async def test_a_sidecar_of_another_user_without_rights_and_with_nothing_to_writ
     assert await controller.stop() == 0
 
 
-@pytest.mark.parametrize("version", ["3.2"])
 async def test_without_the_group_of_the_socket_dynsrv_says_what_is_missing(engine: Engine, version: str) -> None:
     volume = engine.a_volume()
     await engine.haproxy(version, extra=IN_THE_VOLUME, volumes={volume: "/run/haproxy"})

@@ -38,6 +38,7 @@ def a_demo(haproxy: Path) -> Iterator[subprocess.Popen[str]]:
         assert list(Path(folder).iterdir()) == []
 
 
+@pytest.mark.any_version
 def test_the_demo_ends_by_itself_and_loses_no_request(version: str) -> None:
     with a_demo(binary(version)) as demo:
         output, _ = demo.communicate(timeout=60)

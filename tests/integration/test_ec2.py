@@ -15,7 +15,7 @@ from tests.integration.support.views import start_views_of
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
-one_version = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 
 async def test_a_launched_instance_serves_and_a_terminated_one_goes_without_losing_a_request(
@@ -56,7 +56,6 @@ async def test_a_launched_instance_serves_and_a_terminated_one_goes_without_losi
     await serves(haproxy, [])
 
 
-@one_version
 async def test_the_states_of_an_instance(
     a_haproxy: StartHAProxy, aws: Aws, faulty_aws: FaultyAws, on_ec2: Install
 ) -> None:
@@ -83,7 +82,6 @@ async def test_the_states_of_an_instance(
     await views.show(app={81: "ready"})
 
 
-@one_version
 async def test_filters_choose_the_instances_that_all_of_them_match(
     a_haproxy: StartHAProxy, aws: Aws, on_ec2: Install
 ) -> None:
@@ -108,7 +106,6 @@ async def test_filters_choose_the_instances_that_all_of_them_match(
     )
 
 
-@one_version
 async def test_tags_say_ports_and_weights(a_haproxy: StartHAProxy, aws: Aws, on_ec2: Install) -> None:
     (several,) = await aws.launch(address="127.0.0.1", tags={"ports": "81, 82,83", "weight": "7"})
     (single,) = await aws.launch(address="127.0.0.1", tags={"ports": "84"})
@@ -134,7 +131,6 @@ async def test_tags_say_ports_and_weights(a_haproxy: StartHAProxy, aws: Aws, on_
     assert (await views.rows("tagged"))[81].id == before.id  # changed in place
 
 
-@one_version
 async def test_private_public_and_ipv6_addresses(a_haproxy: StartHAProxy, aws: Aws, on_ec2: Install) -> None:
     await aws.launch(3, subnet=await aws.a_subnet(), ipv6=True)
     views = await start_views_of(

@@ -16,7 +16,7 @@ from tests.integration.support.views import start_views_of
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer
 
-one_version = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 
 class Fleet:
@@ -66,7 +66,6 @@ async def fleet(aws: Aws, haproxy: HAProxy, stack: AsyncExitStack) -> Fleet:
     return fleet
 
 
-@pytest.mark.parametrize("version", ["2.6", "3.4"])
 async def test_a_group_that_grows_and_shrinks_under_load_loses_no_request(
     haproxy: HAProxy, aws: Aws, fleet: Fleet, on_ec2: Install
 ) -> None:
@@ -88,7 +87,6 @@ async def _goes_on(counts: Load) -> None:
     await eventually(lambda: counts.sent > sent + 100)
 
 
-@one_version
 async def test_an_instance_in_standby_is_drained_and_one_that_is_detached_goes(
     haproxy: HAProxy, aws: Aws, fleet: Fleet, on_ec2: Install
 ) -> None:
@@ -118,7 +116,6 @@ async def test_an_instance_in_standby_is_drained_and_one_that_is_detached_goes(
     assert set(counts.answered) == {0, 1}
 
 
-@one_version
 async def test_the_lifecycle_states_of_an_instance(
     a_haproxy: StartHAProxy, aws: Aws, faulty_aws: FaultyAws, on_ec2: Install
 ) -> None:
@@ -153,7 +150,6 @@ async def test_the_lifecycle_states_of_an_instance(
     await views.show(app=dict.fromkeys(range(81, 81 + len(told)), "ready"))
 
 
-@one_version
 async def test_several_groups_and_an_instance_that_only_has_the_tag_of_one(
     a_haproxy: StartHAProxy, aws: Aws, on_ec2: Install
 ) -> None:
@@ -173,7 +169,6 @@ async def test_several_groups_and_an_instance_that_only_has_the_tag_of_one(
     await views.show(both={81: "ready", 82: "ready"}, live={81: "ready"}, test={})
 
 
-@one_version
 async def test_a_group_that_does_not_exist_is_told(haproxy: HAProxy, aws: Aws, on_ec2: Install) -> None:
     await aws.a_group("blue")
     source = from_ec2(aws.url, auto_scaling_group=["blue", "gren"])

@@ -15,7 +15,7 @@ from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.imds import NO_KEY
 from tests.integration.support.web_servers import WebServers
 
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 HIDES_THE_EXTRA = """
 import sys

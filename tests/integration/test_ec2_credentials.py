@@ -18,7 +18,7 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
 # Which HAProxy it is makes no difference to AWS.
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 LOOKS = "DescribeInstances"
 FAILED = "source failed"

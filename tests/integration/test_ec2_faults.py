@@ -20,7 +20,7 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
 # Which HAProxy it is makes no difference to AWS.
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 REASONS: dict[Fault, str] = {
     "throttled": "throttled",

@@ -22,12 +22,11 @@ from tests.integration.support.load import BadAnswer, load, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
-one_version = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 LOST = (BadAnswer, ConnectionError)
 
 
-@pytest.mark.parametrize("version", ["2.6", "3.4"])
 async def test_an_instance_ends_when_its_last_request_was_answered_on_the_last_haproxy(
     a_haproxy: StartHAProxy, group: EndingGroup, on_ec2: Install
 ) -> None:
@@ -51,7 +50,6 @@ async def test_an_instance_ends_when_its_last_request_was_answered_on_the_last_h
     assert controller.log.read_text().count("lifecycle action completed") == 1
 
 
-@one_version
 async def test_without_it_a_request_that_takes_long_is_lost(
     haproxy: HAProxy, group: EndingGroup, on_ec2: Install
 ) -> None:
@@ -67,7 +65,6 @@ async def test_without_it_a_request_that_takes_long_is_lost(
     assert not group.between.asked(COMPLETIONS)
 
 
-@one_version
 async def test_an_instance_of_two_backends_ends_when_both_let_go_of_it(
     a_haproxy: StartHAProxy, group: EndingGroup, web_servers: WebServers, on_ec2: Install, *, stack: AsyncExitStack
 ) -> None:
@@ -96,7 +93,6 @@ async def test_an_instance_of_two_backends_ends_when_both_let_go_of_it(
     assert {row.port for row in (await haproxy.servers("be_api")).values()} == {new.port}
 
 
-@one_version
 async def test_a_daemon_that_is_killed_goes_on_where_it_was(
     haproxy: HAProxy, group: EndingGroup, on_ec2: Install
 ) -> None:
@@ -114,7 +110,6 @@ async def test_a_daemon_that_is_killed_goes_on_where_it_was(
     await serves(haproxy, [group.new])
 
 
-@one_version
 async def test_a_haproxy_that_does_not_answer_is_waited_for(
     a_haproxy: StartHAProxy, group: EndingGroup, on_ec2: Install
 ) -> None:
@@ -132,7 +127,6 @@ async def test_a_haproxy_that_does_not_answer_is_waited_for(
     await group.is_completed(action)
 
 
-@one_version
 async def test_an_instance_that_the_guard_keeps_is_not_ended(
     haproxy: HAProxy, group: EndingGroup, web_servers: WebServers, on_ec2: Install
 ) -> None:

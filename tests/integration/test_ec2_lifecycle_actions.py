@@ -18,7 +18,7 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
 # Which HAProxy it is makes no difference to Auto Scaling.
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 NOT_ATTENDED = "an instance that waits to end could not be attended to"
 

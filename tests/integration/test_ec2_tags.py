@@ -12,7 +12,7 @@ from tests.integration.support.haproxy import StartHAProxy
 from tests.integration.support.views import start_views_of
 from tests.integration.support.waiting import eventually
 
-pytestmark = pytest.mark.parametrize("version", ["3.2"])
+pytestmark = pytest.mark.any_version
 
 TOLD = "the source has something that cannot be used as it is"
 

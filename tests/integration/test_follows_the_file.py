@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
@@ -47,6 +49,7 @@ async def _deleted(haproxy: HAProxy, name: str) -> bool:
     return "Server deleted." in await haproxy.ask(f"del server be_app/{name}")
 
 
+@pytest.mark.any_version
 async def test_the_servers_come_back_after_a_restart_of_haproxy(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -61,6 +64,7 @@ async def test_the_servers_come_back_after_a_restart_of_haproxy(
     await controller.logged("HAProxy was reloaded or restarted")
 
 
+@pytest.mark.any_version
 async def test_a_config_maps_swap_of_symlinks_is_seen(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, tmp_path: Path
 ) -> None:
@@ -80,6 +84,7 @@ async def test_a_config_maps_swap_of_symlinks_is_seen(
     await serves(haproxy, [two])
 
 
+@pytest.mark.any_version
 async def test_a_broken_file_changes_nothing_and_is_told_once(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -97,6 +102,7 @@ async def test_a_broken_file_changes_nothing_and_is_told_once(
     assert controller.log.read_text().count("source failed") == 1
 
 
+@pytest.mark.any_version
 async def test_one_file_feeds_two_proxies(a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install) -> None:
     first, second = await a_haproxy(), await a_haproxy()
     servers = await web_servers(2)

@@ -6,6 +6,7 @@ import datetime
 import json
 
 import aiohttp
+import pytest
 import yaml
 
 from tests.integration.support.controller import Dynsrv, Install
@@ -26,6 +27,7 @@ async def _serving(haproxy: HAProxy, servers: list[WebServer], dynsrv: Install, 
     return controller
 
 
+@pytest.mark.any_version
 async def test_an_empty_list_keeps_every_server_until_an_operator_forces_it(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -48,6 +50,7 @@ async def test_an_empty_list_keeps_every_server_until_an_operator_forces_it(
     assert await haproxy.servers() == {}
 
 
+@pytest.mark.any_version
 async def test_a_list_that_lost_most_of_its_servers_adds_what_is_new_and_takes_nothing_away(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, unused_tcp_port: int
 ) -> None:
@@ -69,6 +72,7 @@ async def test_a_list_that_lost_most_of_its_servers_adds_what_is_new_and_takes_n
     await serves(haproxy, servers[:6])
 
 
+@pytest.mark.any_version
 async def test_a_restart_of_dynsrv_does_not_let_a_bad_list_through(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -98,6 +102,7 @@ async def test_servers_that_haproxy_sees_down_may_go(
     assert "guard refuses" not in controller.log.read_text()
 
 
+@pytest.mark.any_version
 async def test_an_override_lets_everything_through_until_it_expires(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
@@ -114,6 +119,7 @@ async def test_an_override_lets_everything_through_until_it_expires(
         await serves(haproxy, servers[:left])
 
 
+@pytest.mark.any_version
 async def test_a_source_that_flaps_loses_no_server_and_no_request(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:

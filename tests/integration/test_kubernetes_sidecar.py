@@ -110,7 +110,7 @@ async def test_a_pod_gets_requests_as_soon_as_a_server_serves_and_not_before(
     assert (await pod.dynsrv.run("check", "--live")).code == 0
 
 
-@pytest.mark.parametrize("version", ["3.2"])
+@pytest.mark.any_version
 async def test_neither_consul_nor_a_restart_of_dynsrv_nor_dead_servers_take_a_pod_that_serves_out_of_service(
     pod: Pod, consul: Consul, web_servers: WebServers
 ) -> None:
@@ -145,7 +145,7 @@ async def test_neither_consul_nor_a_restart_of_dynsrv_nor_dead_servers_take_a_po
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can start processes of other users")
-@pytest.mark.parametrize("version", ["3.2"])
+@pytest.mark.any_version
 async def test_the_runtime_api_is_for_the_containers_of_the_pod_alone(pod: Pod, consul: Consul) -> None:
     await pod.start()
     await pod.dynsrv.logged("source answered")
@@ -191,7 +191,13 @@ class Client:
             assert await self._reader.read(1) == b""
 
 
-@pytest.mark.parametrize("polite", [True, False], ids=["as shipped", "without idle-close-on-response"])
+@pytest.mark.parametrize(
+    "polite",
+    [
+        pytest.param(True, id="as shipped"),
+        pytest.param(False, id="without idle-close-on-response", marks=pytest.mark.any_version),
+    ],
+)
 async def test_haproxy_ends_after_its_last_request_and_closes_no_connection_under_one(
     pod: Pod, consul: Consul, web_servers: WebServers, stack: AsyncExitStack, *, polite: bool
 ) -> None:
@@ -222,7 +228,7 @@ async def test_haproxy_ends_after_its_last_request_and_closes_no_connection_unde
     assert await pod.dynsrv.stop() == 0
 
 
-@pytest.mark.parametrize("version", ["3.2"])
+@pytest.mark.any_version
 async def test_a_changed_configmap_is_taken_over_without_a_restart_and_a_bad_one_is_not(
     pod: Pod, consul: Consul, web_servers: WebServers
 ) -> None:
@@ -244,7 +250,7 @@ async def test_a_changed_configmap_is_taken_over_without_a_restart_and_a_bad_one
     assert pod.dynsrv.pid == pid
 
 
-@pytest.mark.parametrize("version", ["3.2"])
+@pytest.mark.any_version
 async def test_a_haproxy_that_died_is_ready_again_when_it_has_its_servers_back(
     pod: Pod, consul: Consul, web_servers: WebServers
 ) -> None:

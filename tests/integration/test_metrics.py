@@ -19,13 +19,9 @@ from tests.integration.support.prometheus import promtool
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
+pytestmark = pytest.mark.any_version
+
 Series = dict[str, list[Mapping[str, str]]]
-
-
-@pytest.fixture
-def version() -> str:
-    """One version: what is told does not depend on it."""
-    return "3.2"
 
 
 @pytest.fixture

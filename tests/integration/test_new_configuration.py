@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 import aiohttp
+import pytest
 import yaml
 
 from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
@@ -15,6 +16,8 @@ from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
+
+pytestmark = pytest.mark.any_version
 
 TWO_BACKENDS = "\nbackend be_other\n    balance leastconn\n"
 

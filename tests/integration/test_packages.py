@@ -20,6 +20,8 @@ from tests.integration.support.controller import Dynsrv, Finished
 from tests.integration.support.haproxy import REPOSITORY, HAProxy, serves
 from tests.integration.support.web_servers import WebServers
 
+pytestmark = pytest.mark.any_version
+
 WHEELS = REPOSITORY / ".wheels"
 SOURCES = {path.relative_to(REPOSITORY / "src") for path in (REPOSITORY / "src").rglob("*") if path.is_file()}
 PACKAGE = {str(path) for path in SOURCES if "__pycache__" not in path.parts}
@@ -107,7 +109,6 @@ def install(wheel: Path, home: Path) -> None:
     print(f"installed within {time.monotonic() - begun:.1f} s")
 
 
-@pytest.mark.parametrize("version", ["3.4"])
 async def test_dynsrv_works_where_nothing_but_the_wheel_was_installed(
     wheel: Path, haproxy: HAProxy, web_servers: WebServers, *, stack: AsyncExitStack, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from tests.integration.support.prometheus import ALERTS, DASHBOARD, Prometheus, 
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
+pytestmark = pytest.mark.any_version
+
 FAST = {"interval": "500ms", "probe": "200ms"}
 GUARDED: dict[str, object] = {}  # the defaults
 
@@ -37,12 +39,6 @@ class Watched:
 
 
 Watch = Callable[..., Awaitable[Watched]]
-
-
-@pytest.fixture
-def version() -> str:
-    """One version: what Prometheus sees is dynsrv."""
-    return "3.2"
 
 
 @pytest.fixture

@@ -11,11 +11,7 @@ from tests.integration.support.status_site import HOSTILE, Site, mentions, named
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
-
-@pytest.fixture
-def version() -> str:
-    """One HAProxy version: the page does not know which one it is."""
-    return "3.2"
+pytestmark = pytest.mark.any_version
 
 
 # ---- what is shown

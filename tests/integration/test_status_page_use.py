@@ -12,13 +12,9 @@ from tests.integration.support.status_site import TOKEN, Site, mentions, named, 
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
+pytestmark = pytest.mark.any_version
+
 LONGEST_TASK = 500  # ms; the page draws for ten at a time, but other tests take the processors away
-
-
-@pytest.fixture
-def version() -> str:
-    """One HAProxy version: the page does not know which one it is."""
-    return "3.2"
 
 
 # ---- what one can do

@@ -11,7 +11,7 @@ import signal
 import struct
 import termios
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -20,6 +20,8 @@ from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
+
+pytestmark = pytest.mark.any_version
 
 CLEAR = "\x1b[H\x1b[J"
 # pytest-xdist has a size of its own for its workers
@@ -81,15 +83,6 @@ class Terminal:
 
     def _read(self) -> None:
         self._text += os.read(self._master, 65536)
-
-
-@pytest.fixture
-async def haproxy(stack: AsyncExitStack) -> HAProxy:
-    """Nothing of this depends on HAProxy's version."""
-    haproxy = HAProxy("3.2")
-    stack.push_async_callback(haproxy.close)
-    await haproxy.start()
-    return haproxy
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
+pytestmark = pytest.mark.any_version
+
 READY = "STATUS=1 backend on 1 proxy, all as wanted\nREADY=1"
 
 
@@ -61,9 +63,6 @@ def fork_server() -> None:
     """As a service manager does, it is `python -m dynsrv` that is executed."""
 
 
-one_version = pytest.mark.parametrize("version", ["3.4"])
-
-
 @pytest.fixture
 def kind() -> str:
     return "path"
@@ -81,7 +80,6 @@ def _environment(listening: Listening, **variables: str) -> dict[str, str]:
     return {"NOTIFY_SOCKET": listening.address, **variables}
 
 
-@one_version
 @pytest.mark.parametrize("kind", ["path", "abstract"])
 async def test_dynsrv_is_ready_after_the_first_pass_and_not_before(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, listening: Listening
@@ -109,7 +107,6 @@ async def _ready(controller: Dynsrv, listening: Listening) -> None:
     await eventually(lambda: listening.hears(READY), what="dynsrv is ready")
 
 
-@one_version
 async def test_a_reload_is_told_and_so_is_a_configuration_that_was_not_taken_over(
     haproxy: HAProxy, dynsrv: Install, listening: Listening
 ) -> None:
@@ -131,7 +128,6 @@ async def test_a_reload_is_told_and_so_is_a_configuration_that_was_not_taken_ove
     await eventually(lambda: listening.status == "1 backend on 1 proxy, all as wanted")
 
 
-@one_version
 async def test_a_watchdog_hears_from_dynsrv_until_it_is_stuck(
     haproxy: HAProxy, dynsrv: Install, listening: Listening
 ) -> None:
@@ -162,7 +158,6 @@ async def test_a_wrong_configuration_is_told_before_dynsrv_ends(dynsrv: Install,
     assert message == f"STATUS={'; '.join(finished.err.removeprefix('dynsrv: ').splitlines())}"
 
 
-@one_version
 async def test_a_service_manager_that_does_not_listen_any_more_hinders_nothing(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, listening: Listening
 ) -> None:
@@ -177,7 +172,6 @@ async def test_a_service_manager_that_does_not_listen_any_more_hinders_nothing(
     assert await controller.stop() == 0
 
 
-@one_version
 async def test_a_service_manager_that_does_not_read_hinders_nothing(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, listening: Listening
 ) -> None:

@@ -83,6 +83,7 @@ async def test_servers_come_and_go_over_tls_and_a_reload_is_noticed(
     await serves(haproxy, servers[1:])
 
 
+@pytest.mark.any_version
 async def test_the_name_in_haproxys_certificate_may_be_another_than_the_address(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, certificates: Certificates, port: int
 ) -> None:
@@ -99,6 +100,7 @@ def _copy(pair: Pair, into: Pair) -> None:
     shutil.copy(pair.key, into.key)
 
 
+@pytest.mark.any_version
 async def test_a_certificate_that_is_renewed_is_read_again(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, certificates: Certificates, port: int, tmp_path: Path
 ) -> None:
@@ -118,7 +120,7 @@ async def test_a_certificate_that_is_renewed_is_read_again(
     await serves(haproxy, servers)
 
 
-@pytest.mark.parametrize("version", ["3.2"])
+@pytest.mark.any_version
 async def test_what_is_wrong_with_tls_is_told_as_such(
     haproxy: HAProxy, dynsrv: Install, *, certificates: Certificates, port: int, tmp_path: Path
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import aiohttp
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
+
+pytestmark = pytest.mark.any_version
 
 
 async def _get(port: int, path: str) -> tuple[int, str]:

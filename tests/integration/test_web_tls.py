@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +17,8 @@ from tests.integration.support.crowd import is_connected
 from tests.integration.support.haproxy import HAProxy
 from tests.integration.support.waiting import eventually
 
+pytestmark = pytest.mark.any_version
+
 WARNING = "everybody who reaches web.listen may read it; web.tls encrypts it"
 EXPECTED = "expected a certificate and its key, not encrypted, in PEM"
 
@@ -25,15 +26,6 @@ EXPECTED = "expected a certificate and its key, not encrypted, in PEM"
 @pytest.fixture
 def certificates(tmp_path: Path) -> Certificates:
     return make_certificates(tmp_path / "tls")
-
-
-@pytest.fixture
-async def haproxy(stack: AsyncExitStack) -> HAProxy:
-    """Nothing of this depends on HAProxy's version."""
-    haproxy = HAProxy("3.2")
-    stack.push_async_callback(haproxy.close)
-    await haproxy.start()
-    return haproxy
 
 
 def _pair(certificates: Certificates, folder: Path) -> dict[str, str]:
