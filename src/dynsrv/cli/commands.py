@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -232,8 +231,6 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
-    finally:
-        gc.freeze()  # or Python would look through everything once more at its end, which may take a second
 
 
 def _read(path: Path, previous: App | None) -> App:

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from dynsrv import __version__
-from dynsrv.sources.ec2.thread import made_to_stay, not_to_stay
 
 CONNECT_TIMEOUT = 5.0
 """Seconds until a connection stands."""
@@ -54,11 +53,10 @@ class Clients:
         """Return the client of ec2 or autoscaling."""
         async with self._making:
             if service not in self._clients:
-                with made_to_stay():
-                    if self._session is None:
-                        self._session = await self._make_session()
-                    client = self._session.create_client(service, **self._place())
-                    self._clients[service] = await self._open.enter_async_context(client)
+                if self._session is None:
+                    self._session = await self._make_session()
+                client = self._session.create_client(service, **self._place())
+                self._clients[service] = await self._open.enter_async_context(client)
         return self._clients[service]
 
     async def method(self) -> str:
@@ -69,7 +67,6 @@ class Clients:
     async def close(self) -> None:
         """Close all connections."""
         await self._open.aclose()
-        not_to_stay()
 
     def _place(self) -> dict[str, Any]:
         from aiobotocore.config import AioConfig  # noqa: PLC0415 - 70 MB that only this source needs

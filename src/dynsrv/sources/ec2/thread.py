@@ -1,16 +1,13 @@
-"""Where does AWS' client work? In a thread: it computes for long without ever giving way to others.
+"""Where does AWS' client work? In a thread: it computes for long without ever yielding to the event loop.
 
-Making a client takes 0.2 s, and parsing a page of a hundred instances 0.1 s. What the clients are made of stays, so
-garbage collection need not look through it again and again, which would stop all threads for 70 ms each time.
+Making a client takes 0.2 s, and parsing a page of a hundred instances 0.1 s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -42,19 +39,3 @@ class LoopThread:
         if cancelled is not None:
             raise cancelled
         working.result()
-
-
-@contextmanager
-def made_to_stay() -> Iterator[None]:
-    """Keep garbage collection away from what is made here, until `not_to_stay`."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
-
-
-def not_to_stay() -> None:
-    """Give garbage collection back what was made to stay."""
-    gc.unfreeze()

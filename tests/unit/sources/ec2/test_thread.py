@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from dynsrv.sources.ec2.thread import LoopThread, made_to_stay, not_to_stay
+from dynsrv.sources.ec2.thread import LoopThread
 
 
 @pytest.fixture
@@ -137,27 +136,3 @@ async def test_who_is_cancelled_while_finishing_something_is_cancelled_when_it_i
     work.let_go()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
-
-
-# ---- garbage collection
-
-
-def test_what_is_made_to_stay_is_not_looked_through_until_it_is_not_to_stay_any_more() -> None:
-    frozen = gc.get_freeze_count()
-    try:
-        with made_to_stay():
-            assert not gc.isenabled()
-        assert gc.isenabled()
-        assert gc.get_freeze_count() > frozen
-    finally:
-        not_to_stay()
-    assert gc.get_freeze_count() == 0
-
-
-def test_garbage_is_collected_again_though_it_could_not_be_made() -> None:
-    try:
-        with pytest.raises(ZeroDivisionError), made_to_stay():
-            raise ZeroDivisionError
-        assert gc.isenabled()
-    finally:
-        not_to_stay()
