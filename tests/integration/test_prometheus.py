@@ -120,8 +120,8 @@ async def test_an_alert_fires_while_a_new_server_fails_its_check(watch: Watch) -
     watched = await watch()
     async with WebServer() as dead:
         watched.dynsrv.want([*watched.servers, dead])
-        firing = await watched.prometheus.fires("DynsrvServersWait")
-        _plain(firing["DynsrvServersWait"], "be_app", "lb1")
+        firing = await watched.prometheus.fires("DynsrvServersWaiting")
+        _plain(firing["DynsrvServersWaiting"], "be_app", "lb1")
         await dead.start()
         await watched.prometheus.fires()
 
@@ -180,7 +180,7 @@ async def test_alerts_fire_for_a_bad_configuration_and_for_dynsrv_itself(watch: 
     good = watched.dynsrv.configuration.read_text()
     watched.dynsrv.configuration.write_text("nonsense")
     watched.dynsrv.signal(signal.SIGHUP)
-    await watched.prometheus.fires("DynsrvConfigNotTakenOver")
+    await watched.prometheus.fires("DynsrvConfigReloadFailed")
     watched.dynsrv.configuration.write_text(good)
     watched.dynsrv.signal(signal.SIGHUP)
     await watched.prometheus.fires()

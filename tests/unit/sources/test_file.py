@@ -241,7 +241,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 
 def the_documented_errors() -> dict[str, tuple[str, str]]:
     documentation = (ROOT / "docs" / "configuration.md").read_text()
-    table = documentation.partition("### With the file of servers as a whole")[2]
+    table = documentation.partition("### With the servers file as a whole")[2]
     rows = re.findall(r"^\| (.*) \| `(servers\.yaml:[^`]*)` \| `(\w+)` \|$", table, flags=re.MULTILINE)
     return {what: (sentence.replace("998", str(os.geteuid())), reason) for what, sentence, reason in rows}
 

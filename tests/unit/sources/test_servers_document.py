@@ -188,7 +188,7 @@ def test_both_forms_mean_the_same(address: object, port: int) -> None:
 
 def test_every_sentence_about_servers_in_the_documentation_is_a_true_one() -> None:
     documentation = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
-    table = documentation.partition("### In the file of servers")[2].partition("\n#")[0]
+    table = documentation.partition("### In the servers file")[2].partition("\n#")[0]
     sentences = re.findall(r"\| `(servers\.yaml:[^`]*)` \|$", table, flags=re.MULTILINE)
     assert len(sentences) >= 8
     assert set(sentences) <= {f"servers.yaml:{error}" for _, error in REFUSALS}

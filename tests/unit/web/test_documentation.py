@@ -52,9 +52,10 @@ def test_every_status_is_documented() -> None:
 
 
 def test_the_numbers_are_those_of_the_code() -> None:
-    assert f"comes after {HEARTBEAT:g} s without news" in API.replace("\n  ", " ")
-    assert f"takes nothing for {WRITE_TIMEOUT:g} s is given up" in API.replace("\n  ", " ")
-    assert f"{MAX_FOLLOWERS} clients may follow at once" in API
+    text = API.replace("\n  ", " ")
+    assert f"After {HEARTBEAT:g} s without an event" in text
+    assert f"reads nothing for {WRITE_TIMEOUT:g} s is disconnected" in text
+    assert f"Up to {MAX_FOLLOWERS} clients may subscribe" in text
 
 
 def test_every_sentence_about_a_certificate_in_the_documentation_is_a_true_one(
