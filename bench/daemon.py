@@ -12,11 +12,8 @@ from pathlib import Path
 
 from bench.dynsrv import Dynsrv
 from bench.haproxy import REPOSITORY
+from dynsrv.logs import Event
 
-STARTED = "started"
-ANSWERED = "source answered"
-CHANGED = "source wants other servers"
-IN_LINE = "backend is as the source wants it"
 _TIMEOUT = 180.0
 
 
@@ -29,8 +26,8 @@ class Daemon:
         self._log = log.open("r")
         self._line = ""
 
-    def logged(self, sentence: str) -> float:
-        """Wait until the log says *sentence* after what was waited for last, and return when it said so, Unix time."""
+    def logged(self, event: Event) -> float:
+        """Wait until *event* is logged after what was waited for last, and return when it was, in Unix time."""
         deadline = time.monotonic() + _TIMEOUT
         while time.monotonic() < deadline and self._process.poll() is None:
             self._line += self._log.readline()
@@ -38,9 +35,9 @@ class Daemon:
                 time.sleep(0.005)
                 continue
             line, self._line = self._line, ""
-            if sentence in line:
+            if event in line:
                 return datetime.fromisoformat(line.split(" ", 1)[0]).timestamp()
-        raise SystemExit(f"dynsrv did not say {sentence!r} within {_TIMEOUT:g} s; exit code {self._process.poll()}")
+        raise SystemExit(f"dynsrv did not log '{event}' within {_TIMEOUT:g} s; exit code {self._process.poll()}")
 
     @property
     def peak(self) -> float:

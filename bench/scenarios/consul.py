@@ -12,6 +12,7 @@ from bench.dynsrv import installed
 from bench.haproxy import HAProxy, running
 from bench.scenario import Measured, Round
 from bench.servers import Kind
+from dynsrv.logs import Event
 from tests.integration.support.consul import Consul
 
 IMMEDIATELY = "immediately"
@@ -40,7 +41,7 @@ async def _registrations(this: Round, *, admit: str) -> list[float]:
             installed(haproxy, kind=Kind(inter=1), backend=backend) as dynsrv,
             daemon.running(dynsrv) as running_daemon,
         ):
-            running_daemon.logged(daemon.IN_LINE)
+            running_daemon.logged(Event.BACKEND_IN_SYNC)
             for number in range(_REGISTRATIONS):
                 began = time.perf_counter()
                 instance = await consul.register("web", address=f"127.2.0.{number + 1}", port=this.port)

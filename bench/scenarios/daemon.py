@@ -6,12 +6,13 @@ import socket
 import time
 
 from bench import raw
-from bench.daemon import IN_LINE, running
+from bench.daemon import running
 from bench.dynsrv import installed
 from bench.haproxy import running as haproxy_running
 from bench.load import Load
 from bench.scenario import Measured, Round
 from bench.servers import Kind, admission, servers
+from dynsrv.logs import Event
 from tests.integration.support.figures import Usage
 
 RESIDENT = "resident"
@@ -32,7 +33,7 @@ def memory(this: Round, *, number: int) -> Measured:
     with haproxy_running(this.version) as haproxy, installed(haproxy, kind=kind) as dynsrv:
         dynsrv.want(wanted)
         with running(dynsrv) as daemon:
-            daemon.logged(IN_LINE)
+            daemon.logged(Event.BACKEND_IN_SYNC)
             yield RESIDENT, Usage.of(daemon.pid).memory
             yield PEAK, daemon.peak
         haproxy.verify(wanted)
@@ -46,7 +47,7 @@ def idle(this: Round, *, number: int, seconds: float) -> Measured:
         raw.timed(haproxy.socket, admission(wanted))
         dynsrv.want(wanted)
         with running(dynsrv) as daemon:
-            daemon.logged(IN_LINE)
+            daemon.logged(Event.BACKEND_IN_SYNC)
             time.sleep(3)  # the source reads its file again for a while after a change
             began, before = time.monotonic(), Usage.of(daemon.pid).cpu
             time.sleep(seconds)
@@ -63,14 +64,14 @@ def stall(this: Round, *, number: int) -> Measured:
     with haproxy_running(this.version) as haproxy, installed(haproxy, kind=kind, web=port) as dynsrv:
         dynsrv.want([])
         with running(dynsrv) as daemon:
-            daemon.logged(IN_LINE)
+            daemon.logged(Event.BACKEND_IN_SYNC)
             load = Load(port, "/healthz", interval=_RHYTHM)
             time.sleep(_WARM_UP)
             began = time.time()
             time.sleep(_QUIET_SECONDS)
             dynsrv.want(wanted)
             changed = time.time()
-            ended = daemon.logged(IN_LINE)
+            ended = daemon.logged(Event.BACKEND_IN_SYNC)
             load.end()
             yield QUIET, 1000 * load.between(began, changed)[-1]
             yield STALL, 1000 * load.between(changed, ended)[-1]

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bench import daemon, plain, raw
-from bench.daemon import IN_LINE
 from bench.dynsrv import installed
 from bench.haproxy import HAProxy, running
 from bench.raw import Raw
 from bench.scenario import DYNSRV, PLAIN, RAW, Measured, Round
 from bench.servers import BACKEND, Kind, Server, admission, removal, servers
+from dynsrv.logs import Event
 
 _REQUESTS = 100
 _REQUEST_SECONDS = 2.0
@@ -33,10 +33,10 @@ def drain(this: Round, *, number: int) -> Measured:
             if way == DYNSRV:
                 dynsrv.want(there)
                 with daemon.running(dynsrv) as running_daemon:
-                    running_daemon.logged(IN_LINE)
+                    running_daemon.logged(Event.BACKEND_IN_SYNC)
                     with _requests(haproxy):
                         dynsrv.want([])
-                        empty = running_daemon.logged(IN_LINE)
+                        empty = running_daemon.logged(Event.BACKEND_IN_SYNC)
             else:
                 with _requests(haproxy):
                     (_remove_raw if way == RAW else _remove_plain)(haproxy, there)

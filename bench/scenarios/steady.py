@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 from bench import raw
-from bench.daemon import IN_LINE
 from bench.daemon import running as daemon_running
 from bench.dynsrv import installed
 from bench.haproxy import HAProxy, running
 from bench.raw import Raw
 from bench.scenario import DYNSRV, RAW, Measured, Round
 from bench.servers import BACKEND, Kind, Server, admission, servers
+from dynsrv.logs import Event
 
 _LOOKS = 5
 
@@ -69,7 +69,7 @@ def change_of_file(this: Round, *, number: int) -> Measured:
         raw.timed(haproxy.socket, admission(before))
         dynsrv.want(before)
         with daemon_running(dynsrv) as daemon:
-            daemon.logged(IN_LINE)
+            daemon.logged(Event.BACKEND_IN_SYNC)
             time.sleep(2)  # the source reads its file again for a while after a change
             dynsrv.want([*before, coming])
             began = time.perf_counter()

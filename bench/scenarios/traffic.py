@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 
 from bench import daemon, raw
-from bench.daemon import CHANGED, IN_LINE
 from bench.dynsrv import installed
 from bench.haproxy import HAProxy, running
 from bench.load import Load
 from bench.scenario import RAW, Measured, Round
 from bench.servers import Kind, Server, admission, servers
+from dynsrv.logs import Event
 
 QUIET = "quiet"
 PACED = "dynsrv"
@@ -55,11 +55,11 @@ def _dynsrv(haproxy: HAProxy, wanted: list[Server], *, paced: bool) -> tuple[flo
     with installed(haproxy, kind=wanted[0].kind) as dynsrv:
         dynsrv.want([])
         with daemon.running(dynsrv, module="dynsrv" if paced else "bench.unpaced") as running_daemon:
-            running_daemon.logged(IN_LINE)
+            running_daemon.logged(Event.BACKEND_IN_SYNC)
             loads, quiet = _other_traffic(haproxy)
             dynsrv.want(wanted)
-            began = running_daemon.logged(CHANGED)
-            return _p99s(loads, quiet, (began, running_daemon.logged(IN_LINE)))
+            began = running_daemon.logged(Event.ENDPOINTS_CHANGED)
+            return _p99s(loads, quiet, (began, running_daemon.logged(Event.BACKEND_IN_SYNC)))
 
 
 def _other_traffic(haproxy: HAProxy) -> tuple[list[Load], tuple[float, float]]:

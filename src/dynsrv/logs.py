@@ -1,12 +1,118 @@
-"""How does a log line look? One constant sentence and its fields: text for people, JSON for machines, on stderr."""
+"""What can dynsrv log, and how does a line look? Every sentence stands here, once.
+
+A line is one constant sentence and its fields: text for people, JSON for machines, on stderr. In JSON, `message` is the
+sentence and `event` its code. Codes are stable; sentences may be reworded.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from enum import StrEnum, unique
+from typing import Literal, Protocol
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+
+@unique
+class Event(StrEnum):
+    """Everything that dynsrv logs: the value is the sentence that people read, *code* is what programs match.
+
+    What varies is in the fields of the line. INFO: something changed. WARNING: an operator may have to act.
+    """
+
+    # The daemon
+    STARTED = "dynsrv started"
+    STOPPED = "dynsrv stopped; the servers in HAProxy stay as they are"
+    CONFIGURATION_CHANGED = "configuration file changed; reloading it"
+    CONFIGURATION_RELOADED = "configuration reloaded"
+    CONFIGURATION_RELOAD_FAILED = "configuration reload failed; keeping the previous one"
+    RESTART_REQUIRED = "changes to web take effect after a restart of dynsrv"
+    BACKEND_REMOVED = "backend removed from the configuration"
+    WEB_EXPOSED = "web.listen serves other hosts without TLS, and reads need no token; set web.tls or bind to loopback"
+    HTTP_REQUEST_FAILED = "internal error while answering an HTTP request"
+    LIBRARY_WARNING = "warning from a library"
+
+    # HAProxy
+    HAPROXY_CONNECTED = "connected to HAProxy"
+    HAPROXY_UNREACHABLE = "HAProxy unreachable; its servers cannot be changed until it responds"
+    HAPROXY_RECOVERED = "HAProxy responds again"
+    HAPROXY_RELOADED = "HAProxy was reloaded or restarted; adding its servers again"
+    MASTER_UNREACHABLE = "master CLI unreachable; reloads are detected by polling only"
+
+    # A backend
+    BACKEND_IN_SYNC = "backend in sync"
+    RECONCILE_FAILED = "reconcile failed"
+    RECONCILE_RECOVERED = "reconcile succeeded again"
+    DRIFT_DETECTED = "drift detected; reverting changes made outside dynsrv"
+    REMOVAL_BLOCKED = "removal blocked by the guard"
+    GUARD_OVERRIDDEN = "guard overridden by an operator through the API"
+    GUARD_OVERRIDE_ENDED = "guard override ended by an operator through the API"
+
+    # A server
+    SERVER_ADDED = "server added"
+    HEALTH_CHECK_ENABLED = "health check enabled"
+    SERVER_ENABLED = "server enabled"
+    WEIGHT_CHANGED = "weight changed"
+    MAXCONN_CHANGED = "maxconn changed"
+    SERVER_DRAINING = "server draining"
+    SERVER_DISABLED = "server disabled"
+    SESSIONS_CLOSED = "sessions closed"
+    SERVER_DELETED = "server deleted"
+    MORE_SERVERS_CHANGED = "same change made to more servers"
+    SERVER_NOT_ADMITTED = "new server not admitted: health check failing"
+    SERVER_HELD = "server held by an operator; leaving it alone"
+    COMMAND_REJECTED = "HAProxy rejected a command"
+    COMMAND_RETRIED = "HAProxy cannot carry out a command yet; retrying"
+
+    # The audit file
+    AUDIT_WRITE_FAILED = "audit file cannot be written; its entries are lost"
+    AUDIT_WRITE_RECOVERED = "audit file is writable again"
+
+    # A source
+    FIRST_ENDPOINTS_RECEIVED = "first endpoints received"
+    ENDPOINTS_CHANGED = "endpoints changed"
+    SOURCE_FAILED = "source failed; keeping the current servers"
+    SOURCE_RECOVERED = "source recovered"
+    SOURCE_DATA_IGNORED = "part of the source's data was ignored"
+    CONSUL_AGENT_SWITCHED = "switched to another Consul agent"
+    CONSUL_ANSWER_CORRECTED = "stale answer from Consul replaced by a consistent read"
+
+    # EC2 instances that Auto Scaling terminates
+    INSTANCE_TERMINATING = "instance terminating; draining its servers first"
+    INSTANCE_DRAIN_SLOW = "terminating instance not drained yet: it has servers left, or a proxy is unreachable"
+    LIFECYCLE_COMPLETED = "lifecycle action completed; no server of the instance is left"
+    LIFECYCLE_ALREADY_ENDED = "lifecycle action had already ended"
+    LIFECYCLE_EXPIRED = "lifecycle action ended before the instance was drained"
+    LIFECYCLE_FAILED = "lifecycle action could not be continued or completed; retrying"
+
+    @property
+    def code(self) -> str:
+        """The name in small letters: stable, so that alerts and searches may rely on it."""
+        return self.name.lower()
+
+
+class Log(Protocol):
+    """What writes lines: structlog's logger, bound to the table of events."""
+
+    def bind(self, **fields: object) -> Log: ...
+
+    def debug(self, event: Event, **fields: object) -> object: ...
+
+    def info(self, event: Event, **fields: object) -> object: ...
+
+    def warning(self, event: Event, **fields: object) -> object: ...
+
+    def error(self, event: Event, **fields: object) -> object: ...
+
+    def is_enabled_for(self, level: int) -> bool: ...
+
+
+def get_logger() -> Log:
+    """Return a logger; it follows `configure`, whenever that is called."""
+    log: Log = structlog.get_logger()
+    return log
 
 
 def configure(*, level: str, form: Literal["text", "json"]) -> None:
@@ -17,7 +123,7 @@ def configure(*, level: str, form: Literal["text", "json"]) -> None:
         structlog.processors.format_exc_info,
     ]
     if form == "json":
-        processors.append(structlog.processors.JSONRenderer())
+        processors += [_add_code, structlog.processors.JSONRenderer()]
     else:
         processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32, sort_keys=False))
     structlog.configure(
@@ -28,10 +134,15 @@ def configure(*, level: str, form: Literal["text", "json"]) -> None:
     logging.basicConfig(handlers=[_Forwarding(logging.WARNING)], force=True)
 
 
+def _add_code(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    event = fields.pop("event")
+    return {"event": event.code, "message": event, **fields}
+
+
 class _Forwarding(logging.Handler):
-    """Tells what libraries warn of as all else is told."""
+    """Writes what libraries warn of as all other lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger()
-        tell = log.error if record.levelno >= logging.ERROR else log.warning
-        tell("a library warns", library=record.name, what=record.getMessage(), exc_info=record.exc_info or None)
+        log = get_logger()
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write(Event.LIBRARY_WARNING, library=record.name, what=record.getMessage(), exc_info=record.exc_info or None)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest
 
 from dynsrv import __version__
+from dynsrv.logs import Event
 from tests.integration.support.api import Api, name_of
-from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
@@ -27,7 +27,7 @@ async def test_the_status_tells_what_haproxy_has(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     status = await Api(unused_tcp_port).shows(lambda status: status["backends"][0]["converged"])
     assert status["dynsrv"]["version"] == __version__
     (proxy,), (source,), (backend,) = status["proxies"], status["sources"], status["backends"]
@@ -139,6 +139,6 @@ async def test_who_talks_nonsense_is_refused_and_is_no_line_of_the_log(api: Api,
         writer.close()
         assert await api.answers()
     assert await controller.stop() == 0
-    lines = [json.loads(line) for line in controller.log.read_text().splitlines()]
+    lines = controller.log_data()
     assert {line["level"] for line in lines} <= {"info", "warning"}
-    assert not [line for line in lines if "request" in line["event"]]
+    assert not [line for line in lines if line["event"] == Event.HTTP_REQUEST_FAILED]

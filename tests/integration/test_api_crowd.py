@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from dynsrv.web.api import MAX_FOLLOWERS, WRITE_TIMEOUT
 from tests.integration.support.api import TOKEN, Api, done
-from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.crowd import a_crowd, is_connected, who_never_reads, who_sends_a_byte_a_second
 from tests.integration.support.figures import Usage
 from tests.integration.support.haproxy import HAProxy
@@ -48,7 +48,7 @@ async def controller(haproxy: HAProxy, dynsrv: Install, unused_tcp_port: int, tm
     )
     controller.want(_endpoints(weight=1))
     await controller.start()
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     return controller
 
 
@@ -152,8 +152,7 @@ async def test_there_is_room_for_so_many_and_again_when_all_of_them_vanished(con
     await eventually(all_follow, within=5)
     await eventually(lambda: _files(controller) <= files + 1)
     assert await controller.stop() == 0
-    lines = [json.loads(line) for line in controller.log.read_text().splitlines()]
-    assert not [line for line in lines if line["level"] == "error"]
+    assert not [line for line in controller.log_data() if line["level"] == "error"]
 
 
 async def test_who_never_reads_is_given_up_and_costs_no_memory_meanwhile(controller: Dynsrv, api: Api) -> None:

@@ -14,10 +14,11 @@ import aiohttp
 import pytest
 import yaml
 
+from dynsrv.logs import Event
 from dynsrv.web.event_stream import HEARTBEAT
 from tests.fakes.news import rows_of
 from tests.integration.support.api import TOKEN, Api, Following, done, name_of
-from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import REPOSITORY, HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
 from tests.integration.support.waiting import eventually
@@ -134,13 +135,13 @@ async def test_who_follows_knows_what_the_status_tells_in_any_story(
             await _agree(api, later)
             assert later.rows == following.rows
         assert [event["reset"] for event in following.events] == [True] + [False] * (len(following.events) - 1)
-        await eventually(lambda: AS_WANTED in controller.log.read_text())
+        await eventually(lambda: controller.lines(Event.BACKEND_IN_SYNC))
 
 
 async def test_a_heartbeat_comes_while_nothing_is_new(haproxy: HAProxy, dynsrv: Install, unused_tcp_port: int) -> None:
     controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}"})  # a source that has no file
     await controller.start()
-    await controller.logged("HAProxy answers")
+    await controller.logged(Event.HAPROXY_CONNECTED)
     url = f"{(await Api(unused_tcp_port).ready()).url}/api/v1/events"
     async with aiohttp.ClientSession() as session, session.get(url) as answer, asyncio.timeout(2 * HEARTBEAT):
         lines = [await answer.content.readline()]

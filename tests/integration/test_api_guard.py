@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.api import TOKEN, Api, done, name_of
-from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
 pytestmark = pytest.mark.any_version
-
-REFUSES = "guard refuses to take servers away"
 
 
 async def _guarded(
@@ -35,7 +34,7 @@ async def _guarded(
     await controller.start()
     for proxy in proxies:
         await serves(proxy, servers)
-    await eventually(lambda: controller.log.read_text().count(AS_WANTED) == len(proxies))
+    await eventually(lambda: len(controller.lines(Event.BACKEND_IN_SYNC)) == len(proxies))
     return controller, Api(port)
 
 
@@ -47,7 +46,7 @@ async def test_an_override_lets_a_refused_removal_through_at_once(
         dynsrv, haproxy, servers=servers, port=unused_tcp_port, folder=tmp_path, resync="1h"
     )
     controller.want(servers[:1])
-    await controller.logged(REFUSES)
+    await controller.logged(Event.REMOVAL_BLOCKED)
     await serves(haproxy, servers)
     (refusal,) = (await api.backend())["refusals"]
     assert refusal["rule"] == "max_removed"
@@ -58,7 +57,7 @@ async def test_an_override_lets_a_refused_removal_through_at_once(
     backend = await api.backend()
     until = datetime.datetime.fromisoformat(backend["guard_overridden_until"]).timestamp()
     assert began + 299 <= until <= time.time() + 300
-    line = json.loads(await controller.logged("guard overridden by operator, over the API"))
+    line = json.loads(await controller.logged(Event.GUARD_OVERRIDDEN))
     assert (line["backend"], line["seconds"], line["level"]) == ("be_app", 300, "warning")
     await api.shows(lambda status: status["backends"][0]["converged"] and not status["backends"][0]["refusals"])
 
@@ -72,7 +71,7 @@ async def test_an_override_is_over_after_its_time(
     assert (await api.backend())["guard_overridden_until"] is not None
     await api.shows(lambda status: status["backends"][0]["guard_overridden_until"] is None)
     controller.want(servers[:1])
-    await controller.logged(REFUSES)
+    await controller.logged(Event.REMOVAL_BLOCKED)
     await serves(haproxy, servers)
 
 
@@ -84,9 +83,9 @@ async def test_an_override_can_be_ended_before(
     assert await api.override_guard() == (200, done("lb1"))  # ten minutes
     assert await api.override_guard(duration="0s") == (200, done("lb1"))
     assert (await api.backend())["guard_overridden_until"] is None
-    await controller.logged("guard counts again, as wanted by operator, over the API")
+    await controller.logged(Event.GUARD_OVERRIDE_ENDED)
     controller.want([])
-    await controller.logged(REFUSES)
+    await controller.logged(Event.REMOVAL_BLOCKED)
     await serves(haproxy, servers)
 
 
@@ -119,6 +118,6 @@ async def test_haproxy_is_looked_at_again_at_once_where_that_is_asked_for(
         return (await haproxy.servers())[server].weight == 100
 
     await eventually(right, within=5)  # and the next pass would be due in an hour
-    assert server in await controller.logged("drift: somebody else changed servers; they are set right")
+    assert server in await controller.logged(Event.DRIFT_DETECTED)
     assert await api.reconcile() == (200, done("lb1"))
     assert (await api.reconcile(backend="be_none"))[0] == 404

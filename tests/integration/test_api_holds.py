@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.api import TOKEN, Api, done, name_of, results
-from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.crowd import is_connected
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import load, request
@@ -34,7 +35,7 @@ async def _started(
     await controller.start()
     for proxy in proxies:
         await serves(proxy, servers)
-    await eventually(lambda: controller.log.read_text().count(AS_WANTED) == len(proxies))
+    await eventually(lambda: len(controller.lines(Event.BACKEND_IN_SYNC)) == len(proxies))
     return controller, Api(port)
 
 
@@ -85,7 +86,7 @@ async def test_a_held_server_gets_no_request_until_it_is_released(
         await serves(haproxy, servers)
         assert (await api.server(held))["why"] == "as desired"
     assert not counts.failed
-    assert "drift" not in controller.log.read_text()
+    assert not controller.lines(Event.DRIFT_DETECTED)
 
 
 async def test_a_hold_survives_a_restart_of_dynsrv_and_other_changes_go_on(

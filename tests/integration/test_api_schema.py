@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 from pathlib import Path
@@ -73,7 +72,7 @@ async def test_requests_made_from_the_description_find_nothing_wrong(
     assert "Operations:       6 selected / 7 total" in text
     assert "No issues found" in text
     assert await site.api.answers()
-    lines = [json.loads(line) for line in site.controller.log.read_text().splitlines()]
+    lines = site.controller.log_data()
     assert not [line for line in lines if line["level"] == "error"]
     if real_names:
         assert "held by operator, over the API" in {line.get("reason") for line in lines}

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from dynsrv.logs import Event
 from tests.integration.support.api import TOKEN, Api, done, name_of
-from tests.integration.support.controller import AS_WANTED, Install
+from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
 from tests.integration.support.waiting import eventually
@@ -23,18 +24,16 @@ from tests.integration.support.web_servers import WebServers
 
 pytestmark = pytest.mark.any_version
 
-LOST = "audit file cannot be written; its lines are lost"
-AGAIN = "audit file is written again"
-SENTENCES = {
-    "add": "server added",
-    "enable_health": "health check enabled",
-    "admit": "server gets requests",
-    "set_weight": "weight changed",
-    "set_maxconn": "maxconn changed",
-    "drain": "server drains",
-    "disable": "server in maintenance",
-    "close_sessions": "sessions closed",
-    "delete": "server deleted",
+EVENTS = {
+    "add": Event.SERVER_ADDED,
+    "enable_health": Event.HEALTH_CHECK_ENABLED,
+    "admit": Event.SERVER_ENABLED,
+    "set_weight": Event.WEIGHT_CHANGED,
+    "set_maxconn": Event.MAXCONN_CHANGED,
+    "drain": Event.SERVER_DRAINING,
+    "disable": Event.SERVER_DISABLED,
+    "close_sessions": Event.SESSIONS_CLOSED,
+    "delete": Event.SERVER_DELETED,
 }
 
 
@@ -51,11 +50,11 @@ async def test_of_many_equal_changes_the_log_names_all_and_the_audit_file_has_ea
     wanted = {f"dyn-app-{number}" for number in range(50)}
     controller.want({"name": f"app-{number}", "address": f"127.66.0.{number + 1}", "port": 80} for number in range(50))
     await controller.start()
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     for step in ("add", "admit", "set_weight"):
-        told = [line for line in _lines(controller.log) if line.get("step") == step]
+        told = [line for line in controller.log_data() if line.get("step") == step]
         own, (rest,) = [line["server"] for line in told if "server" in line], [one for one in told if "others" in one]
-        assert (len(own), rest["others"], rest["event"]) == (20, 30, f"{SENTENCES[step]}, and others too")
+        assert (len(own), rest["others"], rest["event"]) == (20, 30, Event.MORE_SERVERS_CHANGED)
         assert {*own, *rest["servers"]} == wanted
         assert {line["server"] for line in _lines(audit) if line["step"] == step} == wanted
     assert set(await haproxy.servers()) == wanted
@@ -93,11 +92,11 @@ async def test_every_command_is_there_with_its_reply_and_every_change_is_a_line_
     controller.want([])
     await eventually(lambda: sum(line["step"] == "delete" and line["outcome"] == "done" for line in _lines(audit)) == 2)
     await asyncio.gather(slow, return_exceptions=True)
-    await eventually(lambda: controller.log.read_text().count(AS_WANTED) >= 2)
+    await eventually(lambda: len(controller.lines(Event.BACKEND_IN_SYNC)) >= 2)
     assert await controller.stop() == 0
 
     lines = _lines(audit)
-    assert {line["step"] for line in lines if line["outcome"] == "done"} == SENTENCES.keys()
+    assert {line["step"] for line in lines if line["outcome"] == "done"} == EVENTS.keys()
     for line in lines:
         assert line.keys() == {
             *("time", "proxy", "backend", "step", "server", "reason", "outcome", "command", "reply", "seconds")
@@ -117,12 +116,12 @@ async def test_every_command_is_there_with_its_reply_and_every_change_is_a_line_
     by_hand = [line["command"] for line in lines if line["reason"] == "held by operator, over the API"]
     assert by_hand == [f"set server be_app/{held} state maint"]
 
-    logged = [json.loads(line) for line in controller.log.read_text().splitlines()]
-    told = [line for line in logged if line["event"] in SENTENCES.values()]
+    logged = controller.log_data()
+    told = [line for line in logged if line["event"] in EVENTS.values()]
     for line in told:
-        assert SENTENCES[line["step"]] == line["event"]
+        assert EVENTS[line["step"]] == line["event"]
         assert line.keys() == {
-            *("event", "level", "timestamp", "proxy", "backend", "server", "step", "reason", "seconds")
+            *("event", "message", "level", "timestamp", "proxy", "backend", "server", "step", "reason", "seconds")
         }
         assert line["level"] == "info"
     facts = ("step", "server", "reason", "proxy", "backend")
@@ -178,15 +177,15 @@ async def test_a_file_that_cannot_be_written_is_told_once_and_everything_else_go
     await serves(haproxy, servers[:1])
     controller.want(servers)
     await serves(haproxy, servers)
-    told = json.loads(await controller.logged(LOST))
+    told = json.loads(await controller.logged(Event.AUDIT_WRITE_FAILED))
     assert told["error"] == "there is no such folder; make it, or correct the path"
     assert told["path"] == str(tmp_path / "none" / "audit")
     (tmp_path / "none").mkdir()
     controller.want(servers[1:])
     await serves(haproxy, servers[1:])
-    await controller.logged(AGAIN)
+    await controller.logged(Event.AUDIT_WRITE_RECOVERED)
     assert name_of(servers[0]) in {line["server"] for line in _lines(tmp_path / "none" / "audit")}
-    assert controller.log.read_text().count(LOST) == 1
+    assert len(controller.lines(Event.AUDIT_WRITE_FAILED)) == 1
 
 
 async def test_a_file_system_that_hangs_delays_what_is_done_and_does_not_stop_it(
@@ -198,15 +197,15 @@ async def test_a_file_system_that_hangs_delays_what_is_done_and_does_not_stop_it
     controller = dynsrv(haproxy, log={"format": "json"}, audit={"path": "audit"})
     controller.want([server])
     await controller.start()
-    told = json.loads(await controller.logged(LOST))
+    told = json.loads(await controller.logged(Event.AUDIT_WRITE_FAILED))
     assert told["error"] == "it does not answer within 5 s"
     await serves(haproxy, [server])
     controller.want([{**server.endpoint, "weight": 5}])
-    await controller.logged("weight changed", within=5)
-    assert controller.log.read_text().count(LOST) == 1
+    await controller.logged(Event.WEIGHT_CHANGED, within=5)
+    assert len(controller.lines(Event.AUDIT_WRITE_FAILED)) == 1
     reader = os.open(tmp_path / "audit", os.O_RDONLY | os.O_NONBLOCK)  # it answers again
     controller.want([{**server.endpoint, "weight": 6}])
-    await controller.logged(AGAIN)
+    await controller.logged(Event.AUDIT_WRITE_RECOVERED)
     os.close(reader)
 
 
@@ -221,7 +220,7 @@ async def test_the_file_can_be_another_one_after_sighup(
     settings = yaml.safe_load(controller.configuration.read_text())
     controller.configuration.write_text(yaml.safe_dump({**settings, "audit": {"path": "audit"}}))
     controller.signal(signal.SIGHUP)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     controller.want(servers)
     await serves(haproxy, servers)
     assert {line["server"] for line in _lines(tmp_path / "audit")} == {name_of(servers[1])}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import REPOSITORY, HAProxy, StartHAProxy, serves
-from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
 
@@ -140,8 +140,8 @@ async def test_a_daemon_without_haproxy_waits_for_it(
     controller.want(servers)
     await haproxy.stop()
     await controller.start()
-    await controller.logged("HAProxy does not answer; its servers cannot be changed until it does")
+    await controller.logged(Event.HAPROXY_UNREACHABLE)
     await haproxy.start()
     await serves(haproxy, servers)
-    await eventually(lambda: "HAProxy answers" in controller.log.read_text())
-    assert controller.log.read_text().count("does not answer") <= 2  # once for each reason, not for each attempt
+    await controller.logged(Event.HAPROXY_CONNECTED)
+    assert len(controller.lines(Event.HAPROXY_UNREACHABLE)) <= 2  # once for each reason, not for each attempt

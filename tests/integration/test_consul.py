@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.consul import Consul
-from tests.integration.support.controller import AS_WANTED, UNGUARDED, Install, from_consul, register
+from tests.integration.support.controller import UNGUARDED, Install, from_consul, register
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
@@ -54,7 +55,7 @@ async def test_a_registered_instance_serves_and_a_deregistered_one_goes_without_
         await serves(haproxy, [new])
         assert {await one for one in slow} == {old.port, new.port}
     assert not counts.failed
-    assert controller.log.read_text().count("server deleted") == 1
+    assert len(controller.lines(Event.SERVER_DELETED)) == 1
     await consul.deregister(f"web-{new.port}")
     await serves(haproxy, [])
 
@@ -68,7 +69,7 @@ async def test_a_registration_is_a_server_without_waiting_for_the_next_look(
         resync={"interval": "1h"},
     )
     await controller.start()
-    await controller.logged("source answered")
+    await controller.logged(Event.FIRST_ENDPOINTS_RECEIVED)
     ports = range(20_000, 20_000 + REGISTRATIONS)
     async with _watching(haproxy) as known:
 
@@ -94,7 +95,7 @@ async def test_a_registration_is_a_server_without_waiting_for_the_next_look(
             begun = time.perf_counter()
             await consul.deregister(f"web-{port}")
             gone.append(await until(port, begun, there=False))
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     assert {row.port for row in (await haproxy.servers()).values()} == set(ports[REGISTRATIONS // 10 :])
     print(f"register → server: {_told(came)}; deregister → drained and deleted: {_told(gone)}")
 

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.consul import Consul
 from tests.integration.support.consul_api import ConsulAPI
 from tests.integration.support.consul_faults import Fault, FaultyConsul
 from tests.integration.support.consul_stage import ConsulStage
-from tests.integration.support.controller import AS_WANTED, Install, from_consul
+from tests.integration.support.controller import Install, from_consul
 from tests.integration.support.haproxy import HAProxy, StartHAProxy
 from tests.integration.support.outage import BACKEND, Outage, backends
 from tests.integration.support.waiting import eventually
@@ -48,7 +49,7 @@ async def restart(stage: ConsulStage, outage: Outage) -> None:
     """Restart dynsrv, and wait until it is done with every backend."""
     await stage.controller.stop()
     await stage.controller.start()
-    await eventually(lambda: all(outage.said(AS_WANTED, backend) for backend in stage.backends))
+    await eventually(lambda: all(outage.said(Event.BACKEND_IN_SYNC, backend) for backend in stage.backends))
 
 
 @pytest.fixture
@@ -185,7 +186,7 @@ async def test_an_empty_list_that_consul_insists_on_is_for_the_guard(
     async with ConsulStage(haproxy, dynsrv, servers, told(faulty), sources=sources, limits={}) as stage:
         outage = await stage.outage(seen_by=())
         faulty.fault = "empty"
-        await stage.controller.logged("guard refuses to take servers away")
+        await stage.controller.logged(Event.REMOVAL_BLOCKED)
         assert "degraded: backend be_app on lb1: guard: " in await stage.get("/readyz")
         faulty.fault = None
         await outage.ends("empty, and consistently so")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.consul import Cluster, Consul, StartConsul
 from tests.integration.support.consul_faults import FaultyConsul
 from tests.integration.support.consul_stage import ConsulStage
@@ -66,7 +67,7 @@ async def test_a_consul_that_lost_its_data_keeps_the_servers_until_they_are_regi
         await outage.is_told("unreachable")
         consul.wipe()
         await consul.start()
-        await stage.controller.logged("guard refuses to take servers away")
+        await stage.controller.logged(Event.REMOVAL_BLOCKED)
         assert "degraded: backend be_app on lb1: guard: " in await stage.get("/readyz")
         await outage.changes_nothing()
         await stage.register(stage.servers)
@@ -130,7 +131,7 @@ async def test_a_consul_that_reads_its_log_again_is_not_believed_before_it_is_do
             await consul.launch()
             await eventually(lambda: answers(consul))
             between.fault = None
-            await eventually(lambda: outage.said("source answers again", BACKEND))
+            await eventually(lambda: outage.said(Event.SOURCE_RECOVERED, BACKEND))
             await outage.ends("a long log", sentences=4)
 
 

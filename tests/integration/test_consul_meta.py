@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dynsrv.logs import Event
 from tests.integration.support.consul import Consul
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import StartHAProxy
@@ -44,7 +45,7 @@ async def test_options_that_haproxy_refuses_keep_out_none_but_who_asked_for_them
     await consul.register("web", address="127.0.0.1", port=82)
     views = await start_views(a_haproxy, dynsrv, consul, app={})
     await views.show(app={82: "ready"})
-    line = await views.controller.logged("HAProxy refused a step")
+    line = await views.controller.logged(Event.COMMAND_REJECTED)
     assert "unknown keyword 'no-such-option'" in line
     await consul.register("web", address="127.0.0.1", port=83)
     await consul.deregister("web-82")
@@ -83,7 +84,7 @@ async def test_meta_that_is_wrong_is_ignored_logged_once_and_counted(
     log = views.controller.log.read_text().replace("\\\\", "\\")
     for sentence in wrong:
         assert log.count(sentence) == 1, sentence
-    assert log.count("the source has something that cannot be used as it is") == len(wrong)
+    assert log.count(Event.SOURCE_DATA_IGNORED) == len(wrong)
 
     await consul.register("web", address="127.0.0.1", port=81)
     await eventually(lambda: _counted(unused_tcp_port, len(wrong) - 4))
@@ -96,7 +97,7 @@ async def test_no_usable_instance_at_all_is_an_error_and_not_an_empty_service(
     views = await start_views(a_haproxy, dynsrv, consul, app={})
     await views.show(app={81: "ready"})
     await consul.register("web", id="web-81", address="web.example", port=81)
-    line = await views.controller.logged("source failed; the servers stay as they are")
+    line = await views.controller.logged(Event.SOURCE_FAILED)
     assert 'no instance can be used: web-81 on consul is left out: found "web.example"' in line
     await views.show(app={81: "ready"})
     await consul.register("web", id="web-81", address="127.0.0.1", port=82)

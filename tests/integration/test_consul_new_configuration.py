@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dynsrv.logs import Event
 from tests.integration.support.consul import Consul
 from tests.integration.support.consul_faults import FaultyConsul, Request
 from tests.integration.support.controller import UNGUARDED, Dynsrv, Install, from_consul, register
@@ -48,7 +49,7 @@ async def test_a_service_that_nobody_registered_takes_no_server_away(
     await controller.start()
     await serves(haproxy, servers)
     _reload(controller, lambda settings: settings["backends"][0]["source"].update(service="wbe"))
-    line = await controller.logged("guard refuses to take servers away")
+    line = await controller.logged(Event.REMOVAL_BLOCKED)
     assert "on_empty" in line
     await serves(haproxy, servers)
 
@@ -73,7 +74,7 @@ async def test_a_change_elsewhere_does_not_make_consul_be_asked_anew(
         settings["log"] = {"level": "debug"}
 
     _reload(controller, change)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     await eventually(lambda: _ports(haproxy, "be_other", {three.port}))
     assert between.requests[before:] == []
     assert between.connections == 1

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dynsrv.logs import Event
 from tests.integration.support.consul import Consul, StartConsul
 from tests.integration.support.consul_faults import FaultyConsul
 from tests.integration.support.controller import UNGUARDED, Install, from_consul
@@ -209,8 +210,8 @@ async def test_a_restart_does_not_use_up_the_connections_that_consul_has_for_thi
 
     async def answered() -> bool:
         assert (await crowd.consul.health("of-others")).status == 200
-        assert "source failed" not in crowd.controller.log.read_text()
-        return crowd.controller.log.read_text().count("source answered") == 2 * CONNECTIONS
+        assert not crowd.controller.lines(Event.SOURCE_FAILED)
+        return len(crowd.controller.lines(Event.FIRST_ENDPOINTS_RECEIVED)) == 2 * CONNECTIONS
 
     await eventually(answered, within=5.0)
 
@@ -229,7 +230,7 @@ async def test_fifty_backends_that_ask_the_same_share_one_query(
     await consul.register_many("web", [second])
     both = {(f"be_{number}", *one): WEIGHT for number in range(50) for one in (first, second)}
     print(f"a registration in 50 backends: {await seconds_until(haproxy, both):.2f} s")
-    lines = [line for line in controller.log.read_text().splitlines() if "source wants other servers" in line]
+    lines = controller.lines(Event.ENDPOINTS_CHANGED)
     seen = Spread([datetime.fromisoformat(line.split()[0]).timestamp() for line in lines])
     print(f"seen by {seen}")
     assert len(lines) == 50
@@ -243,7 +244,7 @@ async def test_a_busy_consul_does_not_make_dynsrv_ask_for_a_missing_service_all_
 ) -> None:
     controller = dynsrv(haproxy, backend={"source": from_consul(between.url), "server": {"check": False}})
     await controller.start()
-    await controller.logged("source answered")
+    await controller.logged(Event.FIRST_ENDPOINTS_RECEIVED)
     registrations = 0
 
     async def register_others() -> None:
@@ -289,6 +290,6 @@ async def test_an_agent_that_comes_back_is_not_stormed(a_crowd: StartCrowd) -> N
     back = await asked_from_now_on(times=1)
     print(f"asked again after it was started: {back}; {len(crowd.between.requests)} questions in all")
     assert max(gone.most_at_once, back.most_at_once) < 20
-    await eventually(lambda: crowd.controller.log.read_text().count("source answers again") == 20)
+    await eventually(lambda: len(crowd.controller.lines(Event.SOURCE_RECOVERED)) == 20)
     await seconds_until(crowd.haproxy, crowd.wanted)
     print(f"then a registration: {await crowd.grow(random.randrange(20)):.2f} s")

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.certificates import make_certificates
 from tests.integration.support.containers import ConsulContainer, DynsrvContainer, Engine, HAProxyContainer
-from tests.integration.support.controller import AS_WANTED, from_consul
+from tests.integration.support.controller import from_consul
 from tests.integration.support.haproxy import serves
 from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
@@ -142,12 +143,12 @@ async def test_a_haproxy_that_hangs_or_is_reloaded_does_not_hold_up_the_other(a_
         await one.pause()
         await stage.register(servers[2])
         await serves(two, servers)
-        await stage.controller.logged("HAProxy does not answer; its servers cannot be changed until it does")
+        await stage.controller.logged(Event.HAPROXY_UNREACHABLE)
         await one.unpause()
         await serves(one, servers)
-        await stage.controller.logged(AS_WANTED)
+        await stage.controller.logged(Event.BACKEND_IN_SYNC)
         await one.reload()
-        await stage.controller.logged("HAProxy was reloaded or restarted; its servers are added again")
+        await stage.controller.logged(Event.HAPROXY_RELOADED)
         await stage.serves(servers)
         sent = counts.sent
         await eventually(lambda: counts.sent > sent + 200)

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from dynsrv import __version__
+from dynsrv.logs import Event
 from tests.integration.support.api import Api
 from tests.integration.support.certificates import make_certificates
 from tests.integration.support.containers import HAPROXY, HARDENED, Engine, docker
@@ -93,11 +94,11 @@ async def test_a_configuration_that_is_replaced_in_the_mounted_folder_is_taken_o
     controller = engine.dynsrv(proxies=PROXIES)
     controller.want([])
     await controller.start("--reload-on-change")
-    await controller.logged("HAProxy does not answer")
+    await controller.logged(Event.HAPROXY_UNREACHABLE)
     new = controller.configuration.with_suffix(".new")
     new.write_text(controller.configuration.read_text().replace("max_removed: 100%", "max_removed: 90%"))
     new.rename(controller.configuration)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     assert await controller.stop() == 0
 
 

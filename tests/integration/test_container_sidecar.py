@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.containers import HAPROXY, Engine, docker
-from tests.integration.support.controller import AS_WANTED
 from tests.integration.support.haproxy import serves
 from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
@@ -47,9 +47,9 @@ async def test_a_sidecar_of_another_user_without_rights_and_with_nothing_to_writ
         await eventually(lambda: counts.sent > sent + 200)
     assert not counts.failed
     print(f"HAProxy {version}: {counts.sent} requests, 0 failed")
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     await haproxy.reload()
-    await controller.logged("HAProxy was reloaded or restarted; its servers are added again")
+    await controller.logged(Event.HAPROXY_RELOADED)
     await serves(haproxy, servers[1:])
     assert await controller.stop() == 0
 

@@ -18,6 +18,7 @@ import pytest
 
 from dynsrv.demo.load import Load
 from dynsrv.demo.web_server import WebServer
+from dynsrv.logs import Event
 from tests.integration.support.haproxy import binary
 
 pytestmark = pytest.mark.integration
@@ -52,7 +53,7 @@ def test_a_signal_ends_the_demo_with_one_line(name: signal.Signals) -> None:
     with a_demo(binary("3.2")) as demo:
         assert demo.stdout is not None
         for line in demo.stdout:
-            if "server gets requests" in line:
+            if Event.SERVER_ENABLED in line:
                 demo.send_signal(name)
                 break
         output, _ = demo.communicate(timeout=10)

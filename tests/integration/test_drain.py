@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import BadAnswer, request
@@ -82,7 +83,7 @@ async def test_at_the_deadline_what_is_left_is_closed(
     await serves(haproxy, [])
     with pytest.raises((BadAnswer, ConnectionError)):
         await slow
-    await controller.logged("sessions closed")
+    await controller.logged(Event.SESSIONS_CLOSED)
 
 
 async def test_with_then_wait_what_is_left_after_the_deadline_may_end(
@@ -114,7 +115,7 @@ async def test_a_deletion_that_haproxy_refuses_for_idle_connections_is_tried_unt
     await asyncio.gather(*(request(haproxy.frontend) for _ in range(60)))  # leaves idle connections to both
     controller.want([])
     await serves(haproxy, [])
-    assert "HAProxy refused a step" not in controller.log.read_text()  # it was to be expected
+    assert not controller.lines(Event.COMMAND_REJECTED)  # it was to be expected
 
 
 async def test_a_stop_in_the_middle_of_a_drain_loses_nothing_and_the_next_start_goes_on(
@@ -128,7 +129,7 @@ async def test_a_stop_in_the_middle_of_a_drain_loses_nothing_and_the_next_start_
     assert await controller.stop() == 0  # and does not wait for it
     await _drains(haproxy, old)
     await controller.start()
-    await controller.logged("HAProxy answers")
+    await controller.logged(Event.HAPROXY_CONNECTED)
     await _drains(haproxy, old)
     assert not slow.done()
     old.release()
@@ -146,6 +147,6 @@ async def test_a_drain_ends_with_the_last_session_though_a_frontend_has_the_back
     controller = dynsrv(haproxy, backend={"name": "be_api", "drain": {"timeout": "60s"}})
     controller.want(servers)
     await controller.start()
-    await eventually(lambda: controller.log.read_text().count("server gets requests") == 2)
+    await eventually(lambda: len(controller.lines(Event.SERVER_ENABLED)) == 2)
     controller.want(servers[1:])
-    await controller.logged("server deleted", within=20)
+    await controller.logged(Event.SERVER_DELETED, within=20)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.support.controller import AS_WANTED, Install
+from dynsrv.logs import Event
+from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
@@ -23,18 +24,18 @@ async def test_a_server_that_an_operator_took_out_stays_out_until_it_is_set_read
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     name = f"dyn-127.0.0.1:{servers[0].port}"
     await haproxy.do(f"set server be_app/{name} state {state}")
     held = f"held by operator: put into {state} by hand; to release it, set it ready again"
-    line = await controller.logged("server is left as an operator put it")
+    line = await controller.logged(Event.SERVER_HELD)
     assert name in line
     assert held in line
     others = {server.port for server in servers[1:]}
 
     assert await controller.stop() == 0
     await controller.start()  # it is told by HAProxy itself, and so survives a restart of dynsrv
-    await eventually(lambda: controller.log.read_text().count("server is left as an operator put it") == 2)
+    await eventually(lambda: len(controller.lines(Event.SERVER_HELD)) == 2)
     controller.want(servers[:2])  # other changes go on
     await eventually(lambda: _gone(haproxy, servers[2].port))
     assert await haproxy.ready_ports() == {servers[1].port} <= others
@@ -44,7 +45,7 @@ async def test_a_server_that_an_operator_took_out_stays_out_until_it_is_set_read
 
     await haproxy.do(f"set server be_app/{name} state ready")
     await serves(haproxy, servers[:2])
-    assert "drift" not in controller.log.read_text()
+    assert not controller.lines(Event.DRIFT_DETECTED)
 
 
 async def _gone(haproxy: HAProxy, port: int) -> bool:
@@ -59,14 +60,14 @@ async def test_a_deletion_by_hand_is_healed_within_one_resync_and_told_as_drift(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     name = f"dyn-127.0.0.1:{servers[0].port}"
     await haproxy.do(f"set server be_app/{name} state maint")
     await haproxy.do(f"del server be_app/{name}")
-    line = await controller.logged("drift: somebody else changed servers; they are set right", within=5)
+    line = await controller.logged(Event.DRIFT_DETECTED, within=5)
     assert name in line
     await serves(haproxy, servers)
-    assert "as an operator put it" not in controller.log.read_text()
+    assert not controller.lines(Event.SERVER_HELD)
 
 
 async def test_a_server_added_by_hand_with_our_prefix_is_taken_away_as_drift(
@@ -77,10 +78,10 @@ async def test_a_server_added_by_hand_with_our_prefix_is_taken_away_as_drift(
     controller.want([wanted])
     await controller.start()
     await serves(haproxy, [wanted])
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     await haproxy.do(f"add server be_app/dyn-by-hand 127.0.0.1:{other.port}")
     await haproxy.do("enable server be_app/dyn-by-hand")
-    await controller.logged("drift: somebody else changed servers")
+    await controller.logged(Event.DRIFT_DETECTED)
     await serves(haproxy, [wanted])
 
 
@@ -92,9 +93,9 @@ async def test_a_check_that_somebody_disabled_is_enabled_again(
     controller.want([server])
     await controller.start()
     await serves(haproxy, [server])
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     await haproxy.do(f"disable health be_app/dyn-127.0.0.1:{server.port}")
-    await controller.logged("drift: somebody else changed servers")
+    await controller.logged(Event.DRIFT_DETECTED)
     await server.stop()
 
     async def down() -> bool:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.aws import Aws, from_ec2
 from tests.integration.support.aws_faults import FaultyAws
 from tests.integration.support.controller import Install
@@ -51,7 +52,7 @@ async def test_a_launched_instance_serves_and_a_terminated_one_goes_without_losi
         await serves(haproxy, [new])
         assert {await one for one in slow} == {old.port, new.port}
     assert not counts.failed
-    assert controller.log.read_text().count("server deleted") == 1
+    assert len(controller.lines(Event.SERVER_DELETED)) == 1
     await aws.terminate(second)
     await serves(haproxy, [])
 

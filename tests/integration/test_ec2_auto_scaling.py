@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.aws import GROUP, Aws, from_ec2
 from tests.integration.support.aws_faults import FaultyAws
 from tests.integration.support.controller import Install
@@ -174,8 +175,8 @@ async def test_a_group_that_does_not_exist_is_told(haproxy: HAProxy, aws: Aws, o
     source = from_ec2(aws.url, auto_scaling_group=["blue", "gren"])
     controller = on_ec2(haproxy, backend={"source": source})
     await controller.start()
-    line = await controller.logged("source failed; nothing is changed")
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=request" in line
     assert "there is no Auto Scaling group gren" in line
     await aws.a_group("gren")
-    await controller.logged("source answered")
+    await controller.logged(Event.FIRST_ENDPOINTS_RECEIVED)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.aws import Aws, from_ec2
 from tests.integration.support.aws_faults import FaultyAws
 from tests.integration.support.aws_played import scope_of
@@ -21,7 +21,6 @@ from tests.integration.support.web_servers import WebServer, WebServers
 pytestmark = pytest.mark.any_version
 
 LOOKS = "DescribeInstances"
-FAILED = "source failed"
 ROLE = "arn:aws:iam::123456789012:role/reader"
 ELSEWHERE = "eu-west-1"
 
@@ -53,8 +52,8 @@ async def server(aws: Aws, web_servers: WebServers) -> WebServer:
     return server
 
 
-def _said_once(controller: Dynsrv, sentence: str) -> bool:
-    return controller.log.read_text().count(sentence) == 1
+def _said_once(controller: Dynsrv, event: Event) -> bool:
+    return len(controller.lines(event)) == 1
 
 
 async def test_without_credentials_nothing_is_asked_until_there_are_some(
@@ -62,14 +61,14 @@ async def test_without_credentials_nothing_is_asked_until_there_are_some(
 ) -> None:
     controller = on_ec2(haproxy, backend={"source": from_ec2(faulty_aws.url)}, environment=NO_KEY)
     await controller.start()
-    line = await controller.logged(FAILED)
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=credentials" in line
     assert "Unable to locate credentials; give dynsrv some as every AWS tool takes them" in line
     assert not faulty_aws.requests
     write_key(tmp_path, "AKIALATER")
     await serves(haproxy, [server])
     assert set(keys(faulty_aws)) == {"AKIALATER"}
-    assert _said_once(controller, FAILED)
+    assert _said_once(controller, Event.SOURCE_FAILED)
 
 
 @pytest.mark.parametrize("fault", ["refuses", "no-role"])
@@ -79,7 +78,7 @@ async def test_an_instance_without_a_role_is_told_and_its_role_is_used_as_soon_a
     imds.fault = fault
     controller = on_ec2(haproxy, backend={"source": from_ec2(faulty_aws.url)}, environment=imds.on_an_instance)
     await controller.start()
-    line = await controller.logged(FAILED)
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=credentials" in line
     assert not faulty_aws.requests
     imds.fault = None
@@ -87,7 +86,7 @@ async def test_an_instance_without_a_role_is_told_and_its_role_is_used_as_soon_a
     assert set(keys(faulty_aws)) == {imds.key}
     assert faulty_aws.requests[-1].headers["x-amz-security-token"] == f"session-of-{imds.key}"
     assert {request.method for request in imds.requests} == {"GET", "PUT"}  # the PUT is that of version 2
-    assert _said_once(controller, FAILED)
+    assert _said_once(controller, Event.SOURCE_FAILED)
 
 
 async def test_credentials_of_an_instance_that_aws_refuses_are_asked_for_anew(
@@ -98,7 +97,7 @@ async def test_credentials_of_an_instance_that_aws_refuses_are_asked_for_anew(
     await serves(haproxy, [server])
     imds.rotate()
     faulty_aws.keys = {imds.key}
-    await controller.logged("source answers again")
+    await controller.logged(Event.SOURCE_RECOVERED)
     assert keys(faulty_aws)[-1] == imds.key
     await serves(haproxy, [server])
 
@@ -112,7 +111,7 @@ async def test_the_credentials_of_a_container_are_renewed_before_they_end(
     for _ in range(2):
         imds.rotate()
         await eventually(lambda: keys(faulty_aws)[-1] == imds.key)
-    assert FAILED not in controller.log.read_text()
+    assert not controller.lines(Event.SOURCE_FAILED)
 
 
 async def test_credentials_that_cannot_be_renewed_do_until_their_end_and_the_log_has_dynsrvs_own_lines_only(
@@ -126,8 +125,7 @@ async def test_credentials_that_cannot_be_renewed_do_until_their_end_and_the_log
     asked, looks = len(imds.requests), len(keys(faulty_aws))
     await eventually(lambda: len(imds.requests) > asked and len(keys(faulty_aws)) > looks)
     await controller.stop()
-    events = [json.loads(line)["event"] for line in controller.log.read_text().splitlines()]
-    assert "source failed; the servers stay as they are" not in events
+    assert not [line for line in controller.log_data() if line["event"] == Event.SOURCE_FAILED]
 
 
 async def test_a_key_that_ends_is_told_and_its_successor_in_the_file_is_used(
@@ -146,23 +144,22 @@ async def test_a_key_that_ends_is_told_and_its_successor_in_the_file_is_used(
     await serves(haproxy, [server])
     assert set(keys(faulty_aws)) == {"AKIAFIRST"}
     faulty_aws.keys = {"AKIASECOND"}
-    line = await controller.logged(FAILED)
-    assert "the servers stay as they are" in line
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=credentials" in line
     assert "AWS does not take the credentials (AuthFailure)" in line
     (another,) = await web_servers(1)
     await faulty_aws.aws.launch_for(another)
     write_key(tmp_path, "AKIASECOND", profile="web")
     await serves(haproxy, [server, another])
-    assert _said_once(controller, FAILED)
-    assert _said_once(controller, "source answers again")
+    assert _said_once(controller, Event.SOURCE_FAILED)
+    assert _said_once(controller, Event.SOURCE_RECOVERED)
 
 
 async def test_a_profile_that_does_not_exist_is_told(haproxy: HAProxy, faulty_aws: FaultyAws, on_ec2: Install) -> None:
     source = from_ec2(faulty_aws.url, profile="wbe")
     controller = on_ec2(haproxy, backend={"source": source}, environment=NO_KEY)
     await controller.start()
-    line = await controller.logged(FAILED)
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=credentials" in line
     assert "The config profile (wbe) could not be found" in line
 
@@ -182,7 +179,7 @@ async def test_a_role_is_assumed_and_assumed_again_before_its_credentials_end(
         assert scope_of(request).key == "AKIATEST"
     await eventually(lambda: len(set(keys(faulty_aws))) >= 2)
     assert all(key.startswith("ASIA") for key in keys(faulty_aws))
-    assert FAILED not in controller.log.read_text()
+    assert not controller.lines(Event.SOURCE_FAILED)
 
 
 async def test_a_role_that_may_not_be_assumed_is_told(
@@ -191,7 +188,7 @@ async def test_a_role_that_may_not_be_assumed_is_told(
     faulty_aws.only, faulty_aws.fault = "AssumeRole", "access-denied"
     controller = on_ec2(haproxy, backend={"source": from_ec2(faulty_aws.url, role_arn=ROLE)})
     await controller.start()
-    line = await controller.logged(FAILED)
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=denied" in line
     assert "AWS does not allow it (AccessDenied): " in line
     assert not faulty_aws.asked(LOOKS)
@@ -225,7 +222,7 @@ async def test_the_region_is_that_of_the_configuration_the_environment_or_the_pr
         del source["region"]
     controller = on_ec2(haproxy, backend={"source": source}, environment=variables)
     await controller.start()
-    await controller.logged("source answered")
+    await controller.logged(Event.FIRST_ENDPOINTS_RECEIVED)
     assert {scope_of(request).region for request in faulty_aws.requests} == {ELSEWHERE}
 
 
@@ -234,7 +231,7 @@ async def test_no_region_at_all_is_told(haproxy: HAProxy, faulty_aws: FaultyAws,
     del source["region"]
     controller = on_ec2(haproxy, backend={"source": source})
     await controller.start()
-    line = await controller.logged(FAILED)
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "no region is known; write the key region, or set AWS_REGION" in line
     assert not faulty_aws.requests
 
@@ -244,7 +241,7 @@ async def test_a_region_that_does_not_exist_is_told(haproxy: HAProxy, on_ec2: In
     del source["endpoint_url"]
     controller = on_ec2(haproxy, backend={"source": source})
     await controller.start()
-    line = await controller.logged(FAILED)
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=unreachable" in line
     assert "ec2.eu-nowhere-1.amazonaws.com" in line
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.aws import GROUP, Aws, from_ec2
 from tests.integration.support.aws_faults import Fault, FaultyAws
 from tests.integration.support.controller import Install
@@ -174,7 +175,7 @@ async def test_an_empty_answer_is_a_good_one_and_the_guard_decides(
     async with Ec2Stage(haproxy, on_ec2, servers, faulty_aws.aws, sources=sources, limits={}) as stage:
         outage = await stage.outage(seen_by=())
         faulty_aws.fault = "empty"
-        await stage.controller.logged("guard refuses to take servers away")
+        await stage.controller.logged(Event.REMOVAL_BLOCKED)
         assert "degraded: backend be_app on lb1: guard: " in await stage.get("/readyz")
         await outage.changes_nothing()
         faulty_aws.fault = None
@@ -189,13 +190,13 @@ async def test_an_aws_that_is_not_there_at_the_start_is_followed_when_it_comes(
     port = stack.enter_context(a_port())
     controller = on_ec2(haproxy, backend={"source": from_ec2(f"http://127.0.0.1:{port}")})
     await controller.start()
-    line = await controller.logged("source failed; nothing is changed")
+    line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=unreachable" in line
     assert await haproxy.servers() == {}
     async with FaultyAws(aws, port=port):
         await serves(haproxy, servers)
         await controller.stop()
-    assert controller.log.read_text().count("source failed") == 1
+    assert len(controller.lines(Event.SOURCE_FAILED)) == 1
 
 
 async def test_backends_that_ask_the_same_share_their_questions_and_their_failures(

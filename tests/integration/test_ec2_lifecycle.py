@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import UNGUARDED, Install
 from tests.integration.support.ec2_group import COMPLETIONS, HEARTBEATS, EndingGroup
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
@@ -47,7 +48,7 @@ async def test_an_instance_ends_when_its_last_request_was_answered_on_the_last_h
     assert not others.failed
     times = [action.heartbeats[0], *action.heartbeats]
     print(f"heartbeats after {[round(two - one, 1) for one, two in itertools.pairwise(times)]} s")
-    assert controller.log.read_text().count("lifecycle action completed") == 1
+    assert len(controller.lines(Event.LIFECYCLE_COMPLETED)) == 1
 
 
 async def test_without_it_a_request_that_takes_long_is_lost(
@@ -119,7 +120,7 @@ async def test_a_haproxy_that_does_not_answer_is_waited_for(
     await second.freeze()
     action = await group.hold(group.old)
     await serves(first, [group.new])
-    await controller.logged("HAProxy does not answer")
+    await controller.logged(Event.HAPROXY_UNREACHABLE)
     await eventually(lambda: len(action.heartbeats) >= 2)
     assert not group.between.asked(COMPLETIONS)
     second.signal(signal.SIGCONT)
@@ -135,7 +136,7 @@ async def test_an_instance_that_the_guard_keeps_is_not_ended(
     await controller.start()
     await serves(haproxy, [group.old, group.new])
     action = await group.hold(group.old)
-    await controller.logged("guard refuses to take servers away")
+    await controller.logged(Event.REMOVAL_BLOCKED)
     await eventually(lambda: len(action.heartbeats) >= 2)
     await serves(haproxy, [group.old, group.new])
     assert not group.between.asked(COMPLETIONS)

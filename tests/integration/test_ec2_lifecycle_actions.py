@@ -10,6 +10,7 @@ import signal
 import pytest
 import yaml
 
+from dynsrv.logs import Event
 from tests.integration.support.aws_faults import Fault
 from tests.integration.support.controller import UNGUARDED, Install
 from tests.integration.support.ec2_group import COMPLETIONS, HEARTBEATS, LOOKS, EndingGroup
@@ -20,8 +21,6 @@ from tests.integration.support.web_servers import WebServers
 # Which HAProxy it is makes no difference to Auto Scaling.
 pytestmark = pytest.mark.any_version
 
-NOT_ATTENDED = "an instance that waits to end could not be attended to"
-
 
 @pytest.mark.parametrize("fault", ["throttling", "reset"])
 async def test_a_completion_that_fails_is_repeated_until_it_is_granted(
@@ -31,7 +30,7 @@ async def test_a_completion_that_fails_is_repeated_until_it_is_granted(
     controller = await group.started(on_ec2, haproxy)
     group.between.only, group.between.fault = COMPLETIONS, fault
     action = await group.hold(group.old)
-    await controller.logged(NOT_ATTENDED)
+    await controller.logged(Event.LIFECYCLE_FAILED)
     group.between.fault = None
     await group.is_completed(action)
     await serves(haproxy, [group.new])
@@ -43,14 +42,14 @@ async def test_a_heartbeat_that_fails_is_repeated(haproxy: HAProxy, group: Endin
     slow = await group.slow(haproxy)
     group.between.only, group.between.fault = HEARTBEATS, "access-denied"
     action = await group.hold(group.old)
-    line = await controller.logged(NOT_ATTENDED)
+    line = await controller.logged(Event.LIFECYCLE_FAILED)
     assert "AWS does not allow it (AccessDenied)" in line
     await eventually(lambda: len(group.between.asked(HEARTBEATS)) >= 2)
     group.between.fault = None
     await eventually(lambda: action.heartbeats)
     await group.answer(slow)
     await group.is_completed(action)
-    assert controller.log.read_text().count(NOT_ATTENDED) == 1
+    assert len(controller.lines(Event.LIFECYCLE_FAILED)) == 1
 
 
 @pytest.mark.parametrize("fault", ["throttled", "silent"])
@@ -128,12 +127,12 @@ async def test_of_several_hooks_one_has_to_be_named(haproxy: HAProxy, group: End
     for name in ("drain", "backup"):
         await group.aws.a_hook(name, heartbeat=30)
     action = await group.hold(group.old)
-    line = await controller.logged(NOT_ATTENDED)
+    line = await controller.logged(Event.LIFECYCLE_FAILED)
     assert "the Auto Scaling group web has several lifecycle hooks at termination: " in line
     assert "name dynsrv's in the key lifecycle_hook" in line
     await serves(haproxy, [group.new])
     await group.looked(2)
-    assert controller.log.read_text().count(NOT_ATTENDED) == 1
+    assert len(controller.lines(Event.LIFECYCLE_FAILED)) == 1
     assert not action.over
     checked = await controller.run("check", "--live")
     assert checked.code == 1, checked
@@ -151,7 +150,7 @@ async def test_a_group_without_a_hook_is_told_as_soon_as_an_instance_waits(
 ) -> None:
     controller = await group.started(on_ec2, haproxy, lifecycle_hook="other")
     await group.hold(group.old)
-    line = await controller.logged(NOT_ATTENDED)
+    line = await controller.logged(Event.LIFECYCLE_FAILED)
     assert "has no lifecycle hook other at termination, only drain; correct the key lifecycle_hook" in line
     await serves(haproxy, [group.new])
 
@@ -166,11 +165,11 @@ async def test_an_action_that_somebody_else_completed_is_let_be(
     await eventually(lambda: group.between.asked(COMPLETIONS))
     action.completions.append(0.0)
     group.between.fault = None  # now it is refused
-    await controller.logged("its lifecycle action was over already")
+    await controller.logged(Event.LIFECYCLE_ALREADY_ENDED)
     await group.looked()
     await serves(haproxy, [group.new])
     assert len(group.between.asked(COMPLETIONS)) == 1
-    assert "source failed" not in controller.log.read_text()
+    assert not controller.lines(Event.SOURCE_FAILED)
 
 
 async def test_an_action_that_is_over_before_the_servers_are_gone_is_told(
@@ -180,7 +179,7 @@ async def test_an_action_that_is_over_before_the_servers_are_gone_is_told(
     controller = await group.started(on_ec2, haproxy, lifecycle_hook="drain")
     slow = await group.slow(haproxy)
     await group.hold(group.old, hook="backup")  # which still waits for another, and that of dynsrv's does not
-    line = await controller.logged("an instance ends before HAProxy let go of it: its lifecycle action is over")
+    line = await controller.logged(Event.LIFECYCLE_EXPIRED)
     assert "backends=['be_app']" in line
     await group.answer(slow)
     await serves(haproxy, [group.new])
@@ -221,7 +220,7 @@ async def test_a_new_configuration_forgets_no_instance_that_waits(
     settings["backends"][0]["limits"] = {**UNGUARDED, "window": "2m"}
     controller.configuration.write_text(yaml.safe_dump(settings))
     controller.signal(signal.SIGHUP)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     beats = len(action.heartbeats)
     await eventually(lambda: len(action.heartbeats) > beats + 1)
     await group.answer(slow)

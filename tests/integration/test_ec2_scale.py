@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.aws import from_ec2
 from tests.integration.support.aws_faults import FaultyAws
 from tests.integration.support.controller import UNGUARDED, Install
@@ -78,7 +79,7 @@ async def test_a_thousand_instances_are_followed(
     await faulty_aws.instances.thaw(first[0])
     changed = {where for one, where in aws.launched.items() if one not in launched[:100]}
     print(f"100 go and 50 come: {await _seconds_until(haproxy, changed):.2f} s")
-    assert "source failed" not in controller.log.read_text()
+    assert not controller.lines(Event.SOURCE_FAILED)
 
 
 async def test_looks_keep_their_distance(haproxy: HAProxy, faulty_aws: FaultyAws, on_ec2: Install) -> None:
@@ -100,7 +101,7 @@ async def test_while_instances_come_and_go_they_are_looked_at_more_often(
     faulty_aws.instances.states[own] = "pending"
     controller = on_ec2(haproxy, backend={"source": from_ec2(faulty_aws.url, interval="1h"), **BACKEND})
     await controller.start()
-    await controller.logged("source answered")
+    await controller.logged(Event.FIRST_ENDPOINTS_RECEIVED)
     faulty_aws.instances.states.clear()
     await eventually(haproxy.servers, within=8)
     first, second = faulty_aws.asked(LOOKS)
@@ -119,9 +120,9 @@ async def test_what_it_costs_to_follow_ec2_instead_of_a_file(
         controller.log.unlink(missing_ok=True)
         began = time.monotonic()
         await controller.start()
-        await controller.logged("started")
+        await controller.logged(Event.STARTED)
         measuring = asyncio.create_task(stalls(unused_tcp_port, seconds=2))
-        await controller.logged("source answered")
+        await controller.logged(Event.FIRST_ENDPOINTS_RECEIVED)
         took = time.monotonic() - began
         told = await measuring
         used = Usage.of(controller.pid)

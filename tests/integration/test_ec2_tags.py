@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dynsrv.logs import Event
 from tests.integration.support.aws import Aws, from_ec2
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import StartHAProxy
@@ -13,8 +14,6 @@ from tests.integration.support.views import start_views_of
 from tests.integration.support.waiting import eventually
 
 pytestmark = pytest.mark.any_version
-
-TOLD = "the source has something that cannot be used as it is"
 
 
 async def _instance(aws: Aws, **tags: str) -> str:
@@ -48,9 +47,9 @@ async def test_wrong_tags_are_told_once_and_counted_and_the_other_instances_go_o
     log = views.controller.log.read_text().replace("\\", "")
     for what, problem in wrong.items():
         (line,) = [line for line in log.splitlines() if what in line]
-        assert TOLD in line
+        assert Event.SOURCE_DATA_IGNORED in line
         assert problem in line, line
-    assert log.count(TOLD) == len(wrong)
+    assert log.count(Event.SOURCE_DATA_IGNORED) == len(wrong)
 
     await aws.tag(heavy, weight="8")
     await views.show(app={81: 7, 82: 8, 83: 100, 85: 100})
@@ -65,7 +64,7 @@ async def test_of_two_instances_at_one_address_and_port_one_is_told(
     first, second = sorted([await _instance(aws, ports="81"), await _instance(aws, ports="81,82")])
     views = await start_views_of(a_haproxy, on_ec2, app=from_ec2(aws.url))
     await views.show(app={81: "ready", 82: "ready"})
-    line = await views.controller.logged(TOLD)
+    line = await views.controller.logged(Event.SOURCE_DATA_IGNORED)
     assert f"{second} is left out: {first} has 127.0.0.1:81, too" in line
 
 
@@ -76,7 +75,7 @@ async def test_an_address_that_an_instance_has_not_is_told(a_haproxy: StartHAPro
     views = await start_views_of(a_haproxy, on_ec2, app=from_ec2(aws.url, port=81, address="ipv6"))
     await views.show(app={81: "ready"})
     assert set(await views.haproxy.servers("app")) == {f"dyn-{with_ipv6}"}
-    line = await views.controller.logged(TOLD)
+    line = await views.controller.logged(Event.SOURCE_DATA_IGNORED)
     assert f"{without} is left out: it has no ipv6 address" in line
 
 
@@ -87,7 +86,7 @@ async def test_no_usable_instance_at_all_is_an_error_and_not_an_empty_fleet(
     views = await start_views_of(a_haproxy, on_ec2, app=from_ec2(aws.url))
     await views.show(app={81: "ready"})
     await aws.tag(own, ports="none")
-    line = await views.controller.logged("source failed; the servers stay as they are")
+    line = await views.controller.logged(Event.SOURCE_FAILED)
     assert "reason=invalid" in line
     assert f'no instance can be used: {own} is left out: found "none" in its tag ports' in line
     await views.show(app={81: "ready"})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
@@ -61,7 +62,7 @@ async def test_the_servers_come_back_after_a_restart_of_haproxy(
     await haproxy.stop(kill=True)
     await haproxy.start()
     await serves(haproxy, servers)
-    await controller.logged("HAProxy was reloaded or restarted")
+    await controller.logged(Event.HAPROXY_RELOADED)
 
 
 @pytest.mark.any_version
@@ -94,12 +95,12 @@ async def test_a_broken_file_changes_nothing_and_is_told_once(
     await controller.start()
     await serves(haproxy, servers)
     controller.servers_file.write_text("servers:\n  - {address: 10.0.0.1, port: 80}\n  - {address: 10.0")
-    await controller.logged("source failed; the servers stay as they are")
+    await controller.logged(Event.SOURCE_FAILED)
     await serves(haproxy, servers)
     controller.want([two])
-    await controller.logged("source answers again")
+    await controller.logged(Event.SOURCE_RECOVERED)
     await serves(haproxy, [two])
-    assert controller.log.read_text().count("source failed") == 1
+    assert len(controller.lines(Event.SOURCE_FAILED)) == 1
 
 
 @pytest.mark.any_version

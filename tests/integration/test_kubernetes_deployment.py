@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.api import Api
 from tests.integration.support.consul import Consul, a_port
-from tests.integration.support.controller import AS_WANTED, register
+from tests.integration.support.controller import register
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.kubernetes import REPOSITORY, Manifest, data, form, only
 from tests.integration.support.load import load
@@ -186,7 +187,7 @@ async def test_a_second_dynsrv_of_the_same_configuration_does_no_harm(
         await fleet.serve(servers[3:])
     assert not counts.failed
     for one in both:
-        await one.logged(AS_WANTED)
+        await one.logged(Event.BACKEND_IN_SYNC)
         assert (await one.run("status")).code == 0
 
 

@@ -14,9 +14,10 @@ from typing import Self
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.api import Api
 from tests.integration.support.consul import Consul, StartConsul, a_port
-from tests.integration.support.controller import AS_WANTED, register
+from tests.integration.support.controller import register
 from tests.integration.support.haproxy import serves
 from tests.integration.support.kubernetes import Manifest, data, form, templates
 from tests.integration.support.load import load, request
@@ -119,10 +120,10 @@ async def test_neither_consul_nor_a_restart_of_dynsrv_nor_dead_servers_take_a_po
     await pod.start()
     await pod.started()
     await serves(pod.haproxy, servers)
-    await pod.dynsrv.logged(AS_WANTED)
+    await pod.dynsrv.logged(Event.BACKEND_IN_SYNC)
     async with load(pod.haproxy.frontend) as counts:
         await consul.terminate()
-        await pod.dynsrv.logged("source failed; the servers stay as they are")
+        await pod.dynsrv.logged(Event.SOURCE_FAILED)
         status, text = await pod.web.text("/readyz")
         assert (status, text.startswith("degraded: ")) == (200, True)
         assert await pod.dynsrv.stop() == 0
@@ -148,7 +149,7 @@ async def test_neither_consul_nor_a_restart_of_dynsrv_nor_dead_servers_take_a_po
 @pytest.mark.any_version
 async def test_the_runtime_api_is_for_the_containers_of_the_pod_alone(pod: Pod, consul: Consul) -> None:
     await pod.start()
-    await pod.dynsrv.logged("source answered")
+    await pod.dynsrv.logged(Event.FIRST_ENDPOINTS_RECEIVED)
     socket = pod.haproxy.socket.stat()
     haproxy, dynsrv = pod.spec["containers"][0]["securityContext"], pod.spec["initContainers"][0]["securityContext"]
     assert stat.filemode(socket.st_mode) == "srw-rw----"
@@ -241,10 +242,10 @@ async def test_a_changed_configmap_is_taken_over_without_a_restart_and_a_bad_one
     after = replaced(before, service="api")
     async with load(pod.haproxy.frontend) as counts:
         pod.dynsrv.change(f"{after}\nsevrice: api\n")
-        await pod.dynsrv.logged("configuration not taken over; the old one stays")
+        await pod.dynsrv.logged(Event.CONFIGURATION_RELOAD_FAILED)
         await serves(pod.haproxy, [first])
         pod.dynsrv.change(after)
-        await pod.dynsrv.logged("configuration taken over")
+        await pod.dynsrv.logged(Event.CONFIGURATION_RELOADED)
         await serves(pod.haproxy, [second])
     assert not counts.failed
     assert pod.dynsrv.pid == pid

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import FAST_CHECK, UNGUARDED, Dynsrv, Install
 from tests.integration.support.haproxy import StartHAProxy, serves
 from tests.integration.support.ports import a_port
@@ -71,7 +72,7 @@ async def test_the_metrics_are_as_prometheus_wants_them(
     haproxy, servers = await a_haproxy(), await web_servers(2)
     controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{port}", "server_metrics": True})
     await controller.start()
-    await controller.logged("source failed")
+    await controller.logged(Event.SOURCE_FAILED)
     controller.want(servers)
     await serves(haproxy, servers)
     controller.want(servers[:1])
@@ -88,7 +89,7 @@ async def test_single_servers_are_told_only_where_that_is_wanted(
     controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{port}", "server_metrics": wanted})
     controller.want(servers)
     await controller.start()
-    await controller.logged("backend is as the source wants it")
+    await controller.logged(Event.BACKEND_IN_SYNC)
     told = (await _series(port)).get("dynsrv_server_state", [])
     assert {(one["server"], one["state"]) for one in told} == (
         {(f"dyn-127.0.0.1:{one.port}", "ready") for one in servers} if wanted else set()
@@ -107,7 +108,7 @@ async def test_a_proxy_that_is_no_longer_named_is_no_longer_told_to_be_down(
 
     await eventually(both)
     _take_over(controller, lambda settings: settings["proxies"].pop())
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     assert _gauges_with(await _series(port), proxy="lb2") == set()
 
     async def one_is_told() -> bool:
@@ -132,7 +133,7 @@ async def test_a_backend_that_is_removed_is_no_longer_told_once_its_servers_are_
         settings["backends"][0]["name"] = "be_other"
 
     _take_over(controller, only_other)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     if on_removed == "drain":
         await serves(haproxy, [])
 
@@ -155,7 +156,7 @@ async def test_a_source_of_another_kind_leaves_nothing_of_the_one_before_that_co
     await controller.start()
     await serves(haproxy, servers)
     _take_over(controller, lambda settings: settings.update(backends=[backend]))
-    await controller.logged("source failed")
+    await controller.logged(Event.SOURCE_FAILED)
     series = await _series(port)
     assert _gauges_with(series, kind="file") == set()
     assert "dynsrv_source_up" in _gauges_with(series, kind="consul")

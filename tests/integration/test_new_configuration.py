@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from dynsrv.logs import Event
+from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
 from tests.integration.support.waiting import eventually
@@ -51,7 +52,7 @@ async def test_a_backend_that_is_added_is_managed_and_the_other_sees_nothing_of_
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     before = controller.log.read_text()
     _change(controller, _add_other)
     controller.signal(signal.SIGHUP)
@@ -90,7 +91,7 @@ async def test_an_invalid_configuration_is_refused_whole_and_told(
     good = controller.configuration.read_text()
     controller.configuration.write_text(good.replace("be_app", "be_other") + "nonsense: 1\n")
     controller.signal(signal.SIGHUP)
-    line = await controller.logged("configuration not taken over; the old one stays")
+    line = await controller.logged(Event.CONFIGURATION_RELOAD_FAILED)
     assert "nonsense: unknown key" in line
     url = f"http://127.0.0.1:{unused_tcp_port}/metrics"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
@@ -99,7 +100,7 @@ async def test_an_invalid_configuration_is_refused_whole_and_told(
     await serves(haproxy, servers)  # the old one goes on
     controller.configuration.write_text(good)
     controller.signal(signal.SIGHUP)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
 
 
 async def test_a_backend_that_is_removed_keeps_its_servers_or_loses_them_as_configured(
@@ -119,7 +120,7 @@ async def test_a_backend_that_is_removed_keeps_its_servers_or_loses_them_as_conf
     await _has(haproxy, "be_third", [])
     await _has(haproxy, "be_other", servers)
     await _has(haproxy, "be_app", servers)
-    await controller.logged("backend is no longer managed")
+    await controller.logged(Event.BACKEND_REMOVED)
 
 
 async def test_a_proxy_that_is_added_gets_the_servers_too(
@@ -137,7 +138,7 @@ async def test_a_proxy_that_is_added_gets_the_servers_too(
     await serves(first, servers)
     _change(controller, lambda settings: settings["proxies"].pop(0))
     controller.signal(signal.SIGHUP)
-    await eventually(lambda: controller.log.read_text().count("configuration taken over") == 2)
+    await eventually(lambda: len(controller.lines(Event.CONFIGURATION_RELOADED)) == 2)
     controller.want(servers[:1])
     await serves(second, servers[:1])
     await serves(first, servers)  # no longer managed, and left as it is
@@ -184,11 +185,11 @@ async def test_what_changes_the_proxies_alone_takes_no_server_away(
     await serves(haproxy, servers)
     _change(controller, lambda settings: settings.update(resync={"interval": "200ms", "probe": "300ms"}))
     controller.signal(signal.SIGHUP)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     await haproxy.do(f"set server be_app/dyn-127.0.0.1:{servers[0].port} weight 3")
     await controller.logged("weight is 3, wanted 100")  # the new interval counts
     await serves(haproxy, servers)
-    assert "server drains" not in controller.log.read_text()
+    assert not controller.lines(Event.SERVER_DRAINING)
 
 
 async def test_with_reload_on_change_no_signal_is_needed(
@@ -202,7 +203,7 @@ async def test_with_reload_on_change_no_signal_is_needed(
     await serves(haproxy, servers)
     good = controller.configuration.read_text()
     controller.configuration.write_text(good.replace("be_app", ""))
-    line = await controller.logged("configuration not taken over; the old one stays")
+    line = await controller.logged(Event.CONFIGURATION_RELOAD_FAILED)
     assert "backends[0].name" in line
     controller.configuration.write_text(good)
     _change(controller, _add_other)

@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.load import load, request
@@ -39,7 +40,7 @@ async def test_servers_come_and_go_under_load_and_no_request_is_lost(
             controller.want(itertools.islice(itertools.cycle(servers), change % 8, change % 8 + 6))
             due = begun + (change + 1) / CHANGES_A_SECOND
             await asyncio.sleep(max(0.0, due - clock()))  # the rate of changes
-            deleted = controller.log.read_text().count("server deleted")
+            deleted = len(controller.lines(Event.SERVER_DELETED))
             if clock() - begun >= SECONDS and deleted >= DELETIONS:  # on a slow machine some changes come to nothing
                 break
         controller.want(servers)

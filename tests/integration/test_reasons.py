@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from dynsrv.logs import Event
 from tests.integration.support.api import TOKEN, Api, name_of
-from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
+from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
@@ -23,15 +23,12 @@ def _dynsrv(dynsrv: Install, haproxy: HAProxy, port: int, *, folder: Path, **set
     return controller, Api(port)
 
 
-async def _line(controller: Dynsrv, event: str, **fields: str) -> dict[str, Any]:
-    """Return the line of the log with this sentence and these fields, as soon as it is there."""
+async def _line(controller: Dynsrv, event: Event, **fields: str) -> dict[str, Any]:
+    """Return the line of the log with this event and these fields, as soon as it is there."""
 
     def found() -> dict[str, Any] | None:
-        for line in controller.log.read_text().splitlines(keepends=True):
-            data: dict[str, Any] = json.loads(line) if line.endswith("\n") else {}
-            if data.get("event") == event and fields.items() <= data.items():
-                return data
-        return None
+        lines = controller.log_data()
+        return next((line for line in lines if line["event"] == event and fields.items() <= line.items()), None)
 
     line = await eventually(found, what=f"{event} with {fields}")
     assert isinstance(line, dict)
@@ -62,9 +59,9 @@ async def test_the_check_of_a_new_server_fails(
     await api.ready()
     told = await _why(api, name_of(never), CHECK_FAILS)
     assert (told["state"], told["check"], told["waits_for"]) == ("maint", "failed", "check")
-    line = await _line(controller, "new server is not let in yet", server=name_of(never))
+    line = await _line(controller, Event.SERVER_NOT_ADMITTED, server=name_of(never))
     assert (line["reason"], line["proxy"], line["backend"]) == (CHECK_FAILS, "lb1", "be_app")
-    assert controller.log.read_text().count("not let in yet") == 1
+    assert len(controller.lines(Event.SERVER_NOT_ADMITTED)) == 1
 
 
 async def test_the_check_of_a_server_that_served_fails(
@@ -89,7 +86,7 @@ async def test_the_guard_refuses(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     controller.want(servers[:1])
     reason = (
         "3 of 4 serving servers would go, 3 fewer than served within the last 60 s, and at most 2 may"
@@ -102,7 +99,7 @@ async def test_the_guard_refuses(
     kept = {one["name"]: (one["waits_for"], one["why"]) for one in backend["servers"] if not one["as_desired"]}
     why = "the source no longer wants it; the guard keeps it (limits.max_removed)"
     assert kept == {name_of(one): ("guard", why) for one in servers[1:]}
-    line = await _line(controller, "guard refuses to take servers away")
+    line = await _line(controller, Event.REMOVAL_BLOCKED)
     assert (line["rule"], line["reason"], line["level"]) == ("max_removed", reason, "warning")
 
 
@@ -114,16 +111,16 @@ async def test_an_operator_holds_it(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     over_the_api, by_hand = map(name_of, servers)
     assert (await api.hold(over_the_api))[0] == 200
     await haproxy.do(f"set server be_app/{by_hand} state maint")
     for server, state in ((over_the_api, "drain"), (by_hand, "maint")):
         why = f"held by operator: put into {state} by hand; to release it, set it ready again"
         assert (await _why(api, server, why))["waits_for"] == "operator"
-        line = await _line(controller, "server is left as an operator put it", server=server)
+        line = await _line(controller, Event.SERVER_HELD, server=server)
         assert line["reason"] == why
-    line = await _line(controller, "server drains", server=over_the_api)
+    line = await _line(controller, Event.SERVER_DRAINING, server=over_the_api)
     assert line["reason"] == "held by operator, over the API"
 
 
@@ -143,7 +140,7 @@ async def test_the_source_is_stale(
     status = await api.shows(lambda status: status["sources"][0]["error"])
     (source,) = status["sources"]
     assert (source["up"], source["reason"], source["error"], source["endpoints"]) == (False, "invalid", error, 1)
-    line = await _line(controller, "source failed; the servers stay as they are")
+    line = await _line(controller, Event.SOURCE_FAILED)
     assert (line["backend"], line["source"], line["reason"], line["error"]) == ("be_app", "file", "invalid", error)
     await serves(haproxy, servers[:1])
 
@@ -164,7 +161,7 @@ async def test_the_backend_is_rejected(
     assert backend["error"].endswith(
         "Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
     )
-    line = await _line(controller, "backend cannot be managed now")
+    line = await _line(controller, Event.RECONCILE_FAILED)
     assert (line["error"], line["level"]) == (backend["error"], "error")
 
 
@@ -186,5 +183,5 @@ async def test_haproxy_cannot_be_reached(
     assert not status["proxies"][0]["up"]
     assert not status["backends"][0]["converged"]
     assert status["sources"][0]["endpoints"] == 2
-    await _line(controller, "HAProxy does not answer; its servers cannot be changed until it does", error=error)
-    await _line(controller, "backend cannot be managed now", error=error)
+    await _line(controller, Event.HAPROXY_UNREACHABLE, error=error)
+    await _line(controller, Event.RECONCILE_FAILED, error=error)

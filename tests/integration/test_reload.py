@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.integration.support.controller import AS_WANTED, Install
+from dynsrv.logs import Event
+from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import load
 from tests.integration.support.waiting import eventually
@@ -39,10 +40,10 @@ async def test_after_a_reload_what_served_just_before_serves_at_once(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     old = await haproxy.begin_reload()
     seconds = await _all_serve_again(haproxy, servers, old=old)
-    line = await controller.logged("HAProxy was reloaded or restarted; its servers are added again")
+    line = await controller.logged(Event.HAPROXY_RELOADED)
     assert f"old_pid={old}" in line
     assert "it served before HAProxy was reloaded or restarted" in controller.log.read_text()
     print(f"HAProxy {haproxy.version}: all served again {seconds:.2f} s after SIGUSR2")
@@ -59,7 +60,7 @@ async def test_a_reload_under_load_costs_requests_only_until_the_servers_are_bac
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     async with load(haproxy.frontend) as counts:
         await eventually(lambda: counts.sent > 200)
         old = await haproxy.pid()
@@ -94,7 +95,7 @@ async def test_with_the_master_cli_a_reload_is_noticed_without_asking(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     for _ in range(2):
         old = await haproxy.begin_reload()
         seconds = await _all_serve_again(haproxy, servers, old=old)
@@ -109,7 +110,7 @@ async def test_a_restart_is_noticed_by_the_sockets_file_without_asking(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     old = await haproxy.pid()
     await haproxy.stop(kill=True)
     await haproxy.start()
@@ -124,7 +125,7 @@ async def test_after_a_crash_and_a_restart_the_servers_are_there_again(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     old = await haproxy.pid()
     await haproxy.stop(kill=True)
     begun = time.monotonic()
@@ -142,7 +143,7 @@ async def test_a_change_at_the_moment_of_a_reload_ends_up_in_the_new_process(
     controller.want(servers[:5])
     await controller.start()
     await serves(haproxy, servers[:5])
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     for size in (10, 20, 30):
         controller.want(servers[:size])
         if size == 20:  # once not before, but after the change was seen
@@ -160,7 +161,7 @@ async def test_an_old_worker_ends_though_dynsrv_talked_to_it(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     old = await haproxy.pid()
     await haproxy.reload()
     await eventually(lambda: not haproxy.lives(old))  # an idle connection of ours lives for a second

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.browser import DESKTOP, PHONE
 from tests.integration.support.status_site import TOKEN, Site, mentions, named, says, shows
 from tests.integration.support.waiting import eventually
@@ -164,7 +165,7 @@ async def test_with_two_thousand_servers_the_page_never_freezes(site: Site) -> N
     ]
     site.controller.want(fleet)
     await site.controller.start()
-    await site.controller.logged("backend is as the source wants it", within=60)
+    await site.controller.logged(Event.BACKEND_IN_SYNC, within=60)
     page = await site.open()
 
     async def shown(number: int) -> None:

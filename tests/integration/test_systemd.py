@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.consul import StartConsul
 from tests.integration.support.controller import FAST_CHECK, UNGUARDED, from_consul, register
 from tests.integration.support.ports import a_port
@@ -175,4 +176,4 @@ async def test_a_token_that_only_root_can_read_is_a_credential(
     configure(host, source=source)
     await started(host)
     await host.is_so(ActiveState="active", StatusText="1 backend on 2 proxies, all as wanted")
-    assert "source failed" not in await host.journal()
+    assert Event.SOURCE_FAILED not in await host.journal()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, serves
 from tests.integration.support.waiting import eventually
@@ -168,7 +169,7 @@ async def test_a_service_manager_that_does_not_listen_any_more_hinders_nothing(
     controller.want(servers)
     await serves(haproxy, servers)
     controller.signal(signal.SIGHUP)
-    await controller.logged("configuration taken over")
+    await controller.logged(Event.CONFIGURATION_RELOADED)
     assert await controller.stop() == 0
 
 

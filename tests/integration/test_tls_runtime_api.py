@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.certificates import Certificates, Pair, make_certificates
-from tests.integration.support.controller import AS_WANTED, Install
+from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import load
 from tests.integration.support.ports import a_port
@@ -70,7 +71,7 @@ async def test_servers_come_and_go_over_tls_and_a_reload_is_noticed(
     controller.want(servers)
     await controller.start()
     await serves(haproxy, servers)
-    await controller.logged(AS_WANTED)
+    await controller.logged(Event.BACKEND_IN_SYNC)
     async with load(haproxy.frontend) as counts:
         await eventually(lambda: counts.sent > 200)
         controller.want(servers[1:])
@@ -79,7 +80,7 @@ async def test_servers_come_and_go_over_tls_and_a_reload_is_noticed(
         await eventually(lambda: counts.sent > sent + 200)
     assert not counts.failed, counts
     await haproxy.reload()
-    await controller.logged("HAProxy was reloaded or restarted; its servers are added again")
+    await controller.logged(Event.HAPROXY_RELOADED)
     await serves(haproxy, servers[1:])
 
 
@@ -113,7 +114,7 @@ async def test_a_certificate_that_is_renewed_is_read_again(
     controller = dynsrv(proxies=_proxy(port, **tls), resync={"probe": "100ms"})
     controller.want(servers)
     await controller.start()
-    line = await controller.logged("HAProxy does not answer; its servers cannot be changed until it does")
+    line = await controller.logged(Event.HAPROXY_UNREACHABLE)
     assert "does not take our certificate, or wants one and got none (tlsv1 alert unknown ca)" in line
     assert await haproxy.servers() == {}
     _copy(certificates.client, shown)

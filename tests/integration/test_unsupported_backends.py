@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import StartHAProxy, serves
 from tests.integration.support.web_servers import WebServers
@@ -48,7 +49,7 @@ async def test_a_rejected_backend_does_not_hold_up_the_others_and_is_asked_again
     bad.configure(backend="balance leastconn")
     await bad.reload()
     await serves(bad, servers)
-    await controller.logged("backend is managed again")
+    await controller.logged(Event.RECONCILE_RECOVERED)
 
 
 async def test_other_algorithms_are_taken(a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from dynsrv.logs import Event
 from tests.integration.support.api import TOKEN, Api, done
 from tests.integration.support.certificates import Certificates, make_certificates
 from tests.integration.support.controller import Dynsrv, Install
@@ -19,7 +20,6 @@ from tests.integration.support.waiting import eventually
 
 pytestmark = pytest.mark.any_version
 
-WARNING = "everybody who reaches web.listen may read it; web.tls encrypts it"
 EXPECTED = "expected a certificate and its key, not encrypted, in PEM"
 
 
@@ -65,7 +65,7 @@ async def test_everything_is_told_over_https_and_nothing_over_http(
     assert await api.answers()
     assert await controller.stop() == 0
     assert "Traceback" not in controller.log.read_text()
-    assert WARNING not in controller.log.read_text()
+    assert not controller.lines(Event.WEB_EXPOSED)
 
 
 async def test_a_client_that_does_not_finish_its_handshake_disturbs_nobody(
@@ -135,6 +135,6 @@ async def test_that_everybody_may_read_is_told_once_where_that_is_so(
 ) -> None:
     controller: Dynsrv = dynsrv(haproxy, web={"listen": f"{listen}:{unused_tcp_port}"})
     await controller.start()
-    await controller.logged("started")
+    await controller.logged(Event.STARTED)
     assert await controller.stop() == 0
-    assert controller.log.read_text().count(WARNING) == warns
+    assert len(controller.lines(Event.WEB_EXPOSED)) == warns

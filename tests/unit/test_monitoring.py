@@ -13,6 +13,7 @@ import pytest
 import yaml
 from prometheus_client import Metric
 
+from dynsrv.logs import Event
 from dynsrv.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -101,15 +102,23 @@ def test_a_part_of_the_runbook_says_what_users_notice_how_to_find_the_cause_and_
 
 
 def test_the_runbook_quotes_sentences_that_the_log_has() -> None:
+    runbook = " ".join(RUNBOOK.read_text().split())
+    for event in (
+        Event.HAPROXY_UNREACHABLE,
+        Event.SOURCE_FAILED,
+        Event.SOURCE_DATA_IGNORED,
+        Event.CONFIGURATION_RELOAD_FAILED,
+        Event.DRIFT_DETECTED,
+        Event.RECONCILE_FAILED,
+        Event.COMMAND_REJECTED,
+        Event.COMMAND_RETRIED,
+    ):
+        assert f"`{event}`" in runbook
+
+
+def test_the_runbook_quotes_reasons_that_the_planner_gives() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src" / "dynsrv").rglob("*.py"))
     for sentence in (
-        "HAProxy does not answer; its servers cannot be changed until it does",
-        "the source has something that cannot be used as it is",
-        "configuration not taken over; the old one stays",
-        "drift: somebody else changed servers; they are set right",
-        "backend cannot be managed now",
-        "HAProxy refused a step",
-        "step is tried again",
         "serves until new servers do",
         "its first check is not over",
         "its check fails",

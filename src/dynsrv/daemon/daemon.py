@@ -7,8 +7,6 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
-import structlog
-
 from dynsrv import web
 from dynsrv.daemon.operations import Operations
 from dynsrv.daemon.runner import Running, Unit
@@ -17,6 +15,7 @@ from dynsrv.daemon.status import Status
 from dynsrv.documents.values import is_loopback
 from dynsrv.errors import ConfigurationError
 from dynsrv.haproxy.liveness import ProcessWatch
+from dynsrv.logs import Event, get_logger
 from dynsrv.metrics import Metrics
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.runtime import parse_address
@@ -24,7 +23,7 @@ from dynsrv.settings import OnRemoved
 from dynsrv.web.server_metrics import ServerMetrics
 from dynsrv.wiring import App, ManagedBackend, ManagedProxy
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Daemon:
@@ -62,7 +61,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             stack.callback(self._close)
             await self._serve(stack)
-            self._told("started")
+            self._log_configuration(Event.STARTED)
             async with asyncio.TaskGroup() as tasks:
                 await self._take_over(tasks, self._running.app)
                 beside = [
@@ -78,12 +77,12 @@ class Daemon:
                 working = [task for unit in self._running.units.values() for task in unit.tasks]
                 for task in [*self._probing.values(), *self._removals.values(), *working, *beside]:
                     task.cancel()
-        log.info("stopped; the servers stay as they are")
+        log.info(Event.STOPPED)
 
     async def _follow_changes(self, signals: asyncio.Queue[signal.Signals]) -> None:
         if self._changes is not None:
             async for _ in self._changes:
-                log.info("the configuration file changed; it is read again")
+                log.info(Event.CONFIGURATION_CHANGED)
                 signals.put_nowait(signal.SIGHUP)
 
     async def _reload(self, tasks: asyncio.TaskGroup) -> None:
@@ -91,14 +90,14 @@ class Daemon:
             app = self._read(self._running.app)
         except ConfigurationError as error:
             self._running.app.metrics.config_good.set(0)
-            log.error("configuration not taken over; the old one stays", error=str(error))
+            log.error(Event.CONFIGURATION_RELOAD_FAILED, error=str(error))
             self._manager.message = f"configuration not taken over: {error}"
             return
         self._manager.message = ""
         if app.settings.web != self._running.app.settings.web:
-            log.warning("web is taken over at the next start only")
+            log.warning(Event.RESTART_REQUIRED)
         await self._take_over(tasks, app)
-        self._told("configuration taken over")
+        self._log_configuration(Event.CONFIGURATION_RELOADED)
 
     async def _take_over(self, tasks: asyncio.TaskGroup, app: App) -> None:
         """Stop what *app* does not name any more, and start what is new; what is the same sees nothing of it."""
@@ -138,7 +137,7 @@ class Daemon:
                 continue
             app.metrics.forget(backend.name, proxy=proxy.name)
             drains = backend.settings.on_removed is OnRemoved.DRAIN
-            log.info("backend is no longer managed", proxy=proxy.name, backend=backend.name, drains=drains)
+            log.info(Event.BACKEND_REMOVED, proxy=proxy.name, backend=backend.name, drains=drains)
             if drains:
                 reconciler = backend.reconciler(proxy, app, force=True)
                 name = f"removal of {backend.name} on {proxy.name}"
@@ -158,7 +157,7 @@ class Daemon:
         if settings.token_file is not None:
             token_file = app.directory / settings.token_file
         if tls is None and not is_loopback(address[0]):
-            log.warning("everybody who reaches web.listen may read it; web.tls encrypts it", web=settings.listen)
+            log.warning(Event.WEB_EXPOSED, web=settings.listen)
         if settings.server_metrics:
             self._status.registry.register(ServerMetrics(self._status))
         site = web.application(self._status, Operations(self._running), token_file=token_file)
@@ -167,10 +166,10 @@ class Daemon:
     def _close(self) -> None:
         self._running.app.close()  # not the one that was first: another may have been taken over
 
-    def _told(self, sentence: str) -> None:
+    def _log_configuration(self, event: Event) -> None:
         settings = self._running.app.settings
         listen = settings.web.listen if settings.web else None
-        log.info(sentence, proxies=len(self._running.app.proxies), backends=len(self._running.app.backends), web=listen)
+        log.info(event, proxies=len(self._running.app.proxies), backends=len(self._running.app.backends), web=listen)
 
 
 async def _drain(reconciler: Reconciler, metrics: Metrics) -> None:

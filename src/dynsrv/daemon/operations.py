@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from dynsrv.daemon.runner import Running, Unit
 from dynsrv.errors import DynsrvError
+from dynsrv.logs import Event, get_logger
 from dynsrv.model import AdminState, Server
 from dynsrv.planning import held
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.steps import Admit, Disable, Drain, Outcome, Step
 from dynsrv.web.interfaces import ActionRefused, ActionResult
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Operations:
@@ -62,9 +61,9 @@ class Operations:
             one.override_until = time.time() + seconds if seconds else 0.0
             one.wake()
         if seconds:
-            log.warning("guard overridden by operator, over the API", backend=backend, proxy=proxy, seconds=seconds)
+            log.warning(Event.GUARD_OVERRIDDEN, backend=backend, proxy=proxy, seconds=seconds)
         else:
-            log.warning("guard counts again, as wanted by operator, over the API", backend=backend, proxy=proxy)
+            log.warning(Event.GUARD_OVERRIDE_ENDED, backend=backend, proxy=proxy)
         return [_done(one) for _, one in pairs]
 
     def reconcile(self, *, backend: str | None, proxy: str | None) -> ActionResult:

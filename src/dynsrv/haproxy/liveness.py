@@ -7,16 +7,15 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-import structlog
-
 from dynsrv.errors import DynsrvError
 from dynsrv.haproxy.proxy import HAProxy
+from dynsrv.logs import Event, get_logger
 from dynsrv.metrics import Metrics
 from dynsrv.model import Process
 from dynsrv.runtime import Address, RuntimeApiError, UnixAddress
 from dynsrv.runtime.connecting import Opener, open_streams
 
-log = structlog.get_logger()
+log = get_logger()
 
 _GLANCE = 0.05  # seconds between two looks at the socket's file, which cost a microsecond each
 _RELOAD_SECONDS = 10.0  # a reload that takes longer is noticed by the regular question
@@ -118,7 +117,7 @@ class ProcessWatch:
             except (OSError, RuntimeApiError) as error:
                 failures += 1
                 if failures == 2:  # the first may be a reload's
-                    self._log.warning("no master CLI; a reload is noticed by asking alone", error=str(error))
+                    self._log.warning(Event.MASTER_UNREACHABLE, error=str(error))
                 await asyncio.sleep(_MASTER_RELOADS if failures == 1 else _MASTER_MISSING)
                 continue
             if lost:
@@ -136,7 +135,7 @@ class ProcessWatch:
     def _lost(self, error: DynsrvError) -> None:
         self._metrics.proxy_up.labels(self._proxy.name).set(0)
         if self.failure is None or str(self.failure) != str(error):
-            self._log.warning("HAProxy does not answer; its servers cannot be changed until it does", error=str(error))
+            self._log.warning(Event.HAPROXY_UNREACHABLE, error=str(error))
         self.failure = error
 
     def _found(self, process: Process) -> None:
@@ -146,17 +145,17 @@ class ProcessWatch:
         self.failure = None
         another = known is not None and known != process
         if known is None:
-            self._log.info("HAProxy answers", pid=process.pid, version=process.version)
+            self._log.info(Event.HAPROXY_CONNECTED, pid=process.pid, version=process.version)
         elif another:
             self._metrics.proxy_reloads.labels(self._proxy.name).inc()
             self._log.warning(
-                "HAProxy was reloaded or restarted; its servers are added again",
+                Event.HAPROXY_RELOADED,
                 old_pid=known.pid,
                 pid=process.pid,
                 version=process.version,
             )
         elif back:
-            self._log.info("HAProxy answers again", pid=process.pid)
+            self._log.info(Event.HAPROXY_RECOVERED, pid=process.pid)
         if back or another:
             for wake in self._listeners:
                 wake()

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
-
+from dynsrv.logs import Event, get_logger
 from dynsrv.steps import Outcome, Step, StepResult
 
 RECENT = 200
@@ -22,7 +21,7 @@ RECENT = 200
 PATIENCE = 5.0
 """Seconds that the audit file may take for some lines; after that they are lost."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +81,9 @@ class AuditLog:
                     async with asyncio.timeout(PATIENCE):
                         problem = await asyncio.shield(self._writing)
             if problem is not None and problem != self._failure:
-                log.error("audit file cannot be written; its lines are lost", path=str(path), error=problem)
+                log.error(Event.AUDIT_WRITE_FAILED, path=str(path), error=problem)
             elif problem is None and self._failure is not None:
-                log.info("audit file is written again", path=str(path))
+                log.info(Event.AUDIT_WRITE_RECOVERED, path=str(path))
             self._failure = problem
 
 

@@ -8,9 +8,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
+from dynsrv.logs import Event, get_logger
 from dynsrv.metrics import Metrics, server_state
 from dynsrv.model import Check
 from dynsrv.reconcile.audit import AuditLog
@@ -33,23 +32,23 @@ from dynsrv.steps import (
     WaitsFor,
 )
 
-log = structlog.get_logger()
+log = get_logger()
 
 _LINES = 20
 """Log lines of one kind of step in one pass; the others share one, and have their own at level debug."""
 _NAMED = 100
 """Servers that are named in such a line: the systems that gather logs cut what is much longer."""
 _AT_ONCE = 1000  # steps; thousands must not hold the others up
-_SENTENCES: dict[type[Step], str] = {
-    Add: "server added",
-    EnableHealth: "health check enabled",
-    Admit: "server gets requests",
-    SetWeight: "weight changed",
-    SetMaxconn: "maxconn changed",
-    Drain: "server drains",
-    Disable: "server in maintenance",
-    CloseSessions: "sessions closed",
-    Delete: "server deleted",
+_DONE: dict[type[Step], Event] = {
+    Add: Event.SERVER_ADDED,
+    EnableHealth: Event.HEALTH_CHECK_ENABLED,
+    Admit: Event.SERVER_ENABLED,
+    SetWeight: Event.WEIGHT_CHANGED,
+    SetMaxconn: Event.MAXCONN_CHANGED,
+    Drain: Event.SERVER_DRAINING,
+    Disable: Event.SERVER_DISABLED,
+    CloseSessions: Event.SESSIONS_CLOSED,
+    Delete: Event.SERVER_DELETED,
 }
 
 
@@ -103,24 +102,24 @@ class Telling:
         """Tell of a pass that got as far as a plan."""
         self._rejected(None)
         if self._failure is not None:
-            self._log.info("backend is managed again")
+            self._log.info(Event.RECONCILE_RECOVERED)
             self._failure = None
         if this.drift:
             servers = sorted({step.server for step in this.plan.steps})
             self._metrics.drift.labels(*self._labels).inc(len(servers))
-            self._log.warning("drift: somebody else changed servers; they are set right", servers=servers[:20])
-        self._once("hold", "server is left as an operator put it", {h.server: h.reason for h in this.plan.holds})
+            self._log.warning(Event.DRIFT_DETECTED, servers=servers[:20])
+        self._once("hold", Event.SERVER_HELD, {h.server: h.reason for h in this.plan.holds})
         for refusal in this.plan.refusals:
             self._metrics.guard_refusals.labels(self._labels[1], refusal.rule).inc()
-        self._once("guard", "guard refuses to take servers away", {r.rule: r.reason for r in this.plan.refusals})
+        self._once("guard", Event.REMOVAL_BLOCKED, {r.rule: r.reason for r in this.plan.refusals})
         failing = {one.name for one in this.observed.servers if one.check is Check.FAILED}
         waiting = {w.server: w.reason for w in this.waits if w.waits_for is WaitsFor.CHECK and w.server in failing}
-        self._once("check", "new server is not let in yet", waiting, tell=self._log.info)
+        self._once("check", Event.SERVER_NOT_ADMITTED, waiting, tell=self._log.info)
         await self.steps(this.plan.steps, this.applied)
         if this.plan.converged:
             self._told.pop("step", None)
         if this.plan.converged and not self._in_line:
-            self._log.info("backend is as the source wants it", servers=len(this.observed.servers))
+            self._log.info(Event.BACKEND_IN_SYNC, servers=len(this.observed.servers))
         self._in_line = this.plan.converged
         self._count(this)
         self._metrics.reconcile_total.labels(*self._labels, this.result).inc()
@@ -135,7 +134,7 @@ class Telling:
             return  # which the probe tells, once for all backends
         if self._failure is None or str(self._failure) != str(error):
             tell = self._log.error if isinstance(error, BackendRejected) else self._log.warning
-            tell("backend cannot be managed now", error=str(error))
+            tell(Event.RECONCILE_FAILED, error=str(error))
         self._failure = error
 
     def converged(self, seconds: float) -> None:
@@ -151,14 +150,14 @@ class Telling:
         self._reason = reason
 
     def _once(
-        self, kind: str, sentence: str, facts: dict[str, str], *, tell: Callable[..., object] | None = None
+        self, kind: str, event: Event, facts: dict[str, str], *, tell: Callable[..., object] | None = None
     ) -> None:
         """Log each fact when it begins to hold; numbers in its reason may change without another line."""
         told = self._told.setdefault(kind, set())
         tell = tell or self._log.warning
         for name, reason in facts.items():
             if name not in told:
-                tell(sentence, **{"rule" if kind == "guard" else "server": name}, reason=reason)
+                tell(event, **{"rule" if kind == "guard" else "server": name}, reason=reason)
         self._told[kind] = set(facts)
 
     async def steps(self, sent: Sequence[Step], applied: Applied) -> None:
@@ -181,7 +180,7 @@ class Telling:
                 self._done(one, tell=self._log.info)
             if others := results[_LINES:]:
                 named = [one.step.server for one in others[:_NAMED]]
-                self._log.info(f"{_SENTENCES[kind]}, and others too", step=kind.kind, others=len(others), servers=named)
+                self._log.info(Event.MORE_SERVERS_CHANGED, step=kind.kind, others=len(others), servers=named)
             if self._log.is_enabled_for(logging.DEBUG):
                 for number, one in enumerate(others, 1):
                     if number % _AT_ONCE == 0:
@@ -191,7 +190,7 @@ class Telling:
     def _done(self, one: StepResult, *, tell: Callable[..., object]) -> None:
         step = one.step
         seconds = round(one.seconds, 6)
-        tell(_SENTENCES[type(step)], server=step.server, step=step.kind, reason=step.reason, seconds=seconds)
+        tell(_DONE[type(step)], server=step.server, step=step.kind, reason=step.reason, seconds=seconds)
 
     def _not_done(self, one: StepResult) -> None:
         told = self._told.setdefault("step", set())
@@ -200,9 +199,9 @@ class Telling:
             return
         told.add(fact)
         if one.expected:
-            self._log.debug("step is tried again", server=one.step.server, step=one.step.kind, answer=one.detail)
+            self._log.debug(Event.COMMAND_RETRIED, server=one.step.server, step=one.step.kind, answer=one.detail)
         else:
-            self._log.warning("HAProxy refused a step", server=one.step.server, step=one.step.kind, answer=one.detail)
+            self._log.warning(Event.COMMAND_REJECTED, server=one.step.server, step=one.step.kind, answer=one.detail)
 
     def _count(self, this: Pass) -> None:
         where, metrics = self._labels, self._metrics

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from dynsrv.errors import SourceError
+from dynsrv.logs import Event, get_logger
 from dynsrv.metrics import Metrics
 from dynsrv.model import Backend, Snapshot
 from dynsrv.planning import Desired, Policy, desired_servers
@@ -20,7 +20,7 @@ _RETRY_WAIT = wait_random_exponential(multiplier=0.2, max=10)  # seconds, with f
 
 _LARGE = 1000  # endpoints
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Feed:
@@ -97,13 +97,13 @@ class Feed:
         if self.failure is not None:
             self.failure = None
             self._complaints.clear()
-            self._log.info("source answers again", endpoints=len(snapshot.endpoints))
+            self._log.info(Event.SOURCE_RECOVERED, endpoints=len(snapshot.endpoints))
         self._note(snapshot.notes)
         if wanted == self.desired:
             self._tell_source()
             return
-        told = "source answered" if self.desired is None else "source wants other servers"
-        self._log.info(told, endpoints=len(snapshot.endpoints))
+        event = Event.FIRST_ENDPOINTS_RECEIVED if self.desired is None else Event.ENDPOINTS_CHANGED
+        self._log.info(event, endpoints=len(snapshot.endpoints))
         self.desired = wanted
         self.changed_at = self._clock()
         self._metrics.desired_servers.labels(backend).set(len(self.desired))
@@ -129,7 +129,7 @@ class Feed:
             before, self.notes = set(self.notes), notes
             for note in notes:
                 if note not in before:
-                    self._log.warning("the source has something that cannot be used as it is", what=note)
+                    self._log.warning(Event.SOURCE_DATA_IGNORED, what=note)
 
     def _note_failure(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -138,6 +138,5 @@ class Feed:
         self._metrics.source_errors.labels(*self._labels, error.reason).inc()
         if str(error) not in self._complaints:  # once per change, not once per attempt
             self._complaints.add(str(error))
-            kept = "nothing is changed" if self.desired is None else "the servers stay as they are"
-            self._log.warning(f"source failed; {kept}", reason=error.reason, error=str(error))
+            self._log.warning(Event.SOURCE_FAILED, reason=error.reason, error=str(error))
         self.failure = error

@@ -14,13 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dynsrv.documents.problems import unreadable
 from dynsrv.errors import ConfigurationError
+from dynsrv.logs import Event, get_logger
 from dynsrv.web import api, page
 from dynsrv.web.interfaces import OperatorActions, StatusReader
 
@@ -35,7 +35,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-log = structlog.get_logger()
+log = get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -92,7 +92,7 @@ class _Complaints(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, HttpProcessingError | ConnectionError):
-            log.error("a request could not be answered", error=record.getMessage(), exc_info=record.exc_info)
+            log.error(Event.HTTP_REQUEST_FAILED, error=record.getMessage(), exc_info=record.exc_info)
 
 
 _logger = logging.getLogger("dynsrv.web")

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import yaml
 
+from dynsrv.logs import Event
 from tests.integration.support.consul_api import ConsulAPI
 from tests.integration.support.fork_server import Forked, ForkServer
 from tests.integration.support.haproxy import HAProxy, environment
@@ -23,7 +24,6 @@ Endpoints = Iterable[WebServer | Mapping[str, object]]
 
 UNGUARDED = {"max_removed": "100%", "min_ready": 0, "on_empty": "remove"}
 """For tests of other things than the guard, which would not let the last server of a backend go."""
-AS_WANTED = "backend is as the source wants it"
 FAST_CHECK = {"check": True, "inter": "100ms", "fall": 1, "rise": 1}
 
 PATIENCE = 10.0
@@ -162,13 +162,22 @@ class Dynsrv:
             err.seek(0)
             return Finished(code, out.read().decode(), err.read().decode())
 
-    async def logged(self, sentence: str, *, within: float = 30.0) -> str:
-        """Wait until the daemon logged a line with *sentence*, and return the line."""
+    def lines(self, *parts: Event | str) -> list[str]:
+        """Return the lines that the daemon logged so far and that have all *parts*: an event, or some other text."""
+        return [line for line in self.log.read_text().splitlines() if all(part in line for part in parts)]
 
-        def line() -> str:
-            return next((line for line in self.log.read_text().splitlines() if sentence in line), "")
+    async def logged(self, *parts: Event | str, within: float = 30.0) -> str:
+        """Wait until the daemon logged a line with all *parts*, and return the first."""
+        (line, *_) = await eventually(lambda: self.lines(*parts), within=within, what=f"a line of the log with {parts}")
+        return str(line)
 
-        return str(await eventually(line, within=within, what=f"a line with {sentence!r} in the log"))
+    def log_data(self) -> list[dict[str, Any]]:
+        """Return the lines that the daemon logged so far as JSON, but for one that is being written.
+
+        Their `event` is the member of the table, no longer its code.
+        """
+        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [{**line, "event": Event[line["event"].upper()]} for line in lines]
 
 
 Install = Callable[..., Dynsrv]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -15,7 +14,8 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.integration.support.controller import AS_WANTED, FAST_CHECK, UNGUARDED, Dynsrv, Install
+from dynsrv.logs import Event
+from tests.integration.support.controller import FAST_CHECK, UNGUARDED, Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, Row
 from tests.integration.support.load import load
 from tests.integration.support.ports import a_port
@@ -142,13 +142,12 @@ class Stage(ABC):
 
     def lines(self) -> list[Line]:
         """Return what dynsrv logged, but for a line that is being written."""
-        text = self.controller.log.read_text()
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return self.controller.log_data()
 
     def _settled(self) -> bool:
         """Return whether dynsrv knows that it is done, in every backend."""
         last = {line["backend"]: line["event"] for line in self.lines() if "proxy" in line and "backend" in line}
-        return set(last) == set(self.backends) and set(last.values()) == {AS_WANTED}
+        return set(last) == set(self.backends) and set(last.values()) == {Event.BACKEND_IN_SYNC}
 
     async def outage(self, *, seen_by: Sequence[str] | None = None) -> Outage:
         """Return what watches an outage that is about to begin; *seen_by* are those who notice, by default all."""
@@ -184,8 +183,8 @@ class Outage:
         """What was logged since it began."""
         return self._stage.lines()[self._told :]
 
-    def said(self, event: str, backend: str) -> list[Line]:
-        return [line for line in self.lines if line["event"].startswith(event) and line.get("backend") == backend]
+    def said(self, event: Event, backend: str) -> list[Line]:
+        return [line for line in self.lines if line["event"] == event and line.get("backend") == backend]
 
     async def is_told(self, *reasons: str, attempts: int = 2) -> None:
         """Wait until it shows in metrics, health and log, and dynsrv has asked in vain so often.
@@ -208,7 +207,7 @@ class Outage:
             failures = await stage.failures(backend) - self._failures[backend]
             assert failures.total() >= attempts
             assert failures.keys() <= reasons, failures
-            assert {line["reason"] for line in self.said("source failed", backend)} == failures.keys()
+            assert {line["reason"] for line in self.said(Event.SOURCE_FAILED, backend)} == failures.keys()
             assert f"degraded: backend {backend}: " in await stage.get("/readyz")
             return True
 
@@ -238,12 +237,12 @@ class Outage:
         assert {line["server"] for line in self._steps()} == {stage.name(stage.spare)}
         print(f"{what}: as the source has it {seconds:.2f} s after the end")
         for backend in stage.backends:
-            complaints = Counter(line["error"] for line in self.said("source failed", backend))
+            complaints = Counter(line["error"] for line in self.said(Event.SOURCE_FAILED, backend))
             for complaint in complaints:
                 print(f"    {backend}: {complaint}")
             assert len(complaints) <= sentences, complaints
             assert all(number <= times for number in complaints.values()), complaints
-            recovered = len(self.said("source answers again", backend))
+            recovered = len(self.said(Event.SOURCE_RECOVERED, backend))
             if backend in self._seen_by:
                 assert complaints
                 assert 1 <= recovered <= times, self.lines

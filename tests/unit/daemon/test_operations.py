@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 import pytest
 from structlog.testing import capture_logs
 
+from dynsrv.logs import Event
 from dynsrv.model import AdminState, Snapshot
 from dynsrv.web.interfaces import ActionRefused, ActionResult
 from tests.fakes.at_work import AtWork
@@ -84,8 +85,8 @@ async def test_it_is_logged_and_recorded_like_every_other_change() -> None:
         await hold(at_work, proxy="lb1")
         await release(at_work, proxy="lb1")
     assert [(line["event"], line["server"], line["reason"]) for line in logs] == [
-        ("server drains", SERVER, "held by operator, over the API"),
-        ("server gets requests", SERVER, "released by operator, over the API"),
+        (Event.SERVER_DRAINING, SERVER, "held by operator, over the API"),
+        (Event.SERVER_ENABLED, SERVER, "released by operator, over the API"),
     ]
     assert [one.reason for one in at_work.audit_log.recent][known:] == [line["reason"] for line in logs]
     assert at_work.woken() == ["lb1"]
@@ -98,7 +99,7 @@ async def test_a_hold_and_its_release_are_no_drift() -> None:
         await at_work.passes(2)
         await release(at_work)
         await at_work.passes(2)
-    assert not [line for line in logs if "drift" in line["event"]]
+    assert not [line for line in logs if line["event"] == Event.DRIFT_DETECTED]
 
 
 async def test_a_server_that_is_held_already_is_not_held_again() -> None:

@@ -7,6 +7,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from dynsrv.logs import Event
 from dynsrv.planning import Limits
 from tests.fakes.at_work import AtWork
 from tests.fakes.behind import Behind
@@ -31,7 +32,7 @@ async def test_the_guard_lets_everything_through_while_it_is_overridden() -> Non
     assert at_work.woken() == ["lb1"]
     assert logs == [
         {
-            "event": "guard overridden by operator, over the API",
+            "event": Event.GUARD_OVERRIDDEN,
             "log_level": "warning",
             "backend": "be_app",
             "proxy": None,
@@ -49,7 +50,7 @@ async def test_an_override_can_be_ended_and_that_is_told_too() -> None:
     at_work.controls.override_guard("be_app", seconds=60, proxy="lb1")
     with capture_logs() as logs:
         at_work.controls.override_guard("be_app", seconds=0, proxy="lb1")
-    assert [line["event"] for line in logs] == ["guard counts again, as wanted by operator, over the API"]
+    assert [line["event"] for line in logs] == [Event.GUARD_OVERRIDE_ENDED]
     at_work.want()
     await at_work.passes()
     assert len(at_work.behind.haproxy.backend().servers) == 2

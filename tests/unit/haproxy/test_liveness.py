@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from dynsrv.errors import ProxyUnreachable
 from dynsrv.haproxy.liveness import ProcessWatch
 from dynsrv.haproxy.proxy import HAProxy
+from dynsrv.logs import Event
 from dynsrv.metrics import Metrics
 from dynsrv.runtime import Address, Client, TcpAddress, UnixAddress
 from tests.fakes.haproxy import FakeHAProxy
@@ -71,7 +72,7 @@ async def test_a_haproxy_that_answers_is_up_and_wakes_nobody() -> None:
             await asyncio.sleep(10)
     assert probed.value("dynsrv_proxy_up") == 1
     assert probed.woken == []
-    assert [line["event"] for line in logs] == ["HAProxy answers"]
+    assert [line["event"] for line in logs] == [Event.HAPROXY_CONNECTED]
     assert (logs[0]["pid"], logs[0]["version"], logs[0]["proxy"]) == (101, "3.2.26-1", "lb1")
 
 
@@ -125,7 +126,7 @@ async def test_a_haproxy_that_answers_again_wakes_who_listens() -> None:
     assert probed.probe.failure is None
     assert probed.value("dynsrv_proxy_up") == 1
     assert probed.woken == [pytest.approx(3.0)]
-    assert logs[-1]["event"] == "HAProxy answers again"
+    assert logs[-1]["event"] == Event.HAPROXY_RECOVERED
     assert probed.value("dynsrv_proxy_reloads_total") == 0
 
 
@@ -240,4 +241,4 @@ async def test_a_master_that_is_missing_is_told_once_and_tried_again(monkeypatch
             master.reload()
             await asyncio.sleep(0.1)
             assert len(probed.woken) == 1
-    assert sum(line["event"].startswith("no master CLI") for line in logs) == 1
+    assert sum(line["event"] == Event.MASTER_UNREACHABLE for line in logs) == 1

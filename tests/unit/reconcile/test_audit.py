@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from dynsrv.logs import Event
 from dynsrv.reconcile.audit import RECENT, AuditLog
 from dynsrv.steps import Admit, Delete, Outcome, Step, StepResult
-
-LOST = "audit file cannot be written; its lines are lost"
 
 
 def a_result(
@@ -138,7 +137,9 @@ async def test_a_file_that_cannot_be_written_is_told_once(tmp_path: Path, path: 
     with capture_logs() as logs:
         for number in range(3):
             await record(audit_log, a_result(number))
-    assert logs == [{"event": LOST, "log_level": "error", "path": str(tmp_path / path), "error": problem}]
+    assert logs == [
+        {"event": Event.AUDIT_WRITE_FAILED, "log_level": "error", "path": str(tmp_path / path), "error": problem}
+    ]
     assert len(audit_log.recent) == 3
 
 
@@ -164,7 +165,11 @@ async def test_that_it_can_be_written_again_is_told_and_the_next_failure_too(tmp
         (folder / "audit").rename(tmp_path / "audit")
         folder.rmdir()
         await record(audit_log, a_result(4))
-    assert [line["event"] for line in logs] == [LOST, "audit file is written again", LOST]
+    assert [line["event"] for line in logs] == [
+        Event.AUDIT_WRITE_FAILED,
+        Event.AUDIT_WRITE_RECOVERED,
+        Event.AUDIT_WRITE_FAILED,
+    ]
     assert [line["server"] for line in the_lines(tmp_path / "audit")] == ["dyn-2", "dyn-3"]
 
 
@@ -177,7 +182,7 @@ async def test_no_half_of_a_line_stays_where_the_disk_is_full(tmp_path: Path, mo
     with capture_logs() as logs:
         await record(audit_log, a_result(2))
     monkeypatch.undo()
-    assert [line["event"] for line in logs] == [LOST]
+    assert [line["event"] for line in logs] == [Event.AUDIT_WRITE_FAILED]
     assert path.read_text() == whole
     await record(audit_log, a_result(3))
     assert [line["server"] for line in the_lines(path)] == ["dyn-1", "dyn-3"]

@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.errors import ProxyUnreachable
+from dynsrv.logs import Event
 from dynsrv.model import EndpointState
 from dynsrv.planning import DrainTimeoutAction, Limits
 from dynsrv.reconcile.event_log import Telling
@@ -25,10 +26,10 @@ async def test_a_failure_is_logged_once_until_it_changes_and_so_is_its_end() -> 
         await managed.delays(3)
     told = [(line["log_level"], line["event"]) for line in logs]
     assert told == [
-        ("warning", "backend cannot be managed now"),
-        ("warning", "backend cannot be managed now"),
-        ("info", "backend is managed again"),
-        ("info", "backend is as the source wants it"),
+        ("warning", Event.RECONCILE_FAILED),
+        ("warning", Event.RECONCILE_FAILED),
+        ("info", Event.RECONCILE_RECOVERED),
+        ("info", Event.BACKEND_IN_SYNC),
     ]
     assert managed.value("dynsrv_reconcile_total", result="unreachable") == 4
     assert managed.value("dynsrv_reconcile_total", result="converged") == 2
@@ -76,10 +77,11 @@ async def test_of_many_changes_of_one_kind_twenty_are_lines_of_the_log_and_the_o
     managed = Managed()
     with capture_logs() as logs:
         await managed.settle(*(an_endpoint(number) for number in range(1, 124)))
-    added = [line["server"] for line in logs if line["event"] == "server added" and line["log_level"] == "info"]
-    (rest,) = [line for line in logs if line["event"] == "server added, and others too"]
-    assert (rest["log_level"], rest["step"], rest["others"]) == ("info", "add", 103)
-    others = [line["server"] for line in logs if line["event"] == "server added" and line["log_level"] == "debug"]
+    added = [line["server"] for line in logs if line["event"] == Event.SERVER_ADDED and line["log_level"] == "info"]
+    more = {line["step"]: line for line in logs if line["event"] == Event.MORE_SERVERS_CHANGED}
+    rest = more["add"]
+    assert (rest["log_level"], rest["others"]) == ("info", 103)
+    others = [line["server"] for line in logs if line["event"] == Event.SERVER_ADDED and line["log_level"] == "debug"]
     assert (len(added), len({*added, *others})) == (20, 123)
     assert rest["servers"] == others[:100]  # not a line as long as the backend is large
     assert managed.value("dynsrv_steps_total", step="add", result="done") == 123
@@ -95,14 +97,14 @@ async def test_every_change_is_a_line_of_the_log_with_its_reason() -> None:
     assert told == [
         (event, "dyn-10.0.0.1:80")
         for event in (
-            "server added",
-            "health check enabled",
-            "server gets requests",
-            "weight changed",
-            "weight changed",
-            "server drains",
-            "server in maintenance",
-            "server deleted",
+            Event.SERVER_ADDED,
+            Event.HEALTH_CHECK_ENABLED,
+            Event.SERVER_ENABLED,
+            Event.WEIGHT_CHANGED,
+            Event.WEIGHT_CHANGED,
+            Event.SERVER_DRAINING,
+            Event.SERVER_DISABLED,
+            Event.SERVER_DELETED,
         )
     ]
     assert all(line["log_level"] == "info" and line["reason"] for line in logs if "server" in line)
@@ -114,7 +116,7 @@ async def test_a_refused_step_is_a_warning_once_until_the_backend_is_in_line_aga
         await managed.delays(3, an_endpoint())
         await managed.attempt()
         await managed.delays(2, an_endpoint())
-    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["HAProxy refused a step"] * 2
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == [Event.COMMAND_REJECTED] * 2
     assert logs[0]["answer"].startswith("unknown keyword 'nonsense'")
     assert managed.value("dynsrv_servers", state="refused") == 1
     assert managed.value("dynsrv_steps_total", step="add", result="refused") == 5
@@ -127,7 +129,7 @@ async def test_a_deletion_that_has_to_be_tried_again_is_no_warning() -> None:
     with capture_logs() as logs:
         await managed.settle()
     assert not any(line["log_level"] == "warning" for line in logs)
-    assert any(line["event"] == "step is tried again" for line in logs)
+    assert any(line["event"] == Event.COMMAND_RETRIED for line in logs)
 
 
 async def test_servers_are_counted_by_state() -> None:
@@ -150,7 +152,7 @@ async def test_a_guard_that_refuses_is_told_once_and_counted_each_time() -> None
     await managed.settle(an_endpoint())
     with capture_logs() as logs:
         await managed.delays(3)
-    assert [line["rule"] for line in logs if line["event"].startswith("guard")] == ["on_empty"]
+    assert [line["rule"] for line in logs if line["event"] == Event.REMOVAL_BLOCKED] == ["on_empty"]
     refusals = managed.metrics.registry.get_sample_value(
         "dynsrv_guard_refusals_total", {"backend": "be_app", "rule": "on_empty"}
     )
@@ -174,7 +176,7 @@ async def test_what_was_done_before_haproxy_went_is_told_all_the_same() -> None:
     with capture_logs() as logs:
         assert await managed.attempt(*endpoints) == SOON
     assert isinstance(managed.reconciler.failure, ProxyUnreachable)
-    assert sum(line["event"] == "server added" for line in logs) == 16  # the first batch
+    assert sum(line["event"] == Event.SERVER_ADDED for line in logs) == 16  # the first batch
     assert managed.value("dynsrv_steps_total", step="add", result="done") == 16
 
 
@@ -255,6 +257,6 @@ async def test_a_new_server_whose_check_fails_is_told_once() -> None:
         await managed.delays(3, an_endpoint())
         managed.haproxy.run_checks()
         await managed.settle(an_endpoint())
-    (told,) = [line for line in logs if line["event"] == "new server is not let in yet"]
+    (told,) = [line for line in logs if line["event"] == Event.SERVER_NOT_ADMITTED]
     assert (told["server"], told["log_level"]) == ("dyn-10.0.0.1:80", "info")
     assert told["reason"] == "its check fails; it gets no request until one passes"

@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.errors import BackendRejected, ProxyUnreachable
+from dynsrv.logs import Event
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.planning import Limits
 from dynsrv.reconcile.result import Result
@@ -155,7 +156,7 @@ async def test_a_server_that_somebody_else_changed_is_drift() -> None:
     with capture_logs() as logs:
         await managed.attempt(an_endpoint())
     assert managed.value("dynsrv_drift_total") == 1
-    assert any(line["event"].startswith("drift") and line["servers"] == ["dyn-10.0.0.1:80"] for line in logs)
+    assert any(line["event"] == Event.DRIFT_DETECTED and line["servers"] == ["dyn-10.0.0.1:80"] for line in logs)
     await managed.settle(an_endpoint())
     await managed.attempt(an_endpoint(), an_endpoint(2))
     assert managed.value("dynsrv_drift_total") == 1

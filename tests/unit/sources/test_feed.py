@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.errors import SourceError
+from dynsrv.logs import Event
 from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.sources.feed import Feed
@@ -149,9 +150,9 @@ async def test_a_source_that_answers_again_is_told() -> None:
             assert followed.feed.failure is None
             assert followed.value("dynsrv_source_up") == 1
     assert [line["event"] for line in logs] == [
-        "source answered",
-        "source failed; the servers stay as they are",
-        "source answers again",
+        Event.FIRST_ENDPOINTS_RECEIVED,
+        Event.SOURCE_FAILED,
+        Event.SOURCE_RECOVERED,
     ]
     assert all((line["backend"], line["source"]) == ("be_app", "file") for line in logs)
 
@@ -162,8 +163,8 @@ async def test_a_failure_is_logged_once_until_it_changes_and_counted_each_time()
         async with followed.running():
             pass
     assert [(line["event"], line["error"]) for line in logs] == [
-        ("source failed; nothing is changed", "it is gone"),
-        ("source failed; nothing is changed", "it is there, but broken"),
+        (Event.SOURCE_FAILED, "it is gone"),
+        (Event.SOURCE_FAILED, "it is there, but broken"),
     ]
     assert followed.value("dynsrv_source_errors_total", reason="missing") == 6
 
@@ -175,7 +176,7 @@ async def test_during_one_outage_each_error_is_logged_once_however_they_alternat
         async with followed.running():
             pass
     told = [line.get("error", line["event"]) for line in logs]
-    assert told == ["source answered", "a", "b", "c", "source answers again", "a", "b", "c"]
+    assert told == [Event.FIRST_ENDPOINTS_RECEIVED, "a", "b", "c", Event.SOURCE_RECOVERED, "a", "b", "c"]
     assert followed.value("dynsrv_source_errors_total", reason="missing") == 12
 
 
@@ -184,7 +185,7 @@ def noting(*notes: str, snapshot: Snapshot = ONE) -> Snapshot:
 
 
 def notes_of(logs: list[MutableMapping[str, Any]]) -> list[str]:
-    return [line["what"] for line in logs if line["event"] == "the source has something that cannot be used as it is"]
+    return [line["what"] for line in logs if line["event"] == Event.SOURCE_DATA_IGNORED]
 
 
 async def test_what_the_source_could_not_use_is_logged_once_while_it_stays_and_again_when_it_comes_back() -> None:

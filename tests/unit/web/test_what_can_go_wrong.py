@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import BadStatusLine, InvalidHeader
 from structlog.testing import capture_logs
 
 from dynsrv.errors import ConfigurationError
+from dynsrv.logs import Event
 from dynsrv.web import tls_context
 
 NONE = "there is no such file; write it, or correct the path"
@@ -41,7 +42,7 @@ def test_a_bug_that_aiohttp_met_is_a_line_of_the_log() -> None:
     with capture_logs() as logs:
         logging.getLogger("dynsrv.web").error("Error handling request from %s", "::1", exc_info=error)
     (line,) = logs
-    assert (line["event"], line["log_level"]) == ("a request could not be answered", "error")
+    assert (line["event"], line["log_level"]) == (Event.HTTP_REQUEST_FAILED, "error")
     assert line["error"] == "Error handling request from ::1"
     assert line["exc_info"][1] is error
 

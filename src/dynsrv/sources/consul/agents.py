@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-import structlog
-
 from dynsrv.errors import SourceError
+from dynsrv.logs import Event, get_logger
 from dynsrv.sources.consul.questions import Question
 from dynsrv.sources.consul.transport import AgentFailed, Reply, Transport
 
@@ -36,7 +35,7 @@ MOST_QUICK = 60
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Budget:
@@ -121,7 +120,7 @@ class Agents:
                     failures.append(failure)
                 else:
                     if failures:
-                        log.warning("another Consul agent is asked", agent=address, error=str(failures[-1]))
+                        log.warning(Event.CONSUL_AGENT_SWITCHED, agent=address, error=str(failures[-1]))
                     return value, reply
             index = 0
             self._give_up(address)

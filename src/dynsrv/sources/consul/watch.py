@@ -19,9 +19,8 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-import structlog
-
 from dynsrv.errors import SourceError
+from dynsrv.logs import Event, get_logger
 from dynsrv.sources.consul import answers
 from dynsrv.sources.consul.agents import Agents
 from dynsrv.sources.consul.answers import Instance
@@ -39,7 +38,7 @@ STORM = 1.0
 SPREAD = 1.0
 """Seconds over which those begin again that failed together: a server of Consul's may have thousands of clients."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 Instances = tuple[Instance, ...]
 
@@ -117,7 +116,7 @@ class Watch(SharedWatch[Instances]):
         if not answer.consistent and (emptied or answer.index < self._newest):
             doubted, answer = answer, await self._ask(Consistency.CONSISTENT)
             if doubted.instances != answer.instances:
-                log.info("Consul corrected itself", service=self.query.service, instances=len(answer.instances))
+                log.info(Event.CONSUL_ANSWER_CORRECTED, service=self.query.service, instances=len(answer.instances))
         vanished = answers.nodes(self._known) - answers.nodes(answer.instances)
         if vanished or (first and not answer.instances):
             await check_permission(self.agents, self.query, nodes=vanished or {""})

@@ -12,9 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakSet
 
-import structlog
-
 from dynsrv.errors import SourceError
+from dynsrv.logs import Event, get_logger
 from dynsrv.model import Location, Server
 from dynsrv.sources.ec2.answers import Hook, Inventory
 from dynsrv.sources.ec2.aws import Aws
@@ -31,7 +30,7 @@ PERIOD = 1.0
 PAUSE = 5.0
 """Seconds after which AWS is asked again when it refused something."""
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Share:
@@ -159,7 +158,7 @@ class Farewells:
                 known = self._waiting.get(instance) or waiting.get(instance)
                 if known is None:
                     known = _Waiting(instance, group, since=share.looked_at)
-                    log.info("an instance waits to end; first its servers drain", instance=instance, group=group)
+                    log.info(Event.INSTANCE_TERMINATING, instance=instance, group=group)
                 waiting[instance] = known
         for instance in self._complaints.keys() - waiting.keys():
             del self._complaints[instance]
@@ -184,8 +183,8 @@ class Farewells:
         holding = self._holding(one)
         if holding and now - one.since > PATIENCE and not one.told:
             one.told = True
-            sentence = "an instance waits long to end: it has servers left, or a proxy is silent"
-            log.warning(sentence, instance=one.id, group=one.group, waited=round(now - one.since, 1), backends=holding)
+            waited = round(now - one.since, 1)
+            log.warning(Event.INSTANCE_DRAIN_SLOW, instance=one.id, group=one.group, waited=waited, backends=holding)
         return not left or not holding or any(now >= action.heartbeat_due for action in left)
 
     async def _attend(self, one: _Waiting, limit: asyncio.Semaphore) -> None:
@@ -224,16 +223,15 @@ class Farewells:
             waited_for = await self._aws.complete(hook, one.id)
             action.over = True
             if waited_for:
-                bound.info("lifecycle action completed: no HAProxy has a server of the instance any more")
+                bound.info(Event.LIFECYCLE_COMPLETED)
             else:
-                bound.info("an instance waits no more: its lifecycle action was over already")
+                bound.info(Event.LIFECYCLE_ALREADY_ENDED)
         elif now >= action.heartbeat_due:
             if await self._aws.heartbeat(hook, one.id):
                 action.heartbeat_due = now + hook.heartbeat / 2
             else:
                 action.over = True
-                sentence = "an instance ends before HAProxy let go of it: its lifecycle action is over"
-                bound.warning(sentence, backends=holding)
+                bound.warning(Event.LIFECYCLE_EXPIRED, backends=holding)
 
     def _concerned(self, group: str) -> list[Share]:
         return [share for share in self._shares if group in share.groups]
@@ -247,5 +245,4 @@ class Farewells:
         """Log *error*, once until it is another, while it matters."""
         if self._waiting.get(one.id) is one and self._complaints.get(one.id) != error:
             self._complaints[one.id] = error
-            sentence = "an instance that waits to end could not be attended to; it is tried again"
-            log.warning(sentence, instance=one.id, group=one.group, error=error)
+            log.warning(Event.LIFECYCLE_FAILED, instance=one.id, group=one.group, error=error)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from dynsrv.logs import Event
 from dynsrv.sources.consul.transport import Reply
 from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, Trouble, an_instance
 from tests.fakes.consul_words import NOT_VERIFIED
@@ -148,7 +149,7 @@ async def test_that_consul_corrected_itself_is_logged() -> None:
             await asyncio.sleep(1)
             consul.not_caught_up = before
             await asyncio.sleep(2 * LONGEST_WAIT)
-    corrected = [line for line in logs if line["event"] == "Consul corrected itself"]
+    corrected = [line for line in logs if line["event"] == Event.CONSUL_ANSWER_CORRECTED]
     assert corrected
     assert all((line["service"], line["instances"]) == ("web", 3) for line in corrected)
 

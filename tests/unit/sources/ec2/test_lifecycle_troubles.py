@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from dynsrv.logs import Event
 from dynsrv.sources.ec2.lifecycle import PATIENCE
 from tests.fakes.ec2 import HEARTBEAT, FakeAws, refusal
 from tests.unit.sources.ec2.asking import a_group
@@ -20,13 +21,6 @@ LOOK = 6.0
 COMPLETE, BEAT, HOOKS = "CompleteLifecycleAction", "RecordLifecycleActionHeartbeat", "DescribeLifecycleHooks"
 THROTTLED = refusal("Throttling", "Rate exceeded")
 DENIED = refusal("AccessDenied", "You may not")
-
-WAITS = "an instance waits to end; first its servers drain"
-DONE = "lifecycle action completed: no HAProxy has a server of the instance any more"
-WAS_OVER = "an instance waits no more: its lifecycle action was over already"
-TOO_EARLY = "an instance ends before HAProxy let go of it: its lifecycle action is over"
-TOO_LONG = "an instance waits long to end: it has servers left, or a proxy is silent"
-REFUSED = "an instance that waits to end could not be attended to; it is tried again"
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +54,8 @@ async def test_what_happens_to_an_instance_is_logged_with_its_group_and_its_hook
             await asyncio.sleep(LOOK)
             await let_go(backend)
     begun, done = of_instances(logs)
-    assert begun == {"event": WAITS, "log_level": "info", "instance": "i-1", "group": "web"}
-    assert done == {**begun, "event": DONE, "hook": "drain", "waited": 2.0}
+    assert begun == {"event": Event.INSTANCE_TERMINATING, "log_level": "info", "instance": "i-1", "group": "web"}
+    assert done == {**begun, "event": Event.LIFECYCLE_COMPLETED, "hook": "drain", "waited": 2.0}
 
 
 # ---- AWS refuses
@@ -82,9 +76,9 @@ async def test_a_completion_that_aws_throttles_is_repeated_and_logged_once() -> 
             await asyncio.sleep(20)
     assert fake.times(COMPLETE) == [7, 12, 17, 22, 27, 32, 37]
     assert fake.completed == ["i-1"]
-    assert sentences(logs) == [WAITS, REFUSED, DONE]
+    assert sentences(logs) == [Event.INSTANCE_TERMINATING, Event.LIFECYCLE_FAILED, Event.LIFECYCLE_COMPLETED]
     assert of_instances(logs)[1] == {
-        "event": REFUSED,
+        "event": Event.LIFECYCLE_FAILED,
         "log_level": "warning",
         "instance": "i-1",
         "group": "web",
@@ -116,7 +110,7 @@ async def test_a_hook_that_cannot_be_told_from_another_is_logged_with_what_to_do
         async with stage.running(backend):
             fake.terminate(1)
             await asyncio.sleep(30)
-    assert sentences(logs) == [WAITS, REFUSED]
+    assert sentences(logs) == [Event.INSTANCE_TERMINATING, Event.LIFECYCLE_FAILED]
     assert of_instances(logs)[1]["error"].endswith(
         "several lifecycle hooks at termination: drain, logs; name dynsrv's in the key lifecycle_hook"
     )
@@ -180,7 +174,7 @@ async def test_an_action_that_was_over_before_it_could_be_completed_is_logged_an
             await let_go(backend)
             await asyncio.sleep(HEARTBEAT)
     assert len(fake.requests(COMPLETE)) == 1
-    assert sentences(logs) == [WAITS, WAS_OVER]
+    assert sentences(logs) == [Event.INSTANCE_TERMINATING, Event.LIFECYCLE_ALREADY_ENDED]
 
 
 async def test_an_action_that_is_over_before_haproxy_let_go_is_a_warning_with_the_backends_and_not_tried_again() -> (
@@ -199,7 +193,7 @@ async def test_an_action_that_is_over_before_haproxy_let_go_is_a_warning_with_th
             await let_go(backend)
     assert len(fake.requests(BEAT)) == 2
     assert fake.requests(COMPLETE) == []
-    assert sentences(logs) == [WAITS, TOO_EARLY]
+    assert sentences(logs) == [Event.INSTANCE_TERMINATING, Event.LIFECYCLE_EXPIRED]
     warning = of_instances(logs)[1]
     assert (warning["log_level"], warning["backends"], warning["hook"]) == ("warning", ["be_app"], "drain")
 
@@ -219,7 +213,7 @@ async def test_without_a_heartbeat_auto_scaling_goes_on_and_dynsrv_forgets_the_i
             assert fake.groups["web"]["i-1"] == "Terminating:Proceed"
             assert stage.farewells._complaints == {}
     assert fake.requests(BEAT, COMPLETE, HOOKS) == []
-    assert sentences(logs) == [WAITS, REFUSED]
+    assert sentences(logs) == [Event.INSTANCE_TERMINATING, Event.LIFECYCLE_FAILED]
 
 
 # ---- it takes long
@@ -238,9 +232,9 @@ async def test_an_instance_that_waits_long_is_told_once_with_the_backends_that_h
             for backend in backends:
                 backend.look(2)
             await asyncio.sleep(PATIENCE - 10)
-            assert sentences(logs) == [WAITS]
+            assert sentences(logs) == [Event.INSTANCE_TERMINATING]
             await asyncio.sleep(PATIENCE)
-    assert sentences(logs) == [WAITS, TOO_LONG]
+    assert sentences(logs) == [Event.INSTANCE_TERMINATING, Event.INSTANCE_DRAIN_SLOW]
     warning = of_instances(logs)[1]
     assert (warning["log_level"], warning["backends"]) == ("warning", ["be_api", "be_web"])
     assert PATIENCE < warning["waited"] < PATIENCE + 10
@@ -257,4 +251,4 @@ async def test_a_proxy_that_is_silent_holds_the_instance_and_is_told() -> None:
             backend.proxies[0].look(2)
             await asyncio.sleep(PATIENCE + 10)
     assert fake.completed == []
-    assert sentences(logs) == [WAITS, TOO_LONG]
+    assert sentences(logs) == [Event.INSTANCE_TERMINATING, Event.INSTANCE_DRAIN_SLOW]
