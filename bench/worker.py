@@ -24,6 +24,7 @@ from dynsrv.documents import parse
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Backend
 from dynsrv.planning import desired_servers
+from dynsrv.reconcile.desired import DesiredState
 from dynsrv.settings import load
 from dynsrv.sources.feed import Feed
 from dynsrv.sources.servers_document import snapshot_of
@@ -77,15 +78,17 @@ async def change(app: App, path: str) -> float:
     timed = _Timed(backend.proxies[0])
     content = await asyncio.to_thread(Path(path).read_bytes)
     changed = snapshot_of(parse(content, name=path), backend=backend.name)
-    feed = Feed(backend.source, backend=backend.name, kind="file", policy=backend.policy, metrics=app.metrics)
+    feed = Feed(backend.source, backend=backend.name, kind="file", metrics=app.metrics)
+    desired = DesiredState([feed], backend=backend.name, policy=backend.policy, metrics=app.metrics)
     reconciler = backend.reconciler(timed, app)  # type: ignore[arg-type]  # a Proxy like any other
-    feed.subscribe(reconciler.wake)
-    feed.take(await backend.first_snapshot(timeout=60))
+    feed.publish(await backend.first_snapshot(timeout=60))
+    await desired.update()
     for _ in range(2):  # as the daemon, which looked at this backend before
-        await reconciler.attempt(feed.desired or {})
+        await reconciler.attempt(desired.servers or {})
     began = time.perf_counter()
-    feed.take(changed)
-    await reconciler.attempt(feed.desired or {})
+    feed.publish(changed)
+    await desired.update()
+    await reconciler.attempt(desired.servers or {})
     return timed.applied_at - began
 
 

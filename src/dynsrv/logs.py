@@ -75,6 +75,7 @@ class Event(StrEnum):
     ENDPOINTS_CHANGED = "endpoints changed"
     SOURCE_FAILED = "source failed; keeping the current servers"
     SOURCE_RECOVERED = "source recovered"
+    SOURCES_DISAGREE = "sources disagree about an endpoint; the first one counts"
     SOURCE_DATA_IGNORED = "part of the source's data was ignored"
     CONSUL_AGENT_SWITCHED = "switched to another Consul agent"
     CONSUL_ANSWER_CORRECTED = "stale answer from Consul replaced by a consistent read"

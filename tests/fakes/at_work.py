@@ -77,7 +77,7 @@ class AtWork:
 
     def want(self, *endpoints: Endpoint, notes: Sequence[str] = ()) -> None:
         """Let the source of `be_app` want these."""
-        self.unit.feed.take(Snapshot(endpoints, tuple(notes)))
+        self.unit.feed.publish(Snapshot(endpoints, tuple(notes)))
 
     def break_source(self, error: SourceError) -> None:
         """Let the source of `be_app` fail from now on."""
@@ -89,9 +89,10 @@ class AtWork:
             await probe.look()
         for _ in range(count):
             for unit in self.running.units.values():
-                if unit.feed.desired is not None:
+                await unit.desired.update()
+                if unit.desired.servers is not None:
                     for reconciler in unit.reconcilers:
-                        await reconciler.attempt(unit.feed.desired)
+                        await reconciler.attempt(unit.desired.servers)
 
     async def settle(self, *endpoints: Endpoint) -> None:
         """Let the source want these, and make passes until that is so everywhere."""

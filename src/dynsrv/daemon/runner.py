@@ -8,6 +8,7 @@ from functools import partial
 
 from dynsrv.haproxy.liveness import ProcessWatch
 from dynsrv.haproxy.proxy import HAProxy
+from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.reconcile.view import BackendView
 from dynsrv.sources.feed import Feed
@@ -23,20 +24,23 @@ class Unit:
             backend.source,
             backend=backend.name,
             kind=backend.settings.source.kind,
-            policy=backend.policy,
             metrics=app.metrics,
         )
+        self.desired = DesiredState([self.feed], backend=backend.name, policy=backend.policy, metrics=app.metrics)
         self.reconcilers = [backend.reconciler(proxy, app) for proxy in backend.proxies]
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self, tasks: asyncio.TaskGroup, probes: dict[HAProxy, ProcessWatch]) -> None:
         """Begin to work in *tasks*."""
         name = self.backend.name
-        self.tasks = [tasks.create_task(self.feed.run(), name=f"feed of {name}")]
+        self.tasks = [
+            tasks.create_task(self.feed.run(), name=f"feed of {name}"),
+            tasks.create_task(self.desired.run(), name=f"desired state of {name}"),
+        ]
         for proxy, reconciler in zip(self.backend.proxies, self.reconcilers, strict=True):
-            self.feed.subscribe(reconciler.wake)
+            self.desired.subscribe(proxy.name, reconciler.wake)
             probes[proxy].subscribe(reconciler.wake)
-            task = tasks.create_task(reconciler.run(self.feed), name=f"reconciler of {name} on {proxy.name}")
+            task = tasks.create_task(reconciler.run(self.desired), name=f"reconciler of {name} on {proxy.name}")
             task.add_done_callback(partial(_stop_listening, probes[proxy], reconciler))
             self.tasks.append(task)
 
@@ -53,7 +57,7 @@ class Unit:
                 self.backend.name,
                 one.proxy.name,
                 self.backend.policy,
-                desired=self.feed.desired,
+                desired=self.desired.servers,
                 observed=one.last.observed if one.last else None,
                 plan=one.last.plan if one.last else None,
                 error=one.failure,

@@ -36,8 +36,8 @@ class Status:
             for view in unit.views():
                 if view.plan is not None:
                     continue
-                if unit.feed.desired is None:
-                    why = unit.feed.failure or "the source has not answered yet"
+                if unit.desired.servers is None:
+                    why = unit.desired.failure or "the source has not answered yet"
                     yield f"{_where(view)}: {why}"
                 else:
                     yield str(view.error or f"{_where(view)}: the first pass is not over")
@@ -81,11 +81,11 @@ class Status:
                 "backend": unit.backend.name,
                 "proxies": [one.name for one in unit.backend.proxies],
                 "kind": unit.backend.settings.source.kind,
-                "up": feed.failure is None and feed.desired is not None,
+                "up": feed.failure is None and feed.snapshot is not None,
                 "reason": feed.failure.reason if feed.failure else None,
                 "error": str(feed.failure) if feed.failure else None,
                 "last_answer": iso_time(feed.answered_at),
-                "endpoints": None if feed.desired is None else len(feed.desired),
+                "endpoints": None if feed.snapshot is None else len(feed.snapshot.endpoints),
                 "ignored": list(feed.notes),
             }
 

@@ -1,4 +1,4 @@
-"""Which servers does a snapshot call for? Its endpoints with everything that the policy adds, found by address."""
+"""Which servers does a snapshot call for? Its endpoints with what the policy adds, by address and port."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dynsrv.model import Endpoint, Location, Server, Snapshot
 from dynsrv.planning import naming
 from dynsrv.planning.policy import Policy
 
-_IDS_COMPARED = 8
-"""How often an id may have been taken when the server was added; with 100,000 servers, eight times: below 1e-27."""
+_IDS_TRIED = 8
+"""Ids to compare, since the preferred ones may have been taken. That eight are, of 100,000 servers: below 1e-27."""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredServer:
-    """An endpoint as a server to be: with its weight, its maxconn (0: none), its options and its preferred *id*."""
+    """The server that an endpoint calls for: its weight, maxconn (0: no limit), options and preferred *id*."""
 
     endpoint: Endpoint
     weight: int
@@ -29,8 +29,8 @@ class DesiredServer:
         return naming.ids(self.endpoint, self.options)
 
     def made(self, server: Server) -> bool:
-        """Whether *server*, at this address and port, was added with these options."""
-        return server.id == self.id or server.id in islice(self.ids(), _IDS_COMPARED)
+        """Whether *server*, of the same address and port, was added with these options."""
+        return server.id == self.id or server.id in islice(self.ids(), _IDS_TRIED)
 
 
 Desired = Mapping[Location, DesiredServer]
@@ -39,18 +39,18 @@ Desired = Mapping[Location, DesiredServer]
 def desired_servers(snapshot: Snapshot, policy: Policy, *, before: Desired | None = None) -> Desired:
     """Return the servers that *snapshot* calls for.
 
-    It costs a hash an endpoint, but for those that are the same *before*, in a snapshot of the same policy.
+    Each costs a hash, except those of endpoints that are the same in *before*, made with the same policy.
     """
     known = before or {}
-    found: dict[Location, DesiredServer] = {}
+    servers: dict[Location, DesiredServer] = {}
     for endpoint in snapshot.endpoints:
         location = (endpoint.address, endpoint.port)
-        target = known.get(location)
-        found[location] = target if target and target.endpoint == endpoint else _target(endpoint, policy)
-    return found
+        same = known.get(location)
+        servers[location] = same if same and same.endpoint == endpoint else _desired_server(endpoint, policy)
+    return servers
 
 
-def _target(endpoint: Endpoint, policy: Policy) -> DesiredServer:
+def _desired_server(endpoint: Endpoint, policy: Policy) -> DesiredServer:
     options = policy.options
     if endpoint.options:
         own = {option.partition(" ")[0] for option in endpoint.options}

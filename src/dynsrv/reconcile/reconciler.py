@@ -18,10 +18,10 @@ from dynsrv.haproxy.proxy import Proxy
 from dynsrv.haproxy.support import check_keywords
 from dynsrv.model import Process
 from dynsrv.planning import NO_LIMITS, Desired, Policy, make_plan
+from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.event_log import Telling
 from dynsrv.reconcile.history import History
 from dynsrv.reconcile.result import Pass, Result
-from dynsrv.sources.feed import Feed
 from dynsrv.steps import Add, Admit, Applied, EnableHealth, Plan, SetWeight, WaitsFor
 
 _AT_ONCE = 0.01  # seconds until the pass after one that changed something
@@ -35,7 +35,7 @@ _ADMISSION_WAITS = {WaitsFor.CHECK, WaitsFor.SUCCESSOR}
 
 
 class Reconciler:
-    """Keeps one backend of one proxy as its feed wants it.
+    """Keeps one backend of one proxy as desired.
 
     *resync* is in seconds. The guard is overridden until *override_until*, in Unix time.
     """
@@ -66,7 +66,7 @@ class Reconciler:
         self._wake = asyncio.Event()
         self._delay = _SOON
         self._in_line: tuple[Desired, Process] | None = None  # when HAProxy was last as desired: what, and who
-        self._settled_for: float | None = None  # the feed's change whose convergence was measured
+        self._settled_for: float | None = None  # the change whose convergence was measured
         self.last: Pass | None = None
         """The last pass that got as far as a plan; None: there was none yet."""
         self.failure: DynsrvError | None = None
@@ -76,17 +76,17 @@ class Reconciler:
         """Look again now."""
         self._wake.set()
 
-    async def run(self, feed: Feed) -> None:
-        """Follow *feed* until cancelled."""
+    async def run(self, desired: DesiredState) -> None:
+        """Follow *desired* until cancelled."""
         while True:
             self._wake.clear()
             delay = None
-            if feed.desired is not None:
-                changed_at, before = feed.changed_at, self.last  # both may be others when the pass is over
-                delay = await self.attempt(feed.desired)
+            if desired.servers is not None:
+                changed_at, before = desired.changed_at, self.last  # both may be others when the pass is over
+                delay = await self.attempt(desired.servers)
                 if self.last is not None and self.last is not before:
                     self._measure_convergence(self.last.plan, changed_at)
-                    feed.on_observed(self.proxy.name, self.last.observed, changed_at=changed_at)
+                    desired.on_observed(self.proxy.name, self.last.observed, changed_at=changed_at)
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
@@ -169,7 +169,7 @@ class Reconciler:
         self.telling.failed(error, result)
 
     def _measure_convergence(self, plan: Plan, changed_at: float) -> None:
-        """Measure, once for each change of the feed's, how long it took until every wanted server served."""
+        """Measure, once for each change of what is desired, how long it took until every wanted server served."""
         if self._settled_for == changed_at or any(isinstance(step, _ADMITTING) for step in plan.steps):
             return
         if any(wait.waits_for in _ADMISSION_WAITS for wait in plan.waits):

@@ -248,6 +248,6 @@ async def test_two_entries_of_one_backend_are_both_meant() -> None:
     at_work = AtWork(Behind(proxy="lb1"))
     other = at_work.manage(Behind(proxy="lb2"))
     at_work.want(an_endpoint(1))
-    other.feed.take(Snapshot((an_endpoint(1),)))
+    other.feed.publish(Snapshot((an_endpoint(1),)))
     await at_work.passes(3)
     assert outcomes(await hold(at_work)) == [("lb1", "done", ""), ("lb2", "done", "")]

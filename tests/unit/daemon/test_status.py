@@ -73,6 +73,7 @@ async def test_before_the_first_answer_of_the_source_nothing_is_known_but_that()
 async def test_before_the_first_pass_that_is_why_it_is_not_ready() -> None:
     at_work = AtWork()
     at_work.want(an_endpoint())
+    await at_work.unit.desired.update()
     assert not_ready(at_work) == ["backend be_app on lb1: the first pass is not over"]
     assert (await the_source(at_work))["up"]
 

@@ -10,6 +10,7 @@ from dynsrv.errors import BackendRejected, ProxyUnreachable
 from dynsrv.logs import Event
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.planning import Limits
+from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.result import Result
 from dynsrv.sources.feed import Feed
 from tests.fakes.builders import a_policy, an_endpoint
@@ -184,16 +185,12 @@ async def test_maxconn_is_asked_for_only_where_it_may_differ() -> None:
 
 
 async def following(managed: Managed, *snapshots: Snapshot | Exception) -> tuple[Feed, list[asyncio.Task[None]]]:
-    feed = Feed(
-        ScriptedSource(*snapshots),
-        backend="be_app",
-        kind="file",
-        policy=managed.policy,
-        metrics=managed.metrics,
-        clock=managed.haproxy.clock,
+    feed = Feed(ScriptedSource(*snapshots), backend="be_app", kind="file", metrics=managed.metrics)
+    desired = DesiredState(
+        [feed], backend="be_app", policy=managed.policy, metrics=managed.metrics, clock=managed.haproxy.clock
     )
-    feed.subscribe(managed.reconciler.wake)
-    return feed, [asyncio.create_task(feed.run()), asyncio.create_task(managed.reconciler.run(feed))]
+    desired.subscribe("lb1", managed.reconciler.wake)
+    return feed, [asyncio.create_task(one) for one in (feed.run(), desired.run(), managed.reconciler.run(desired))]
 
 
 async def stop(tasks: list[asyncio.Task[None]]) -> None:
@@ -219,7 +216,7 @@ async def test_a_change_of_the_source_s_is_acted_upon_at_once() -> None:
     feed, tasks = await following(managed, Snapshot((an_endpoint(),)))
     await asyncio.sleep(10)
     assert managed.haproxy.traffic("dyn-10.0.0.1:80")
-    feed.take(Snapshot((an_endpoint(), an_endpoint(2))))
+    feed.publish(Snapshot((an_endpoint(), an_endpoint(2))))
     await asyncio.sleep(0.01)
     assert managed.haproxy.traffic("dyn-10.0.0.2:80")
     await stop(tasks)
@@ -257,7 +254,7 @@ async def test_a_snapshot_that_comes_during_a_pass_is_not_measured_by_that_pass(
         if line.startswith("show servers state"):
             managed.behind.wire.before_line = lambda _: None
             managed.haproxy.advance(1)
-            feed.take(Snapshot((an_endpoint(),)))
+            feed.publish(Snapshot((an_endpoint(),)))
 
     managed.behind.wire.before_line = change
     await asyncio.sleep(RESYNC + 1)
@@ -275,7 +272,7 @@ async def test_a_pass_that_a_reload_cut_short_converges_nothing() -> None:
         managed.haproxy.reload() if line.startswith("enable health") else None
     )
     managed.haproxy.advance(1)
-    feed.take(Snapshot((an_endpoint(),)))
+    feed.publish(Snapshot((an_endpoint(),)))
     await asyncio.sleep(0.01)
     assert managed.value("dynsrv_reconcile_total", result="reloaded")
     assert converged(managed) == before

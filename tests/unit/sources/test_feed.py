@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from dynsrv.errors import SourceError
 from dynsrv.logs import Event
 from dynsrv.metrics import Metrics
-from dynsrv.model import Endpoint, Snapshot
+from dynsrv.model import Snapshot
 from dynsrv.sources.feed import Feed
-from tests.fakes.builders import a_policy, an_endpoint
+from tests.fakes.builders import an_endpoint
 from tests.fakes.sources import ScriptedSource
 
 ONE = Snapshot((an_endpoint(1),))
@@ -28,27 +28,15 @@ def gone(message: str = "it is gone") -> SourceError:
     return SourceError("missing", message)
 
 
-class SharedWatch:
-    """A feed that follows a script, and what it told whom."""
+class RunningFeed:
+    """A feed of a source that follows a script, and the snapshots for which it woke its subscriber."""
 
     def __init__(self, *script: Snapshot | Exception | float | None) -> None:
         self.source = ScriptedSource(*script)
         self.metrics = Metrics()
-        self.wakes: list[Snapshot] = []
-        self.feed = Feed(
-            self.source,
-            backend="be_app",
-            kind="file",
-            policy=a_policy(),
-            metrics=self.metrics,
-            clock=lambda: asyncio.get_running_loop().time(),
-        )
-        self.feed.subscribe(lambda: self.wakes.append(Snapshot(self.endpoints or ())))
-
-    @property
-    def endpoints(self) -> tuple[Endpoint, ...] | None:
-        desired = self.feed.desired
-        return None if desired is None else tuple(target.endpoint for target in desired.values())
+        self.published: list[Snapshot | None] = []
+        self.feed = Feed(self.source, backend="be_app", kind="file", metrics=self.metrics)
+        self.feed.subscribe(lambda: self.published.append(self.feed.snapshot))
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, WHERE | labels)
@@ -70,45 +58,47 @@ def longest_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
 
 
-async def test_before_the_first_snapshot_nothing_is_known_which_is_not_the_same_as_nothing_wanted() -> None:
-    silent, empty = SharedWatch(), SharedWatch(EMPTY)
+async def test_before_the_first_answer_there_is_no_snapshot_which_is_not_the_same_as_an_empty_one() -> None:
+    silent, empty = RunningFeed(), RunningFeed(EMPTY)
     async with silent.running(), empty.running():
-        assert silent.feed.desired is None
-        assert empty.feed.desired == {}
+        assert silent.feed.snapshot is None
+        assert empty.feed.snapshot == EMPTY
 
 
-async def test_the_last_snapshot_is_what_is_desired() -> None:
-    followed = SharedWatch(ONE, TWO)
+async def test_the_last_snapshot_is_kept_and_each_is_published_even_if_it_is_the_same() -> None:
+    followed = RunningFeed(ONE, ONE, 5.0, TWO, gone(), TWO)
     async with followed.running():
-        assert followed.endpoints == TWO.endpoints
-    backend = {"backend": "be_app"}
-    assert followed.metrics.registry.get_sample_value("dynsrv_desired_servers", backend) == 2
+        assert followed.feed.snapshot == TWO
+    assert followed.published == [ONE, ONE, TWO, TWO]
 
 
-async def test_who_listens_is_woken_by_a_change_and_by_nothing_else() -> None:
-    followed = SharedWatch(ONE, ONE, 5.0, ONE, TWO, ONE, gone(), ONE)
-    async with followed.running():
-        assert followed.wakes == [ONE, TWO, ONE]
+async def test_who_unsubscribed_is_not_woken_any_more() -> None:
+    followed = RunningFeed(ONE, 5.0, TWO)
+    wakes: list[Snapshot | None] = []
 
+    def wake() -> None:
+        wakes.append(followed.feed.snapshot)
 
-async def test_the_time_of_the_last_change_is_kept() -> None:
-    followed = SharedWatch(ONE, 5.0, ONE, 5.0, TWO, 5.0, TWO)
-    async with followed.running():
-        assert followed.feed.changed_at == 10
+    followed.feed.subscribe(wake)
+    async with followed.running(1):
+        followed.feed.unsubscribe(wake)
+        await asyncio.sleep(10)
+    assert wakes == [ONE]
+    assert followed.published == [ONE, TWO]
 
 
 @pytest.mark.parametrize("end", [gone(), None])
 async def test_while_the_source_fails_the_last_snapshot_stays(end: Exception | None) -> None:
-    followed = SharedWatch(TWO, end, *[gone()] * 1000)
+    followed = RunningFeed(TWO, end, *[gone()] * 1000)
     async with followed.running():
-        assert followed.endpoints == TWO.endpoints
+        assert followed.feed.snapshot == TWO
         assert followed.feed.failure is not None
         assert followed.value("dynsrv_source_up") == 0
-    assert followed.wakes == [TWO]
+    assert followed.published == [TWO]
 
 
 async def test_a_source_that_ends_by_itself_has_failed() -> None:
-    followed = SharedWatch(ONE, None)
+    followed = RunningFeed(ONE, None)
     with capture_logs() as logs:
         async with followed.running():
             pass
@@ -117,14 +107,14 @@ async def test_a_source_that_ends_by_itself_has_failed() -> None:
 
 
 async def test_a_source_that_fails_is_asked_ever_less_often_but_at_least_every_ten_seconds() -> None:
-    followed = SharedWatch(*[gone()] * 30)
+    followed = RunningFeed(*[gone()] * 30)
     async with followed.running():
         pauses = [after - before for before, after in pairwise(followed.source.watched)]
     assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4] + [10] * 24)
 
 
 async def test_after_a_good_answer_the_next_failure_is_a_first_one() -> None:
-    followed = SharedWatch(*[gone()] * 8, ONE, gone(), ONE, gone(), gone())
+    followed = RunningFeed(*[gone()] * 8, ONE, gone(), ONE, gone(), gone())
     async with followed.running():
         pauses = [after - before for before, after in pairwise(followed.source.watched)]
     assert pauses[7:] == pytest.approx([10, 0.2, 0.2, 0.4])
@@ -138,19 +128,18 @@ async def test_pauses_are_drawn_by_lot_so_that_many_do_not_ask_at_once(monkeypat
         return low
 
     monkeypatch.setattr(random, "uniform", lowest)
-    followed = SharedWatch(*[gone()] * 5)
+    followed = RunningFeed(*[gone()] * 5)
     async with followed.running():
         assert asked == [0] * 5
 
 
 async def test_a_source_that_answers_again_is_told() -> None:
-    followed = SharedWatch(ONE, gone(), ONE)
+    followed = RunningFeed(ONE, gone(), ONE)
     with capture_logs() as logs:
         async with followed.running():
             assert followed.feed.failure is None
             assert followed.value("dynsrv_source_up") == 1
     assert [line["event"] for line in logs] == [
-        Event.FIRST_ENDPOINTS_RECEIVED,
         Event.SOURCE_FAILED,
         Event.SOURCE_RECOVERED,
     ]
@@ -158,7 +147,7 @@ async def test_a_source_that_answers_again_is_told() -> None:
 
 
 async def test_a_failure_is_logged_once_until_it_changes_and_counted_each_time() -> None:
-    followed = SharedWatch(*[gone()] * 3, *[gone("it is there, but broken")] * 3)
+    followed = RunningFeed(*[gone()] * 3, *[gone("it is there, but broken")] * 3)
     with capture_logs() as logs:
         async with followed.running():
             pass
@@ -171,12 +160,12 @@ async def test_a_failure_is_logged_once_until_it_changes_and_counted_each_time()
 
 async def test_during_one_outage_each_error_is_logged_once_however_they_alternate_and_again_in_the_next() -> None:
     outage = [gone("a"), gone("b"), gone("a"), gone("b"), gone("c"), gone("a")]
-    followed = SharedWatch(ONE, *outage, ONE, *outage)
+    followed = RunningFeed(ONE, *outage, ONE, *outage)
     with capture_logs() as logs:
         async with followed.running():
             pass
     told = [line.get("error", line["event"]) for line in logs]
-    assert told == [Event.FIRST_ENDPOINTS_RECEIVED, "a", "b", "c", Event.SOURCE_RECOVERED, "a", "b", "c"]
+    assert told == ["a", "b", "c", Event.SOURCE_RECOVERED, "a", "b", "c"]
     assert followed.value("dynsrv_source_errors_total", reason="missing") == 12
 
 
@@ -189,7 +178,7 @@ def notes_of(logs: list[MutableMapping[str, Any]]) -> list[str]:
 
 
 async def test_what_the_source_could_not_use_is_logged_once_while_it_stays_and_again_when_it_comes_back() -> None:
-    followed = SharedWatch(
+    followed = RunningFeed(
         noting("a", "b"), noting("a", "b"), noting("b", "c"), ONE, 5.0, noting("c"), gone(), noting("c"), noting("d")
     )
     with capture_logs() as logs:
@@ -197,11 +186,10 @@ async def test_what_the_source_could_not_use_is_logged_once_while_it_stays_and_a
             pass
     assert notes_of(logs) == ["a", "b", "c", "c", "d"]
     assert {line["log_level"] for line in logs if "what" in line} == {"warning"}
-    assert followed.wakes == [ONE]
 
 
 async def test_what_the_source_could_not_use_is_logged_with_the_backend_and_its_kind() -> None:
-    followed = SharedWatch(noting("a"))
+    followed = RunningFeed(noting("a"))
     with capture_logs() as logs:
         async with followed.running():
             pass
@@ -218,13 +206,13 @@ async def test_what_the_source_could_not_use_is_counted_as_of_its_last_answer() 
         ([noting("a", "b"), ONE], 0),
         ([noting("a", "b"), gone()], 2),
     ):
-        followed = SharedWatch(*script)
+        followed = RunningFeed(*script)
         async with followed.running():
             assert followed.value("dynsrv_source_ignored") == ignored, script
 
 
 async def test_when_the_source_last_answered_is_a_metric() -> None:
-    followed = SharedWatch(ONE)
+    followed = RunningFeed(ONE)
     assert followed.value("dynsrv_source_last_success_timestamp_seconds") is None
     async with followed.running():
         answered = followed.value("dynsrv_source_last_success_timestamp_seconds")
@@ -233,21 +221,34 @@ async def test_when_the_source_last_answered_is_a_metric() -> None:
 
 
 async def test_a_bug_in_a_source_is_no_failure_of_it_and_ends_the_feed() -> None:
-    followed = SharedWatch(ONE, ZeroDivisionError())
+    followed = RunningFeed(ONE, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         await followed.feed.run()
 
 
-async def test_a_stopped_feed_closes_its_source() -> None:
-    followed = SharedWatch(ONE)
+async def test_a_stopped_feed_ends_the_watch_and_closes_its_source() -> None:
+    followed = RunningFeed(ONE)
     async with followed.running():
-        assert followed.source.closed == 0
-    assert followed.source.closed == 1
+        assert (followed.source.closed, followed.source.ended) == (0, False)
+    assert (followed.source.closed, followed.source.ended) == (1, True)
 
 
-async def test_endpoints_get_what_the_policy_adds() -> None:
-    followed = SharedWatch(ONE)
+async def test_a_feed_whose_source_only_failed_does_not_close_it() -> None:
+    followed = RunningFeed(ONE, gone(), ONE)
     async with followed.running():
-        assert followed.feed.desired is not None
-        (target,) = followed.feed.desired.values()
-    assert (target.weight, target.options) == (100, a_policy().options)
+        assert len(followed.source.watched) == 2
+        assert not followed.source.ended
+
+
+async def test_a_feed_that_is_stopped_while_its_source_fails_closes_it() -> None:
+    followed = RunningFeed(*[gone()] * 1000)
+    async with followed.running():
+        assert followed.feed.failure is not None
+    assert followed.source.ended
+
+
+async def test_a_feed_that_a_bug_ends_closes_its_source() -> None:
+    followed = RunningFeed(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        await followed.feed.run()
+    assert followed.source.ended

@@ -10,6 +10,7 @@ from typing import Any
 from dynsrv.metrics import Metrics
 from dynsrv.model import Location, Server
 from dynsrv.planning import Desired
+from dynsrv.reconcile.desired import DesiredState
 from dynsrv.sources.ec2.aws import Filters
 from dynsrv.sources.ec2.endpoints import Reading
 from dynsrv.sources.ec2.lifecycle import Farewells
@@ -29,14 +30,14 @@ def at(number: int, port: int = 80) -> Location:
 class Proxy:
     """The servers that one HAProxy has in one backend. It is looked at, and set right, when the test says so."""
 
-    def __init__(self, name: str, feed: Feed) -> None:
+    def __init__(self, name: str, desired: DesiredState) -> None:
         self.name = name
-        self.feed = feed
+        self.desired = desired
         self.servers: dict[Location, Server] = {}
         self.busy: set[Location] = set()
         """Servers that have sessions: they drain for as long."""
         self._pass: tuple[float, Desired, tuple[Server, ...]] | None = None
-        feed.subscribe(lambda: None)
+        desired.subscribe(name, lambda: None)
 
     @property
     def in_pass(self) -> bool:
@@ -45,8 +46,8 @@ class Proxy:
 
     def begin(self) -> None:
         """Begin a pass: look at what there is, and at what is wanted."""
-        if self.feed.desired is not None:
-            self._pass = (self.feed.changed_at, self.feed.desired, tuple(self.servers.values()))
+        if self.desired.servers is not None:
+            self._pass = (self.desired.changed_at, self.desired.servers, tuple(self.servers.values()))
 
     def end(self) -> None:
         """End a pass: do what was wanted when it began, and tell what there was."""
@@ -58,7 +59,7 @@ class Proxy:
         for location, server in list(self.servers.items()):
             if location not in wanted and location not in self.busy and server.name.startswith("dyn-"):
                 del self.servers[location]
-        self.feed.on_observed(self.name, a_backend(*observed), changed_at=changed_at)
+        self.desired.on_observed(self.name, a_backend(*observed), changed_at=changed_at)
 
     def look(self, passes: int = 1) -> None:
         """Make whole passes."""
@@ -77,16 +78,17 @@ class AtWork:
     def __init__(self, name: str, source: Ec2Source, proxies: Sequence[str]) -> None:
         self.name = name
         self.source = source
-        self.feed = Feed(
-            source,
+        metrics = Metrics()
+        self.feed = Feed(source, backend=name, kind="ec2", metrics=metrics)
+        self.desired = DesiredState(
+            [self.feed],
             backend=name,
-            kind="ec2",
             policy=a_policy(),
-            metrics=Metrics(),
+            metrics=metrics,
             clock=lambda: asyncio.get_running_loop().time(),
         )
-        self.proxies = [Proxy(each, self.feed) for each in proxies]
-        self._task: asyncio.Task[None] | None = None
+        self.proxies = [Proxy(each, self.desired) for each in proxies]
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def proxy(self) -> Proxy:
@@ -97,16 +99,16 @@ class AtWork:
     @property
     def works(self) -> bool:
         """Whether it follows its source."""
-        return self._task is not None and not self._task.done()
+        return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
     @property
     def stopped(self) -> bool:
         """Whether it was stopped."""
-        return self._task is not None and self._task.cancelled()
+        return bool(self._tasks) and all(task.cancelled() for task in self._tasks)
 
     def start(self) -> None:
         """Begin to follow the source."""
-        self._task = asyncio.create_task(self.feed.run())
+        self._tasks = [asyncio.create_task(self.feed.run()), asyncio.create_task(self.desired.run())]
 
     async def stop(self) -> None:
         """End, as a backend that is removed from the configuration.
@@ -114,12 +116,13 @@ class AtWork:
         Raises:
             Exception: that of which it had died before.
         """
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.result()
-            raise AssertionError("it ended by itself")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled():
+                task.result()
+                raise AssertionError("it ended by itself")
         for proxy in self.proxies:
             proxy.cut_off()
 

@@ -40,7 +40,7 @@ async def test_an_instance_that_waits_to_end_is_drained_and_let_go_when_haproxy_
         backend.proxy.busy.add(at(1))
         fake.terminate(1)
         await asyncio.sleep(LOOK)
-        assert [str(target.endpoint) for target in (backend.feed.desired or {}).values()] == ["10.0.0.2:80"]
+        assert [str(target.endpoint) for target in (backend.desired.servers or {}).values()] == ["10.0.0.2:80"]
         backend.look(2)
         await asyncio.sleep(60)
         backend.look()

@@ -134,7 +134,7 @@ async def test_a_backend_that_never_looked_holds_the_instance() -> None:
     stage = Stage(fake)
     good, never = stage.a_backend("be_web"), stage.a_backend("be_api", groups=(GROUP, "api"))
     async with stage.running(good, never):
-        assert never.feed.desired is None
+        assert never.desired.servers is None
         fake.terminate(1)
         await asyncio.sleep(LOOK)
         await let_go(good)

@@ -141,7 +141,7 @@ async def test_snapshots_come_on_while_lifecycle_actions_fail() -> None:
         fake.group(3)
         await asyncio.sleep(LOOK)
         assert backend.feed.failure is None
-        assert set(backend.feed.desired or {}) == {at(2), at(3)}
+        assert set(backend.desired.servers or {}) == {at(2), at(3)}
 
 
 async def test_snapshots_come_on_while_lifecycle_actions_hang() -> None:
@@ -156,7 +156,7 @@ async def test_snapshots_come_on_while_lifecycle_actions_hang() -> None:
         await asyncio.sleep(LOOK)
         fake.group(3, name="api")
         await asyncio.sleep(30)
-        assert set(other.feed.desired or {}) == {at(3)}
+        assert set(other.desired.servers or {}) == {at(3)}
 
 
 # ---- the action is over
