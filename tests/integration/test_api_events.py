@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dynsrv.web.event_stream import HEARTBEAT
-from tests.fakes.news import rows_of
+from tests.fakes.subscriber import rows_of
 from tests.integration.support.api import TOKEN, Api, Following, done, name_of
 from tests.integration.support.controller import AS_WANTED, Dynsrv, Install
 from tests.integration.support.haproxy import REPOSITORY, HAProxy, StartHAProxy, serves
