@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from dynsrv.errors import DynsrvError
 
@@ -13,7 +13,7 @@ from dynsrv.errors import DynsrvError
 class Add:
     """Add a server; it starts in maintenance, with its check not enabled."""
 
-    kind: ClassVar[str] = "add"
+    kind: ClassVar[Literal["add"]] = "add"
     server: str
     id: int
     address: str
@@ -27,7 +27,7 @@ class Add:
 class EnableHealth:
     """Let HAProxy run the server's check, which it does in maintenance too."""
 
-    kind: ClassVar[str] = "enable_health"
+    kind: ClassVar[Literal["enable_health"]] = "enable_health"
     server: str
     reason: str
 
@@ -36,7 +36,7 @@ class EnableHealth:
 class Admit:
     """Let the server receive requests."""
 
-    kind: ClassVar[str] = "admit"
+    kind: ClassVar[Literal["admit"]] = "admit"
     server: str
     reason: str
 
@@ -45,7 +45,7 @@ class Admit:
 class SetWeight:
     """Change the weight in place."""
 
-    kind: ClassVar[str] = "set_weight"
+    kind: ClassVar[Literal["set_weight"]] = "set_weight"
     server: str
     weight: int
     reason: str
@@ -55,7 +55,7 @@ class SetWeight:
 class SetMaxconn:
     """Change the bound on concurrent connections in place; 0: no bound."""
 
-    kind: ClassVar[str] = "set_maxconn"
+    kind: ClassVar[Literal["set_maxconn"]] = "set_maxconn"
     server: str
     maxconn: int
     reason: str
@@ -65,7 +65,7 @@ class SetMaxconn:
 class Drain:
     """Give the server no new requests but those that stick to it."""
 
-    kind: ClassVar[str] = "drain"
+    kind: ClassVar[Literal["drain"]] = "drain"
     server: str
     reason: str
 
@@ -74,7 +74,7 @@ class Drain:
 class Disable:
     """Put the server into maintenance: running requests go on, nothing new comes."""
 
-    kind: ClassVar[str] = "disable"
+    kind: ClassVar[Literal["disable"]] = "disable"
     server: str
     reason: str
 
@@ -83,7 +83,7 @@ class Disable:
 class CloseSessions:
     """Cut the sessions that are left."""
 
-    kind: ClassVar[str] = "close_sessions"
+    kind: ClassVar[Literal["close_sessions"]] = "close_sessions"
     server: str
     reason: str
 
@@ -92,12 +92,15 @@ class CloseSessions:
 class Delete:
     """Delete the server; HAProxy refuses as long as anything uses it."""
 
-    kind: ClassVar[str] = "delete"
+    kind: ClassVar[Literal["delete"]] = "delete"
     server: str
     reason: str
 
 
 Step = Add | EnableHealth | Admit | SetWeight | SetMaxconn | Drain | Disable | CloseSessions | Delete
+StepKind = Literal[
+    "add", "enable_health", "admit", "set_weight", "set_maxconn", "drain", "disable", "close_sessions", "delete"
+]
 
 
 class Rule(StrEnum):
@@ -131,6 +134,7 @@ class WaitsFor(StrEnum):
     SESSIONS = "sessions"
     SUCCESSOR = "successor"
     GUARD = "guard"
+    OPERATOR = "operator"  # of a hold: no wait of a plan has it
 
 
 @dataclass(frozen=True, slots=True)

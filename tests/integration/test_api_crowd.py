@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dynsrv.logs import Event
-from dynsrv.web.api import MAX_FOLLOWERS, WRITE_TIMEOUT
+from dynsrv.web.api import MAX_SUBSCRIBERS, WRITE_TIMEOUT
 from tests.integration.support.api import TOKEN, Api, done
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.crowd import a_crowd, is_connected, who_never_reads, who_sends_a_byte_a_second
@@ -139,11 +139,11 @@ async def test_there_is_room_for_so_many_and_again_when_all_of_them_vanished(con
     before, files = Usage.of(controller.pid), _files(controller)
 
     async def all_follow() -> bool:
-        async with a_crowd(api.port, MAX_FOLLOWERS) as crowd:
+        async with a_crowd(api.port, MAX_SUBSCRIBERS) as crowd:
             if {one.status for one in crowd} != {200}:
                 return False
-            print(f"{MAX_FOLLOWERS} clients: {before} before, {Usage.of(controller.pid)} with them")
-            full = {"error": f"{MAX_FOLLOWERS} clients follow the events already"}
+            print(f"{MAX_SUBSCRIBERS} clients: {before} before, {Usage.of(controller.pid)} with them")
+            full = {"error": f"{MAX_SUBSCRIBERS} clients follow the events already"}
             assert await api.get("/api/v1/events") == (503, full)
             assert await api.answers()
             return True

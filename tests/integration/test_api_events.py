@@ -16,7 +16,7 @@ import yaml
 
 from dynsrv.logs import Event
 from dynsrv.web.event_stream import HEARTBEAT
-from tests.fakes.news import rows_of
+from tests.fakes.subscriber import rows_of
 from tests.integration.support.api import TOKEN, Api, Following, done, name_of
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import REPOSITORY, HAProxy, StartHAProxy, serves

@@ -16,6 +16,7 @@ from click.shell_completion import get_completion_class
 from rich.console import Console
 
 from dynsrv import __version__, logs
+from dynsrv.api_model import BackendStatuses, Plan, to_json
 from dynsrv.cli import dry_run, output
 from dynsrv.cli.apply import Apply
 from dynsrv.cli.check import check_live
@@ -115,7 +116,7 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
     """
     views = _look(_open(config, backend=backend, quiet=True), backend)
     if as_json:
-        _print_json({"backends": [view.plan_data() for view in views]})
+        click.echo(to_json(Plan(backends=[view.planned() for view in views]), indent=2))
     else:
         output.print_plan(views)
     _exit_by(views)
@@ -140,7 +141,7 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
         _with(app, _watch(app))
     views = _look(_open(config, quiet=True), None)
     if as_json:
-        _print_json({"backends": [view.status_data() for view in views]})
+        click.echo(to_json(BackendStatuses(backends=[view.status() for view in views]), indent=2))
     else:
         output.print_status(views)
     _exit_by(views)
@@ -193,7 +194,7 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
 @cli.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
-    _print_json(json_schema())
+    click.echo(json.dumps(json_schema(), indent=2))
 
 
 @cli.command()
@@ -282,10 +283,6 @@ def _exit_by(views: list[BackendView]) -> None:
         sys.exit(EXIT_ERROR)
     if not all(view.converged for view in views):
         sys.exit(EXIT_DIFFERS)
-
-
-def _print_json(data: object) -> None:
-    click.echo(json.dumps(data, indent=2))
 
 
 def _fail(message: str, *, code: int = EXIT_ERROR) -> NoReturn:

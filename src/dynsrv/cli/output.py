@@ -63,25 +63,25 @@ def print_status(views: Sequence[BackendView]) -> None:
         _heading(view)
         if view.observed is None or view.desired is None or view.plan is None:
             continue
-        data = view.status_data()
+        status = view.status()
         rows = [
             (
-                server["name"],
-                server["address"] or "-",
-                server["state"] if server["state"] != "ready" or server["operational"] != "down" else "down",
-                f"check {server['check']}",
-                f"weight {server['weight']}",
-                "" if server["sessions"] is None else _count(server["sessions"], "session"),
-                server["why"],
+                server.name,
+                server.address or "-",
+                "down" if server.state == "ready" and server.operational == "down" else server.state.value,
+                f"check {server.check}",
+                f"weight {server.weight}",
+                "" if server.sessions is None else _count(server.sessions, "session"),
+                server.why,
             )
-            for server in data["servers"]
+            for server in status.servers
         ]
-        rows += [("-", host_port(m["address"], m["port"]), "missing", "", "", "", m["why"]) for m in data["missing"]]
+        rows += [("-", host_port(m.address, m.port), "missing", "", "", "", m.why) for m in status.missing]
         _rows(rows)
         _refusals(view.plan)
-        live = sum(server["ours"] for server in data["servers"])
+        live = sum(server.ours for server in status.servers)
         verdict = "in sync" if view.converged else "out of sync"
-        _console.print(f"  {verdict}: {data['desired']} desired, {live} live")
+        _console.print(f"  {verdict}: {status.desired} desired, {live} live")
 
 
 class LiveStatus:

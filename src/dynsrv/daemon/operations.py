@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
+from dynsrv.api_model import OperationResult
 from dynsrv.daemon.runner import Running, Unit
 from dynsrv.errors import DynsrvError
 from dynsrv.logs import Event, get_logger
@@ -86,7 +87,7 @@ class Operations:
 
     async def _act(
         self, unit: Unit, reconciler: Reconciler, server: str, step: Callable[[Server], Step]
-    ) -> dict[str, Any] | ActionRefused:
+    ) -> OperationResult | ActionRefused:
         """Do one step on one proxy, or return why not."""
         if not unit.backend.policy.owns(server):
             return ActionRefused(403, f"the server {server} is not dynsrv's, which never touches others")
@@ -121,5 +122,7 @@ class Operations:
         return found
 
 
-def _done(reconciler: Reconciler, *, outcome: str = "done", detail: str = "") -> dict[str, Any]:
-    return {"backend": reconciler.backend, "proxy": reconciler.proxy.name, "outcome": outcome, "detail": detail}
+def _done(
+    reconciler: Reconciler, *, outcome: Outcome | Literal["error"] = Outcome.DONE, detail: str = ""
+) -> OperationResult:
+    return OperationResult(backend=reconciler.backend, proxy=reconciler.proxy.name, outcome=outcome, detail=detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -63,6 +64,7 @@ class Unit:
                 error=one.failure,
                 drains=one.last.drains if one.last else {},
                 seen_at=one.last.seen_at if one.last else None,
+                guard_overridden_until=one.override_until if one.override_until > time.time() else None,
             )
             for one in self.reconcilers
         ]

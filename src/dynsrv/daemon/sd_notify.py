@@ -116,7 +116,7 @@ def _sentence(status: Status, waits_for: Sequence[str]) -> str:
     """Return in one sentence what an operator wants to know first."""
     if waits_for:
         return f"waiting for the first pass: {_first(waits_for)}"
-    looks = [view for view, _ in status.backends()]
+    looks = list(status.backends())
     backends, proxies = len({view.backend for view in looks}), len({view.proxy for view in looks})
     managed = f"{_count(backends, 'backend')} on {_count(proxies, 'proxy', 'proxies')}"
     if degraded := list(status.degraded()):

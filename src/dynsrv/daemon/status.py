@@ -1,25 +1,22 @@
-"""What does dynsrv know of everything that it keeps? Told as plain data, from what the last passes saw."""
+"""What is the state of everything that dynsrv manages? Read from memory, as the last passes left it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
-from functools import partial
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from dynsrv import __version__
+from dynsrv.api_model import About, Change, ProxyStatus, Row, SourceStatus, utc_time
 from dynsrv.daemon.runner import Running, Unit
 from dynsrv.model import host_port
-from dynsrv.reconcile.audit import Change
-from dynsrv.reconcile.view import BackendView, iso_time
+from dynsrv.reconcile.view import BackendView
 from dynsrv.web.event_stream import Rows, StatusSection
 
 
 class Status:
-    """Reads what is *running*, and asks nobody."""
+    """The status of what is *running*. Nothing here sends a request to HAProxy or to a source."""
 
     def __init__(self, running: Running) -> None:
         self._running = running
@@ -31,7 +28,7 @@ class Status:
         return self._running.app.metrics.registry
 
     def not_ready(self) -> Iterator[str]:
-        """Yield why a backend had no first pass yet, for each proxy where that is so."""
+        """Yield, for each backend and proxy that had no pass yet, the reason."""
         for unit in self._units:
             for view in unit.views():
                 if view.plan is not None:
@@ -43,7 +40,7 @@ class Status:
                     yield str(view.error or f"{_where(view)}: the first pass is not over")
 
     def degraded(self) -> Iterator[str]:
-        """Yield what is wrong though the backends are managed."""
+        """Yield the problems of backends that had a first pass."""
         for unit in self._units:
             if unit.feed.failure is not None:
                 yield f"backend {unit.backend.name}: {unit.feed.failure}"
@@ -54,71 +51,64 @@ class Status:
                     for refusal in view.plan.refusals:
                         yield f"{_where(view)}: guard: {refusal.reason}"
 
-    def about(self) -> dict[str, Any]:
-        """Return what dynsrv is."""
-        return {"version": __version__, "started": iso_time(self._started)}
+    def about(self) -> About:
+        """Return the version of dynsrv, and since when it runs."""
+        return About(version=__version__, started=utc_time(self._started))
 
-    def proxies(self) -> Iterator[dict[str, Any]]:
-        """Yield each proxy, with what it last answered."""
+    def proxies(self) -> Iterator[ProxyStatus]:
+        """Yield each proxy, as it last answered."""
         for proxy in self._running.app.proxies.values():
             probe = self._running.probes.get(proxy.haproxy)
             process = probe.process if probe else None
             failure = probe.failure if probe else None
-            yield {
-                "proxy": proxy.settings.name,
-                "address": proxy.settings.address,
-                "up": process is not None and failure is None,
-                "version": process.version if process else None,
-                "pid": process.pid if process else None,
-                "error": None if failure is None else str(failure),
-            }
+            yield ProxyStatus(
+                proxy=proxy.settings.name,
+                address=proxy.settings.address,
+                up=process is not None and failure is None,
+                version=process.version if process else None,
+                pid=process.pid if process else None,
+                error=None if failure is None else str(failure),
+            )
 
-    def sources(self) -> Iterator[dict[str, Any]]:
-        """Yield the source of each backend, with what it last answered."""
+    def sources(self) -> Iterator[SourceStatus]:
+        """Yield the source of each backend, as it last answered."""
         for unit in self._units:
             feed = unit.feed
-            yield {
-                "backend": unit.backend.name,
-                "proxies": [one.name for one in unit.backend.proxies],
-                "kind": unit.backend.settings.source.kind,
-                "up": feed.failure is None and feed.snapshot is not None,
-                "reason": feed.failure.reason if feed.failure else None,
-                "error": str(feed.failure) if feed.failure else None,
-                "last_answer": iso_time(feed.answered_at),
-                "endpoints": None if feed.snapshot is None else len(feed.snapshot.endpoints),
-                "ignored": list(feed.notes),
-            }
+            yield SourceStatus(
+                backend=unit.backend.name,
+                proxies=[one.name for one in unit.backend.proxies],
+                kind=unit.backend.settings.source.kind,
+                up=feed.failure is None and feed.snapshot is not None,
+                reason=feed.failure.reason if feed.failure else None,
+                error=str(feed.failure) if feed.failure else None,
+                last_answer=utc_time(feed.answered_at),
+                endpoints=None if feed.snapshot is None else len(feed.snapshot.endpoints),
+                ignored=list(feed.notes),
+            )
 
-    def backends(self) -> Iterator[tuple[BackendView, dict[str, Any]]]:
-        """Yield each backend on each of its proxies: as it was seen, and without its servers as plain data."""
+    def backends(self) -> Iterator[BackendView]:
+        """Yield each backend on each of its proxies, as last observed."""
         for unit in self._units:
-            for view, reconciler in zip(unit.views(), unit.reconcilers, strict=True):
-                until = reconciler.override_until
-                overridden = until > time.time()
-                yield view, {**view.summary(), "guard_overridden_until": iso_time(until) if overridden else None}
+            yield from unit.views()
 
-    def changes(self) -> list[dict[str, Any]]:
-        """Return the last changes, the oldest first."""
-        return [_change(one) for one in self._running.app.audit_log.recent]
+    def changes(self) -> list[Change]:
+        """Return the most recent changes, the oldest first."""
+        return list(self._running.app.audit_log.recent)
 
     def sections(self) -> Iterator[StatusSection]:
-        """Yield everything in parts that change each for itself."""
-        about = self.about()
-        yield StatusSection("dynsrv", (about,), lambda: [("dynsrv", about)])
+        """Yield everything as rows, in sections that change independently of each other."""
+        yield _section_of_one("dynsrv", self.about())
         for proxy in self.proxies():
-            key = f"proxy:{proxy['proxy']}"
-            yield StatusSection(key, (proxy,), partial(_row, key, proxy))
+            yield _section_of_one(f"proxy:{proxy.proxy}", proxy)
         for source in self.sources():
-            # two may feed a backend, each on proxies of its own
-            key = f"source:{source['backend']}@{source['proxies'][0]}"
-            yield StatusSection(key, (source,), partial(_row, key, source))
-        for view, data in self.backends():
+            # a backend may have two, each for proxies of its own
+            yield _section_of_one(f"source:{source.backend}@{source.proxies[0]}", source)
+        for view in self.backends():
             where = f"{view.backend}@{view.proxy}"
-            yield StatusSection(f"backend:{where}", (data,), partial(_row, f"backend:{where}", data))
-            seen = (view.policy, view.observed, view.plan, view.desired, view.drains)
-            yield StatusSection(f"servers:{where}", seen, partial(_server_rows, view))
+            yield _section_of_one(f"backend:{where}", view.summary())
+            yield _servers(where, view)
         recent = tuple(self._running.app.audit_log.recent)
-        yield StatusSection("changes", recent[-1:], lambda: ((f"change:{one.number}", _change(one)) for one in recent))
+        yield StatusSection("changes", recent[-1:], lambda: [(f"change:{one.number}", one) for one in recent])
 
     @property
     def _units(self) -> list[Unit]:
@@ -129,17 +119,16 @@ def _where(view: BackendView) -> str:
     return f"backend {view.backend} on {view.proxy}"
 
 
-def _change(change: Change) -> dict[str, Any]:
-    return {**asdict(change), "time": iso_time(change.time)}
+def _section_of_one(key: str, row: Row) -> StatusSection:
+    return StatusSection(key, (row,), lambda: [(key, row)])
 
 
-def _row(key: str, data: dict[str, Any]) -> Rows:
-    return [(key, data)]
+def _servers(where: str, view: BackendView) -> StatusSection:
+    def rows() -> Rows:
+        for server in view.servers():
+            yield f"server:{where}:{server.name}", server
+        for missing in view.missing():
+            yield f"missing:{where}:{host_port(missing.address, missing.port)}", missing
 
-
-def _server_rows(view: BackendView) -> Rows:
-    where, of = f"{view.backend}@{view.proxy}", {"backend": view.backend, "proxy": view.proxy}
-    for server in view.servers():
-        yield f"server:{where}:{server['name']}", of | server
-    for missing in view.missing():
-        yield f"missing:{where}:{host_port(missing['address'], missing['port'])}", of | missing
+    state = (view.policy, view.observed, view.plan, view.desired, view.drains)
+    return StatusSection(f"servers:{where}", state, rows)

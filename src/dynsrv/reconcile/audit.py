@@ -8,10 +8,10 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dynsrv.api_model import Change, utc_time
 from dynsrv.logs import Event, get_logger
 from dynsrv.steps import Outcome, Step, StepResult
 
@@ -22,21 +22,6 @@ PATIENCE = 5.0
 """Seconds that the audit file may take for some lines; after that they are lost."""
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One step that HAProxy carried out, or would not. *number* counts all since the start; *time* is Unix time."""
-
-    number: int
-    time: float
-    proxy: str
-    backend: str
-    step: str
-    server: str
-    reason: str
-    outcome: str
-    detail: str
 
 
 class AuditLog:
@@ -59,7 +44,17 @@ class AuditLog:
         for number, one in enumerate(changes[-RECENT:], self._number - len(changes[-RECENT:]) + 1):
             step = one.step
             self.recent.append(
-                Change(number, now, proxy, backend, step.kind, step.server, step.reason, one.outcome, one.detail)
+                Change(
+                    number=number,
+                    time=utc_time(now),
+                    proxy=proxy,
+                    backend=backend,
+                    step=step.kind,
+                    server=step.server,
+                    reason=step.reason,
+                    outcome=one.outcome,
+                    detail=one.detail,
+                )
             )
         if self.audit is not None and (results or outcome_unknown):
             where = {"time": datetime.fromtimestamp(now, UTC).isoformat(), "proxy": proxy, "backend": backend}

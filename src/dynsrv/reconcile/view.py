@@ -1,27 +1,24 @@
-"""What was seen of one backend of one proxy, as plain data.
-
-The shapes are those that `--json` and the API tell: other people's programs read them.
-"""
+"""What was observed of one backend on one proxy, and what do the API and `--json` say about it?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, field
 
+from dynsrv import api_model
+from dynsrv.api_model import BackendPlan, BackendStatus, BackendSummary, MissingServer, ServerStatus, utc_time
 from dynsrv.errors import DynsrvError
 from dynsrv.model import AdminState, Backend, Check, OperationalState, Server, host_port
 from dynsrv.planning import Desired, Policy
-from dynsrv.steps import Hold, Plan, Refusal, Step, Wait
+from dynsrv.steps import Add, Hold, Plan, SetMaxconn, SetWeight, Step, Wait, WaitsFor
 
 
 @dataclass(frozen=True, slots=True)
 class BackendView:
-    """One backend of one proxy, as seen once, or why it could not be seen.
+    """One backend on one proxy, as last observed, or why it could not be.
 
-    *drains* is since when each server has been in drain, by its name, and *seen_at* when HAProxy was looked at, both in
-    Unix time.
+    *drains* is since when each server has been in drain, by its name, *seen_at* when HAProxy was observed, and
+    *guard_overridden_until* until when an operator overrides the guard, all in Unix time.
     """
 
     backend: str
@@ -33,107 +30,140 @@ class BackendView:
     error: DynsrvError | None = None
     drains: Mapping[str, float] = field(default_factory=dict)
     seen_at: float | None = None
+    guard_overridden_until: float | None = None
 
     @property
     def converged(self) -> bool:
         """Whether HAProxy is as desired."""
         return self.error is None and self.plan is not None and self.plan.converged
 
-    def plan_data(self) -> dict[str, Any]:
-        """Return what `dynsrv plan --json` prints of this backend."""
-        data = self._where()
-        if self.plan is not None:
-            data["steps"] = [step_data(step) for step in self.plan.steps]
-            data["waits"] = [_wait_data(wait) for wait in self.plan.waits]
-            data["refusals"] = [_refusal_data(refusal) for refusal in self.plan.refusals]
-        return data
+    def planned(self) -> BackendPlan:
+        """Return what is to be done, and what is waited for."""
+        plan = self.plan
+        return BackendPlan(
+            backend=self.backend,
+            proxy=self.proxy,
+            haproxy=self._process(),
+            error=self._error(),
+            steps=None if plan is None else [_step(step) for step in plan.steps],
+            waits=None if plan is None else [_wait(wait) for wait in plan.waits],
+            refusals=None if plan is None else _refusals(plan),
+        )
 
-    def status_data(self) -> dict[str, Any]:
-        """Return what `dynsrv status --json` prints of this backend."""
-        data = self.summary()
-        if self.plan is not None:
-            data["servers"] = list(self.servers())
-            data["missing"] = list(self.missing())
-        return data
+    def status(self) -> BackendStatus:
+        """Return the whole status, servers included."""
+        return self.summary().with_servers(list(self.servers()), list(self.missing()))
 
-    def summary(self) -> dict[str, Any]:
-        """Return the same without the servers."""
-        data = self._where()
-        if self.plan is not None and self.desired is not None:
-            data["seen"] = iso_time(self.seen_at)
-            data["converged"] = self.converged
-            data["desired"] = len(self.desired)
-            data["refusals"] = [_refusal_data(refusal) for refusal in self.plan.refusals]
-        return data
+    def summary(self) -> BackendSummary:
+        """Return the status without the servers."""
+        return BackendSummary(
+            backend=self.backend,
+            proxy=self.proxy,
+            haproxy=self._process(),
+            error=self._error(),
+            seen=utc_time(self.seen_at),
+            converged=None if self.plan is None else self.converged,
+            desired=None if self.desired is None else len(self.desired),
+            refusals=[] if self.plan is None else _refusals(self.plan),
+            guard_overridden_until=utc_time(self.guard_overridden_until),
+        )
 
-    def servers(self) -> Iterator[dict[str, Any]]:
-        """Yield each server, with the reason why it is where it is."""
+    def servers(self) -> Iterator[ServerStatus]:
+        """Yield each server."""
         if self.plan is None or self.observed is None:
             return
         why, waits_for = _why(self.plan), _waits_for(self.plan)
         for server in self.observed.servers:
             ours = self.policy.owns(server.name)
-            yield {
-                "name": server.name,
-                "id": server.id,
-                "address": host_port(server.address, server.port) if server.address else None,
-                "state": server.admin.value,
-                "operational": server.operational.value,
-                "check": server.check.value,
-                "weight": server.weight,
-                "maxconn": server.maxconn,
-                "sessions": server.sessions,
-                "draining_since": iso_time(self.drains.get(server.name)),
-                "ours": ours,
-                "serving": server.serving,
-                "as_desired": server.name not in why,
-                "waits_for": waits_for.get(server.name),
-                "why": why.get(server.name) or (_at_rest(server) if ours else "not ours"),
-            }
+            yield ServerStatus(
+                backend=self.backend,
+                proxy=self.proxy,
+                name=server.name,
+                id=server.id,
+                address=host_port(server.address, server.port) if server.address else None,
+                state=server.admin,
+                operational=server.operational,
+                check=server.check,
+                weight=server.weight,
+                maxconn=server.maxconn,
+                sessions=server.sessions,
+                draining_since=utc_time(self.drains.get(server.name)),
+                ours=ours,
+                serving=server.serving,
+                as_desired=server.name not in why,
+                waits_for=waits_for.get(server.name),
+                why=why.get(server.name) or (_at_rest(server) if ours else "not ours"),
+            )
 
-    def missing(self) -> Iterator[dict[str, Any]]:
+    def missing(self) -> Iterator[MissingServer]:
         """Yield each endpoint that has no server yet."""
         if self.observed is None or self.desired is None:
             return
-        there = {(one.address, one.port) for one in self.observed.servers if self.policy.owns(one.name)}
+        present = {(one.address, one.port) for one in self.observed.servers if self.policy.owns(one.name)}
         for location, target in self.desired.items():
-            if location not in there:
-                yield {"address": target.endpoint.address, "port": target.endpoint.port, "why": "not added yet"}
+            if location not in present:
+                yield MissingServer(
+                    backend=self.backend,
+                    proxy=self.proxy,
+                    address=target.endpoint.address,
+                    port=target.endpoint.port,
+                    why="not added yet",
+                )
 
-    def _where(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"backend": self.backend, "proxy": self.proxy}
-        if self.observed is not None:
-            data["haproxy"] = {"version": self.observed.process.version, "pid": self.observed.process.pid}
-        data["error"] = None if self.error is None else str(self.error)
-        return data
+    def _process(self) -> api_model.HaproxyProcess | None:
+        if self.observed is None:
+            return None
+        return api_model.HaproxyProcess(version=self.observed.process.version, pid=self.observed.process.pid)
 
-
-def iso_time(seconds: float | None) -> str | None:
-    """Return a Unix time as ISO 8601 has it, to the second; None stays None."""
-    return None if seconds is None else datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
-
-
-def step_data(step: Step) -> dict[str, Any]:
-    """Return a step as plain data: its name, the server, what else it says, and why."""
-    return {"step": step.kind, **asdict(step)}
+    def _error(self) -> str | None:
+        return None if self.error is None else str(self.error)
 
 
-def _wait_data(wait: Wait) -> dict[str, Any]:
-    return {"server": wait.server, "waits_for": wait.waits_for.value, "reason": wait.reason, "deadline": wait.deadline}
+def _step(step: Step) -> api_model.PlannedStep:
+    match step:
+        case Add():
+            return api_model.AddStep(
+                step=step.kind,
+                server=step.server,
+                id=step.id,
+                address=step.address,
+                port=step.port,
+                weight=step.weight,
+                options=step.options,
+                reason=step.reason,
+            )
+        case SetWeight():
+            return api_model.SetWeightStep(step=step.kind, server=step.server, weight=step.weight, reason=step.reason)
+        case SetMaxconn():
+            return api_model.SetMaxconnStep(
+                step=step.kind, server=step.server, maxconn=step.maxconn, reason=step.reason
+            )
+        case _:
+            return api_model.StateStep(step=step.kind, server=step.server, reason=step.reason)
 
 
-def _refusal_data(refusal: Refusal) -> dict[str, Any]:
-    return {"rule": refusal.rule.value, "reason": refusal.reason}
+def _wait(wait: Wait) -> api_model.Wait:
+    return api_model.Wait(server=wait.server, waits_for=wait.waits_for, reason=wait.reason, deadline=wait.deadline)
+
+
+def _refusals(plan: Plan) -> list[api_model.Refusal]:
+    return [api_model.Refusal(rule=refusal.rule, reason=refusal.reason) for refusal in plan.refusals]
 
 
 def _why(plan: Plan) -> dict[str, str]:
-    """Return why each server is not as desired yet; what it waits for says more than the step before."""
+    """Return why each server is not as desired yet; what it waits for is more telling than the step before."""
     items: Iterable[Step | Wait | Hold] = (*plan.steps, *plan.waits, *plan.holds)
     return {item.server: item.reason for item in items}
 
 
+def _waits_for(plan: Plan) -> dict[str, WaitsFor]:
+    """Return what each server that is not as desired waits for."""
+    waits = {wait.server: wait.waits_for for wait in plan.waits}
+    return waits | {hold.server: WaitsFor.OPERATOR for hold in plan.holds}
+
+
 def _at_rest(server: Server) -> str:
-    """Return what to say of a server about which nothing is to be done, and why it gets no request if it gets none."""
+    """Return the reason for the state of a server that needs no change, and why it gets no requests if it gets none."""
     if server.serving:
         return "as desired"
     if server.admin is not AdminState.READY:
@@ -143,9 +173,3 @@ def _at_rest(server: Server) -> str:
     if server.operational in {OperationalState.DOWN, OperationalState.STOPPING}:
         return f"HAProxy sees it {server.operational}; it gets no new request"
     return "as desired, with weight 0: it gets no request"
-
-
-def _waits_for(plan: Plan) -> dict[str, str]:
-    """Return what each server that is not as desired waits for: check, sessions, successor, guard or operator."""
-    waits = {wait.server: wait.waits_for.value for wait in plan.waits}
-    return waits | {hold.server: "operator" for hold in plan.holds}

@@ -73,7 +73,7 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except web.HTTPException as error:
         if request.path.startswith("/api/"):
-            return api.failed(error.status, error.reason.lower(), headers=error.headers)
+            return api.error_response(error.status, error.reason.lower(), headers=error.headers)
         response = web.Response(status=error.status, text=f"{error.status}: {error.reason}\n")
         if "Allow" in error.headers:
             response.headers["Allow"] = error.headers["Allow"]

@@ -1,4 +1,4 @@
-"""What can a program ask? Status, plan and events for everybody; changes for whoever shows the token."""
+"""What can a program request? Status, plan and events without a token; changes with it."""
 
 from __future__ import annotations
 
@@ -7,130 +7,118 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TypeVar
 
 from aiohttp import web
 from pydantic import ValidationError
 
+from dynsrv.api_model import (
+    Error,
+    HoldRequest,
+    OverrideRequest,
+    Plan,
+    ReconcileRequest,
+    ReleaseRequest,
+    Results,
+    Status,
+    to_json,
+)
 from dynsrv.documents import Document
 from dynsrv.documents.problems import explain_validation
-from dynsrv.documents.values import Duration, Section, between
+from dynsrv.documents.values import Section
 from dynsrv.model import AdminState
 from dynsrv.web import auth, openapi
 from dynsrv.web.event_stream import ChangeFeed
 from dynsrv.web.interfaces import ActionRefused, ActionResult, OperatorActions, StatusReader
+from dynsrv.web.slices import in_slices
 
-MAX_FOLLOWERS = 500
+MAX_SUBSCRIBERS = 500
 """Clients of /api/v1/events at once: each takes a file descriptor."""
 
 WRITE_TIMEOUT = 30.0
-"""Seconds after which a client that takes nothing of what it is sent is given up."""
-
-_AT_ONCE = 200  # servers that are written before others get their turn
+"""Seconds after which a client that does not read its events is disconnected."""
 
 S = TypeVar("S", bound=Section)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class _Where(Section):
-    proxy: str | None = None
-
-
-class _Hold(_Where):
-    state: Literal["drain", "maint"] = "drain"
-
-
-class _Override(_Where):
-    duration: Annotated[Duration, between("0s", "1h")] = 600.0
-
-
-class _Reconcile(_Where):
-    backend: str | None = None
-
-
-def failed(status: int, sentence: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an error as all of the API's look."""
+def error_response(status: int, sentence: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an error of the API. Of *headers*, only those that belong to an error are sent."""
     kept = {name: value for name, value in (headers or {}).items() if name in {"Allow", "WWW-Authenticate"}}
-    return web.json_response({"error": sentence}, status=status, headers=kept)
+    return _json_response(Error(error=sentence), status=status, headers=kept)
 
 
-def routes(seen: StatusReader, operator: OperatorActions, token_file: Path | None) -> list[web.RouteDef]:
-    """Return the routes that tell what is *seen*, and those that ask *operator*."""
-    reading, writing = _Reading(seen), _Writing(operator, token_file)
+def routes(reader: StatusReader, operator: OperatorActions, token_file: Path | None) -> list[web.RouteDef]:
+    """Return the routes that *reader* answers, and those for which *operator* does something."""
+    read, write = _ReadHandlers(reader), _WriteHandlers(operator, token_file)
     backend, server = "/api/v1/backends/{backend}", "/api/v1/backends/{backend}/servers/{server}"
     return [
-        web.get("/api/v1/openapi.json", reading.openapi),
-        web.get("/api/v1/status", reading.status),
-        web.get("/api/v1/plan", reading.plan),
-        web.get("/api/v1/events", reading.events, allow_head=False),
-        web.post(f"{server}/hold", writing.checked(writing.hold)),
-        web.post(f"{server}/release", writing.checked(writing.release)),
-        web.post(f"{backend}/override-guard", writing.checked(writing.override_guard)),
-        web.post("/api/v1/reconcile", writing.checked(writing.reconcile)),
+        web.get("/api/v1/openapi.json", read.openapi),
+        web.get("/api/v1/status", read.status),
+        web.get("/api/v1/plan", read.plan),
+        web.get("/api/v1/events", read.events, allow_head=False),
+        web.post(f"{server}/hold", write.authorized(write.hold)),
+        web.post(f"{server}/release", write.authorized(write.release)),
+        web.post(f"{backend}/override-guard", write.authorized(write.override_guard)),
+        web.post("/api/v1/reconcile", write.authorized(write.reconcile)),
     ]
 
 
-class _Reading:
-    def __init__(self, seen: StatusReader) -> None:
-        self._seen = seen
-        self._board = ChangeFeed(seen.sections)
-        self._followers = 0
+class _ReadHandlers:
+    def __init__(self, reader: StatusReader) -> None:
+        self._reader = reader
+        self._feed = ChangeFeed(reader.sections)
+        self._subscribers = 0
 
     async def openapi(self, _: web.Request) -> web.Response:
-        return web.json_response(openapi.DOCUMENT)
+        return web.json_response(await asyncio.to_thread(openapi.document))  # it takes a moment at first
 
     async def status(self, _: web.Request) -> web.Response:
-        seen = self._seen
-        backends = []
-        for view, data in list(seen.backends()):
-            servers = []
-            for number, server in enumerate(view.servers(), 1):
-                servers.append(json.dumps(server))
-                if number % _AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            missing = json.dumps(list(view.missing()))
-            backends.append(f'{json.dumps(data)[:-1]}, "servers": [{", ".join(servers)}], "missing": {missing}}}')
-        top = {
-            "dynsrv": seen.about(),
-            "proxies": list(seen.proxies()),
-            "sources": list(seen.sources()),
-            "changes": seen.changes(),
-        }
-        text = f'{json.dumps(top)[:-1]}, "backends": [{", ".join(backends)}]}}'
-        return web.Response(text=text, content_type="application/json")
+        reader = self._reader
+        status = Status(
+            dynsrv=reader.about(),
+            proxies=list(reader.proxies()),
+            sources=list(reader.sources()),
+            changes=reader.changes(),
+            backends=[
+                view.summary().with_servers(await in_slices(view.servers()), list(view.missing()))
+                for view in list(reader.backends())
+            ],
+        )
+        return _json_response(status)
 
     async def plan(self, _: web.Request) -> web.Response:
-        return web.json_response({"backends": [view.plan_data() for view, _ in self._seen.backends()]})
+        return _json_response(Plan(backends=[view.planned() for view in self._reader.backends()]))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        if self._followers >= MAX_FOLLOWERS:
-            return failed(503, f"{MAX_FOLLOWERS} clients follow the events already")
+        if self._subscribers >= MAX_SUBSCRIBERS:
+            return error_response(503, f"{MAX_SUBSCRIBERS} clients follow the events already")
         headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        self._followers += 1
+        self._subscribers += 1
         try:
             await response.prepare(request)
-            async with aclosing(self._board.subscribe()) as news:
-                async for data in news:
-                    text = f"data: {data}\n\n" if data else ": nothing new\n\n"
+            async with aclosing(self._feed.subscribe()) as events:
+                async for event in events:
                     async with asyncio.timeout(WRITE_TIMEOUT):
-                        await response.write(text.encode())
+                        await response.write(b"data: %b\n\n" % event if event else b": nothing new\n\n")
         except (ConnectionError, TimeoutError):
             if request.transport is not None:
                 request.transport.abort()
         finally:
-            self._followers -= 1
+            self._subscribers -= 1
         return response
 
 
-class _Writing:
+class _WriteHandlers:
     def __init__(self, operator: OperatorActions, token_file: Path | None) -> None:
         self._operator = operator
         self._token_file = token_file
 
-    def checked(self, handle: Callable[[web.Request], Awaitable[ActionResult]]) -> Callable[[web.Request], Any]:
-        """Return a handler that lets only those who show the token do what *handle* does.
+    def authorized(self, handle: Callable[[web.Request], Awaitable[ActionResult]]) -> Handler:
+        """Return a handler that does what *handle* does, for requests with the token only.
 
-        What was asked is carried out, though the client may have gone meanwhile.
+        What has begun is carried out even if the client disconnects meanwhile.
         """
 
         async def handler(request: web.Request) -> web.Response:
@@ -139,36 +127,42 @@ class _Writing:
         async def answer(request: web.Request) -> web.Response:
             try:
                 await auth.check(request, self._token_file)
-                done = await handle(request)
-            except ActionRefused as denied:
-                headers = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else {}
-                return failed(denied.status, str(denied), headers=headers)
-            good = all(one["outcome"] == "done" for one in done)
-            return web.json_response({"results": done}, status=200 if good else 502)
+                results = await handle(request)
+            except ActionRefused as refused:
+                headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
+                return error_response(refused.status, str(refused), headers=headers)
+            done = all(one.outcome == "done" for one in results)
+            return _json_response(Results(results=results), status=200 if done else 502)
 
         return handler
 
     async def hold(self, request: web.Request) -> ActionResult:
-        asked = await _body(request, _Hold)
+        body = await _body(request, HoldRequest)
         backend, server = request.match_info["backend"], request.match_info["server"]
-        return await self._operator.hold(backend, server, state=AdminState(asked.state), proxy=asked.proxy)
+        return await self._operator.hold(backend, server, state=AdminState(body.state), proxy=body.proxy)
 
     async def release(self, request: web.Request) -> ActionResult:
-        asked = await _body(request, _Where)
+        body = await _body(request, ReleaseRequest)
         backend, server = request.match_info["backend"], request.match_info["server"]
-        return await self._operator.release(backend, server, proxy=asked.proxy)
+        return await self._operator.release(backend, server, proxy=body.proxy)
 
     async def override_guard(self, request: web.Request) -> ActionResult:
-        asked = await _body(request, _Override)
-        return self._operator.override_guard(request.match_info["backend"], seconds=asked.duration, proxy=asked.proxy)
+        body = await _body(request, OverrideRequest)
+        return self._operator.override_guard(request.match_info["backend"], seconds=body.duration, proxy=body.proxy)
 
     async def reconcile(self, request: web.Request) -> ActionResult:
-        asked = await _body(request, _Reconcile)
-        return self._operator.reconcile(backend=asked.backend, proxy=asked.proxy)
+        body = await _body(request, ReconcileRequest)
+        return self._operator.reconcile(backend=body.backend, proxy=body.proxy)
+
+
+def _json_response(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=to_json(value), status=status, headers=headers, content_type="application/json", charset="utf-8"
+    )
 
 
 async def _body(request: web.Request, model: type[S]) -> S:
-    """Return what the body asks for; an empty one asks for the defaults."""
+    """Return the request's body; an empty one stands for the defaults."""
     content = await request.read()
     try:
         data = json.loads(content) if content else {}

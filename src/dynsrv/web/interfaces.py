@@ -1,18 +1,19 @@
-"""What does the web need of the rest? To see everything, and to ask for something."""
+"""What does the web need from the rest? To read the status, and to carry out what an operator requests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
+from dynsrv.api_model import About, Change, OperationResult, ProxyStatus, SourceStatus
 from dynsrv.model import AdminState
 from dynsrv.reconcile.view import BackendView
 from dynsrv.web.event_stream import StatusSection
 
-ActionResult = list[dict[str, Any]]
-"""What became of a request: a mapping for each backend and proxy."""
+ActionResult = list[OperationResult]
+"""What became of a request on each proxy."""
 
 
 class ActionRefused(Exception):
@@ -24,7 +25,7 @@ class ActionRefused(Exception):
 
 
 class StatusReader(Protocol):
-    """Everything that can be told, from memory: nobody is asked for it."""
+    """The status of everything that dynsrv manages, from memory: no request reaches HAProxy or a source."""
 
     @property
     def registry(self) -> CollectorRegistry: ...
@@ -33,21 +34,21 @@ class StatusReader(Protocol):
 
     def degraded(self) -> Iterable[str]: ...
 
-    def about(self) -> dict[str, Any]: ...
+    def about(self) -> About: ...
 
-    def proxies(self) -> Iterable[dict[str, Any]]: ...
+    def proxies(self) -> Iterable[ProxyStatus]: ...
 
-    def sources(self) -> Iterable[dict[str, Any]]: ...
+    def sources(self) -> Iterable[SourceStatus]: ...
 
-    def backends(self) -> Iterable[tuple[BackendView, dict[str, Any]]]: ...
+    def backends(self) -> Iterable[BackendView]: ...
 
-    def changes(self) -> list[dict[str, Any]]: ...
+    def changes(self) -> list[Change]: ...
 
     def sections(self) -> Iterable[StatusSection]: ...
 
 
 class OperatorActions(Protocol):
-    """What may be asked for. All raise `ActionRefused`."""
+    """What an operator may request. All raise `ActionRefused`."""
 
     async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> ActionResult: ...
 

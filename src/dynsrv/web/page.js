@@ -97,7 +97,7 @@ function look() {
   const refused = [...last.values()].filter(({outcome}) => outcome !== 'done');
   for (const one of backends) {
     one.silent = proxies.some(({proxy, error}) => proxy === one.proxy && error !== null);
-    one.fresh = !one.silent && one.error === null && one.converged !== undefined;  // it is known as it is now
+    one.fresh = !one.silent && one.error === null && one.converged !== null;  // it is known as it is now
     one.refused = one.converged ? [] : refused.filter((change) => placeOf(change) === placeOf(one));
   }
   const fresh = backends.filter((one) => one.fresh);
@@ -373,7 +373,7 @@ function* drawBackend({children: [head, list, table, more]}, one) {
 function stateOf({silent, error, converged, refusals}) {
   if (silent) return ['state problem', 'HAProxy does not answer'];
   if (error !== null) return ['state problem', 'cannot be managed'];
-  if (converged === undefined) return ['state note', 'not looked at yet'];
+  if (converged === null) return ['state note', 'not looked at yet'];
   return converged ? ['state good', 'in sync'] : [`state ${refusals.length ? 'problem' : 'note'}`, 'out of sync'];
 }
 
@@ -384,11 +384,11 @@ function dated(server, {silent}) {
   return server.dated;
 }
 
-function* tally({desired, servers, fresh, seen}) {
+function* tally({converged, desired, servers, fresh, seen}) {
   const ours = servers.filter((one) => one.ours), live = ours.filter(({is}) => is === 'server');
-  if (desired !== undefined) yield `${thousands(desired)} desired`;
+  if (desired !== null) yield `${thousands(desired)} desired`;
   if (!fresh && servers.length) yield 'as last seen';
-  if (desired !== undefined) yield `${thousands(live.length)} live`;
+  if (converged !== null) yield `${thousands(live.length)} live`;
   const parts = {
     'get requests': live.filter(({serving}) => serving),
     down: live.filter(({down}) => down),

@@ -31,7 +31,7 @@ class ServerMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what was seen last."""
         state, weight, sessions, draining = families = _families()
-        for view, _ in self._seen.backends():
+        for view in self._seen.backends():
             if view.observed is None:
                 continue
             waiting = _waiting(view)

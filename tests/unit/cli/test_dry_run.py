@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from dynsrv.api_model import to_json
 from dynsrv.cli.dry_run import plan_all
 from dynsrv.errors import SourceError
 from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
@@ -51,7 +52,7 @@ async def the_look(
     """What one look finds, and what is printed of it: by `plan`, and by `status`."""
     (found,) = await the_views(a_managed_backend(behind, *said, policy=policy))
     assert behind.haproxy.changes == []
-    return found, json.loads(json.dumps(found.plan_data())), json.loads(json.dumps(found.status_data()))
+    return found, json.loads(to_json(found.planned())), json.loads(to_json(found.status()))
 
 
 async def test_what_would_be_done_is_told_step_by_step_and_not_done() -> None:
@@ -118,6 +119,8 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
     found, _, status = await the_look(Behind(servers=servers), Snapshot((an_endpoint(1), an_endpoint(2))))
     assert (status["converged"], status["desired"]) == (False, 2)
     assert status["servers"][0] == {
+        "backend": "be_app",
+        "proxy": "lb1",
         "name": "web1",
         "id": 3,
         "address": "10.0.0.8:80",
@@ -139,7 +142,9 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
     assert why["dyn-held"].startswith("held by operator")
     assert status["servers"][3]["address"] is None
     assert status["servers"][3]["maxconn"] == 7
-    assert status["missing"] == [{"address": "10.0.0.2", "port": 80, "why": "not added yet"}]
+    assert status["missing"] == [
+        {"backend": "be_app", "proxy": "lb1", "address": "10.0.0.2", "port": 80, "why": "not added yet"}
+    ]
     assert not found.converged
 
 
@@ -172,7 +177,7 @@ def test_a_server_about_which_nothing_is_to_be_done_tells_why_it_gets_no_request
 ) -> None:
     look = BackendView("be_app", "lb1", UNCHECKED, desired={}, observed=a_backend(server), plan=Plan())
     (told,) = look.servers()
-    assert (told["serving"], told["as_desired"], told["why"]) == (serving, True, why)
+    assert (told.serving, told.as_desired, told.why) == (serving, True, why)
 
 
 async def test_an_endpoint_is_missing_though_a_foreign_server_has_its_address() -> None:
@@ -186,16 +191,22 @@ async def test_a_haproxy_that_is_gone_is_told_instead() -> None:
     behind = Behind()
     behind.wire.refusals = [ConnectionRefusedError(111, "Connection refused")]
     found, plan, status = await the_look(behind, Snapshot((an_endpoint(),)))
-    assert plan == status
+    assert plan["steps"] is plan["waits"] is plan["refusals"] is None
+    assert status["converged"] is None
+    assert status["error"] == plan["error"]
     assert plan["error"].startswith("lb1: unix:///run/haproxy/admin.sock: nobody listens")
     assert not found.converged
-    assert "haproxy" not in plan
+    assert plan["haproxy"] is None
 
 
 async def test_a_source_that_fails_is_told_instead_and_haproxy_is_not_asked() -> None:
     behind = Behind()
     _, plan, status = await the_look(behind, SourceError("missing", "servers.yaml: no such file"))
-    assert plan == status == {"backend": "be_app", "proxy": "lb1", "error": "servers.yaml: no such file"}
+    unknown = {"steps": None, "waits": None, "refusals": None}
+    failed = {"backend": "be_app", "proxy": "lb1", "haproxy": None, "error": "servers.yaml: no such file"}
+    assert plan == failed | unknown
+    assert status["error"] == "servers.yaml: no such file"
+    assert status["servers"] == status["missing"] == []
     assert behind.haproxy.journal == []
 
 

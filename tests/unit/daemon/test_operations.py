@@ -45,8 +45,8 @@ async def denial(asked: Awaitable[ActionResult]) -> tuple[int, str]:
 
 
 def outcomes(done: ActionResult) -> list[tuple[str, str, str]]:
-    assert all(one["backend"] == "be_app" for one in done)
-    return [(one["proxy"], one["outcome"], one["detail"]) for one in done]
+    assert all(one.backend == "be_app" for one in done)
+    return [(one.proxy, one.outcome, one.detail) for one in done]
 
 
 def states(at_work: AtWork) -> list[int]:

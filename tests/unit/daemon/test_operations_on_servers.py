@@ -7,8 +7,10 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from dynsrv.api_model import OperationResult
 from dynsrv.logs import Event
 from dynsrv.planning import Limits
+from dynsrv.steps import Outcome
 from tests.fakes.at_work import AtWork
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy, an_endpoint
@@ -28,7 +30,7 @@ async def test_the_guard_lets_everything_through_while_it_is_overridden() -> Non
     assert [one.rule for view in at_work.unit.views() if view.plan for one in view.plan.refusals] == ["on_empty"]
     with capture_logs() as logs:
         done = at_work.controls.override_guard("be_app", seconds=60, proxy=None)
-    assert done == [{"backend": "be_app", "proxy": "lb1", "outcome": "done", "detail": ""}]
+    assert done == [OperationResult(backend="be_app", proxy="lb1", outcome=Outcome.DONE, detail="")]
     assert at_work.woken() == ["lb1"]
     assert logs == [
         {
@@ -72,5 +74,5 @@ async def test_haproxy_is_looked_at_again_where_that_is_asked_for(
     at_work = await two_proxies()
     at_work.manage(Behind(proxy="lb3"), name="be_other")
     results = at_work.controls.reconcile(backend=backend, proxy=proxy)
-    assert [one["proxy"] for one in results if one["backend"] == "be_app"] == woken
+    assert [one.proxy for one in results if one.backend == "be_app"] == woken
     assert at_work.woken() == woken

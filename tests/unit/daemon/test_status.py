@@ -7,19 +7,19 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from dynsrv.api_model import utc_time
 from dynsrv.errors import SourceError
 from dynsrv.planning import Limits
-from dynsrv.reconcile.view import iso_time
 from dynsrv.web.event_stream import ChangeFeed
-from dynsrv.web.openapi import DOCUMENT
+from dynsrv.web.openapi import document
 from tests.fakes.at_work import AtWork, in_a_minute
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy, an_endpoint
-from tests.fakes.news import Follower, rows_of
+from tests.fakes.subscriber import Subscriber, rows_of
 
 GONE = SourceError("missing", "servers.yaml: there is no such file; write it, or correct the path")
 STATUS = jsonschema_rs.validator_for(
-    {"$ref": "#/components/schemas/Status", "components": DOCUMENT["components"]}, validate_formats=True
+    {"$ref": "#/components/schemas/Status", "components": document()["components"]}, validate_formats=True
 )
 
 
@@ -27,9 +27,9 @@ async def the_status(at_work: AtWork) -> dict[str, Any]:
     """What is told, after a look at its form, and at whether it is the same for those who follow the events."""
     status = await at_work.told()
     STATUS.validate(status)
-    async with Follower(ChangeFeed(at_work.status.sections)) as follower:
-        await follower.hears()
-    assert follower.rows == rows_of(status)
+    async with Subscriber(ChangeFeed(at_work.status.sections)) as subscriber:
+        await subscriber.next_change()
+    assert subscriber.rows == rows_of(status)
     return status
 
 
@@ -61,7 +61,12 @@ async def test_before_the_first_answer_of_the_source_nothing_is_known_but_that()
     assert backend == {
         "backend": "be_app",
         "proxy": "lb1",
+        "haproxy": None,
         "error": None,
+        "seen": None,
+        "converged": None,
+        "desired": None,
+        "refusals": [],
         "guard_overridden_until": None,
         "servers": [],
         "missing": [],
@@ -124,7 +129,7 @@ async def test_a_rejected_backend_has_the_remedy() -> None:
     backend = await the_backend(at_work)
     assert "its algorithm (static-rr) takes no servers at runtime." in backend["error"]
     assert "Use `balance roundrobin`" in backend["error"]
-    assert "converged" not in backend
+    assert backend["converged"] is None
     assert not_ready(at_work) == [backend["error"]]
 
 
@@ -209,7 +214,9 @@ async def test_an_endpoint_without_a_server_is_missing() -> None:
     status = await the_status(at_work)
     (backend,) = status["backends"]
     assert backend["servers"] == []
-    assert backend["missing"] == [{"address": "10.0.0.1", "port": 80, "why": "not added yet"}]
+    assert backend["missing"] == [
+        {"backend": "be_app", "proxy": "lb1", "address": "10.0.0.1", "port": 80, "why": "not added yet"}
+    ]
     (change,) = status["changes"]
     assert (change["step"], change["outcome"]) == ("add", "refused")
     assert "unknown keyword 'nonsense'" in change["detail"]
@@ -232,7 +239,7 @@ async def test_until_when_the_guard_is_overridden_is_told_until_then() -> None:
     at_work = AtWork()
     until = in_a_minute()
     at_work.unit.reconcilers[0].override_until = until
-    assert (await the_backend(at_work))["guard_overridden_until"] == iso_time(until)
+    assert (await the_backend(at_work))["guard_overridden_until"] == utc_time(until).isoformat().replace("+00:00", "Z")
     at_work.unit.reconcilers[0].override_until = until - 120
     assert (await the_backend(at_work))["guard_overridden_until"] is None
 

@@ -39,7 +39,7 @@ async def test_every_change_is_remembered_with_its_number_and_its_time() -> None
     audit_log = AuditLog()
     await record(audit_log, a_result(1), a_result(2, outcome=Outcome.UNKNOWN, detail="what?"), now=5)
     await record(audit_log, a_result(3), now=6)
-    assert [(one.number, one.time, one.server) for one in audit_log.recent] == [
+    assert [(one.number, one.time.timestamp(), one.server) for one in audit_log.recent] == [
         (1, 5, "dyn-1"),
         (2, 5, "dyn-2"),
         (3, 6, "dyn-3"),

@@ -9,9 +9,9 @@ import pytest
 
 from dynsrv.errors import ConfigurationError
 from dynsrv.web import tls_context
-from dynsrv.web.api import MAX_FOLLOWERS, WRITE_TIMEOUT
+from dynsrv.web.api import MAX_SUBSCRIBERS, WRITE_TIMEOUT
 from dynsrv.web.event_stream import HEARTBEAT
-from dynsrv.web.openapi import DOCUMENT
+from dynsrv.web.openapi import document
 
 DOCS = Path(__file__).parents[3] / "docs"
 API = (DOCS / "api.md").read_text()
@@ -24,16 +24,19 @@ def the_rows(heading: str, column: int = 0) -> list[str]:
 
 
 def test_every_path_is_documented() -> None:
-    reading = {path for path, operations in DOCUMENT["paths"].items() if "get" in operations}
-    writing = {path.removeprefix("/api/v1/") for path, operations in DOCUMENT["paths"].items() if "post" in operations}
+    reading = {path for path, operations in document()["paths"].items() if "get" in operations}
+    writing = {
+        path.removeprefix("/api/v1/") for path, operations in document()["paths"].items() if "post" in operations
+    }
     assert {row.strip("`") for row in the_rows("Reading")} == reading
     assert {row.strip("`") for row in the_rows("Changing something")} == writing
 
 
 def test_every_key_of_a_body_is_documented() -> None:
-    for path, operations in DOCUMENT["paths"].items():
+    for path, operations in document()["paths"].items():
         if "post" in operations:
-            schema = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+            ref = operations["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            schema = document()["components"]["schemas"][ref.rpartition("/")[2]]
             told = the_rows("Changing something", 2)[
                 [row.strip("`") for row in the_rows("Changing something")].index(path.removeprefix("/api/v1/"))
             ]
@@ -44,7 +47,7 @@ def test_every_key_of_a_body_is_documented() -> None:
 def test_every_status_is_documented() -> None:
     statuses = {
         status
-        for operations in DOCUMENT["paths"].values()
+        for operations in document()["paths"].values()
         for operation in operations.values()
         for status in operation["responses"]
     }
@@ -55,7 +58,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
     text = API.replace("\n  ", " ")
     assert f"After {HEARTBEAT:g} s without an event" in text
     assert f"reads nothing for {WRITE_TIMEOUT:g} s is disconnected" in text
-    assert f"Up to {MAX_FOLLOWERS} clients may subscribe" in text
+    assert f"Up to {MAX_SUBSCRIBERS} clients may subscribe" in text
 
 
 def test_every_sentence_about_a_certificate_in_the_documentation_is_a_true_one(

@@ -1,4 +1,4 @@
-"""Everyone who follows the board is told everything first, and then what changed, at their own pace."""
+"""Every subscriber of the change feed gets everything first, and then what changed, at their own pace."""
 
 from __future__ import annotations
 
@@ -7,209 +7,209 @@ import asyncio
 import pytest
 
 from dynsrv.web.event_stream import HEARTBEAT, KEPT, PERIOD, ChangeFeed
-from tests.fakes.news import Follower, Things
+from tests.fakes.subscriber import ScriptedStatus, Subscriber, a_row
 
 
 def the_tasks() -> list[asyncio.Task[None]]:
-    return [task for task in asyncio.all_tasks() if task.get_name() == "board"]
+    return [task for task in asyncio.all_tasks() if task.get_name() == "change feed"]
 
 
-async def a_look() -> None:
-    """Let the board look once more, at least."""
+async def a_period() -> None:
+    """Let the feed read the status at least once more."""
     await asyncio.sleep(2 * PERIOD)
 
 
-async def test_everything_is_told_first_and_then_only_what_changed() -> None:
-    things = Things(one={"a": 1, "b": 2}, other={"c": 3})
-    async with Follower(things.board) as follower:
-        assert await follower.hears() == {
+async def test_the_first_event_has_everything_and_the_next_one_only_what_changed() -> None:
+    status = ScriptedStatus(one={"a": 1, "b": 2}, other={"c": 3})
+    async with Subscriber(status.feed) as subscriber:
+        assert await subscriber.next_change() == {
             "reset": True,
-            "set": {"a": {"is": 1}, "b": {"is": 2}, "c": {"is": 3}},
+            "set": {"a": a_row(1), "b": a_row(2), "c": a_row(3)},
             "unset": [],
         }
-        things.sections["one"] = {"a": 1, "b": 5}
-        assert await follower.hears() == {"reset": False, "set": {"b": {"is": 5}}, "unset": []}
+        status.sections["one"] = {"a": 1, "b": 5}
+        assert await subscriber.next_change() == {"reset": False, "set": {"b": a_row(5)}, "unset": []}
 
 
-async def test_several_changes_are_one_event_for_who_is_slow() -> None:
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as follower:
-        await follower.hears()
+async def test_several_changes_are_one_event_for_a_slow_subscriber() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as subscriber:
+        await subscriber.next_change()
         for rows in ({"a": 2, "b": 1}, {"a": 3, "b": 1, "c": 1}, {"a": 4, "c": 1}):
-            things.sections["one"] = dict(rows)
-            await a_look()
-        assert await follower.hears() == {"reset": False, "set": {"a": {"is": 4}, "c": {"is": 1}}, "unset": ["b"]}
-        assert await follower.listen() == ""
+            status.sections["one"] = dict(rows)
+            await a_period()
+        assert await subscriber.next_change() == {"reset": False, "set": {"a": a_row(4), "c": a_row(1)}, "unset": ["b"]}
+        assert await subscriber.read() == b""
 
 
-@pytest.mark.parametrize(("changes", "anew"), [(KEPT, False), (KEPT + 1, True)])
-async def test_who_is_too_slow_begins_anew(changes: int, *, anew: bool) -> None:
-    things = Things(one={"a": 0, "same": 0})
-    async with Follower(things.board) as slow, Follower(things.board) as quick:
-        await slow.hears()
-        await quick.hears()
+@pytest.mark.parametrize(("changes", "reset"), [(KEPT, False), (KEPT + 1, True)])
+async def test_a_subscriber_that_is_too_slow_starts_over(changes: int, *, reset: bool) -> None:
+    status = ScriptedStatus(one={"a": 0, "same": 0})
+    async with Subscriber(status.feed) as slow, Subscriber(status.feed) as quick:
+        await slow.next_change()
+        await quick.next_change()
         for number in range(1, changes + 1):
-            things.sections["one"]["a"] = number
-            await quick.hears()
-        event = await slow.hears()
-        assert event["reset"] is anew
-        assert ("same" in event["set"]) is anew
-        assert slow.rows == quick.rows == things.rows
+            status.sections["one"]["a"] = number
+            await quick.next_change()
+        event = await slow.next_change()
+        assert event["reset"] is reset
+        assert ("same" in event["set"]) is reset
+        assert slow.rows == quick.rows == status.rows
 
 
-async def test_that_nothing_is_new_is_told_from_time_to_time() -> None:
+async def test_a_heartbeat_comes_while_nothing_changes() -> None:
     loop = asyncio.get_running_loop()
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as follower:
-        await follower.hears()
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as subscriber:
+        await subscriber.next_change()
         for _ in range(3):
             began = loop.time()
-            assert await follower.listen() == ""
+            assert await subscriber.read() == b""
             assert loop.time() - began == pytest.approx(HEARTBEAT)
 
 
-async def test_who_comes_later_is_told_everything_at_once() -> None:
+async def test_a_later_subscriber_gets_everything_at_once() -> None:
     loop = asyncio.get_running_loop()
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as first, Follower(things.board) as later:
-        await first.hears()
-        await a_look()
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as first, Subscriber(status.feed) as later:
+        await first.next_change()
+        await a_period()
         began = loop.time()
-        assert (await later.hears())["reset"]
-        assert later.rows == things.rows
+        assert (await later.next_change())["reset"]
+        assert later.rows == status.rows
         assert loop.time() == began
 
 
-async def test_there_is_an_event_even_if_there_is_nothing_to_tell() -> None:
-    async with Follower(Things().board) as follower:
-        assert await follower.listen() == '{"reset":true,"set":{},"unset":[]}'
+async def test_an_empty_status_is_an_event_too() -> None:
+    async with Subscriber(ScriptedStatus().feed) as subscriber:
+        assert await subscriber.read() == b'{"reset":true,"set":{},"unset":[]}'
 
 
-async def test_a_part_whose_state_is_equal_is_not_written_again() -> None:
-    things = Things(one={"a": 1}, other={"b": 1})
-    async with Follower(things.board) as follower:
-        await follower.hears()
-        things.sections["one"] = {"a": 2}
-        await follower.hears()
-        await follower.listen()
-        assert things.looks > 10
-        assert things.written == ["one", "other", "one"]
+async def test_a_section_with_an_equal_state_is_not_written_again() -> None:
+    status = ScriptedStatus(one={"a": 1}, other={"b": 1})
+    async with Subscriber(status.feed) as subscriber:
+        await subscriber.next_change()
+        status.sections["one"] = {"a": 2}
+        await subscriber.next_change()
+        await subscriber.read()
+        assert status.reads > 10
+        assert status.written == ["one", "other", "one"]
 
 
-async def test_a_row_that_is_written_again_but_the_same_is_no_news() -> None:
-    things = Things(one={"a": 1, "b": 2})
-    async with Follower(things.board) as follower:
-        await follower.hears()
-        things.sections["one"] = {"b": 2, "a": 1}
-        assert await follower.listen() == ""
-        assert things.written == ["one", "one"]
+async def test_a_row_that_is_written_again_but_equal_is_no_change() -> None:
+    status = ScriptedStatus(one={"a": 1, "b": 2})
+    async with Subscriber(status.feed) as subscriber:
+        await subscriber.next_change()
+        status.sections["one"] = {"b": 2, "a": 1}
+        assert await subscriber.read() == b""
+        assert status.written == ["one", "one"]
 
 
-async def test_the_rows_of_a_part_that_is_gone_are_unset() -> None:
-    things = Things(one={"a": 1}, other={"b": 1, "c": 1})
-    async with Follower(things.board) as follower:
-        await follower.hears()
-        del things.sections["other"]
-        event = await follower.hears()
+async def test_the_rows_of_a_removed_section_are_unset() -> None:
+    status = ScriptedStatus(one={"a": 1}, other={"b": 1, "c": 1})
+    async with Subscriber(status.feed) as subscriber:
+        await subscriber.next_change()
+        del status.sections["other"]
+        event = await subscriber.next_change()
         assert (event["set"], sorted(event["unset"])) == ({}, ["b", "c"])
 
 
-async def test_a_row_that_moves_to_another_part_is_not_lost() -> None:
-    things = Things(**{name: {"a": 1} if name == "p0" else {} for name in ("p0", "p1", "p2", "p3")})
-    async with Follower(things.board) as follower:
-        await follower.hears()
+async def test_a_row_that_moves_to_another_section_is_not_lost() -> None:
+    status = ScriptedStatus(**{name: {"a": 1} if name == "p0" else {} for name in ("p0", "p1", "p2", "p3")})
+    async with Subscriber(status.feed) as subscriber:
+        await subscriber.next_change()
         for number in range(4):
-            things.sections[f"p{number}"], things.sections[f"p{(number + 1) % 4}"] = {}, {"a": number}
-            await follower.hears()
-            assert follower.rows == things.rows
+            status.sections[f"p{number}"], status.sections[f"p{(number + 1) % 4}"] = {}, {"a": number}
+            await subscriber.next_change()
+            assert subscriber.rows == status.rows
 
 
-async def test_nobody_looks_while_nobody_follows() -> None:
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as first, Follower(things.board) as second:
-        await first.hears()
-        await second.hears()
+async def test_the_status_is_not_read_while_there_are_no_subscribers() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as first, Subscriber(status.feed) as second:
+        await first.next_change()
+        await second.next_change()
         assert len(the_tasks()) == 1
     await asyncio.sleep(0)
     assert the_tasks() == []
-    looks = things.looks
+    reads = status.reads
     await asyncio.sleep(10 * PERIOD)
-    assert things.looks == looks
+    assert status.reads == reads
 
 
-async def test_it_goes_on_for_those_who_stay() -> None:
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as stays:
-        async with Follower(things.board) as goes:
-            await goes.hears()
-            await stays.hears()
-        things.sections["one"] = {"a": 2}
-        assert (await stays.hears())["set"] == {"a": {"is": 2}}
+async def test_the_feed_continues_when_one_of_several_subscribers_leaves() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as stays:
+        async with Subscriber(status.feed) as goes:
+            await goes.next_change()
+            await stays.next_change()
+        status.sections["one"] = {"a": 2}
+        assert (await stays.next_change())["set"] == {"a": a_row(2)}
 
 
-async def test_who_follows_right_after_the_last_one_left_is_told_everything() -> None:
-    things = Things(one={"a": 1})
+async def test_a_subscriber_right_after_the_last_one_left_gets_everything() -> None:
+    status = ScriptedStatus(one={"a": 1})
     for number in range(3):
-        things.sections["one"] = {"a": number}
-        async with Follower(things.board) as follower:
-            assert await follower.hears() == {"reset": True, "set": {"a": {"is": number}}, "unset": []}
+        status.sections["one"] = {"a": number}
+        async with Subscriber(status.feed) as subscriber:
+            assert await subscriber.next_change() == {"reset": True, "set": {"a": a_row(number)}, "unset": []}
         # and the task has not noticed yet that it is cancelled
 
 
-async def test_two_who_are_the_first_at_once_are_both_told() -> None:
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as one, Follower(things.board) as other:
-        await asyncio.gather(one.hears(), other.hears())
-        assert things.looks == 1
-        assert one.rows == other.rows == things.rows
+async def test_two_first_subscribers_at_once_both_get_everything() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as one, Subscriber(status.feed) as other:
+        await asyncio.gather(one.next_change(), other.next_change())
+        assert status.reads == 1
+        assert one.rows == other.rows == status.rows
 
 
-async def test_the_news_are_written_once_for_all() -> None:
-    things = Things(one={"a": 1})
-    first, second = things.board.subscribe(), things.board.subscribe()
+async def test_an_event_is_written_once_for_all_subscribers() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    first, second = status.feed.subscribe(), status.feed.subscribe()
     assert await anext(first) is await anext(second)
-    things.sections["one"] = {"a": 2}
+    status.sections["one"] = {"a": 2}
     assert await anext(first) is await anext(second)
     await first.aclose()
     await second.aclose()
 
 
-async def test_a_bug_reaches_those_who_follow_instead_of_hanging_them() -> None:
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as one, Follower(things.board) as other:
-        await one.hears()
-        await other.hears()
-        things.broken = ZeroDivisionError("a bug")
-        results = await asyncio.gather(one.listen(), other.listen(), return_exceptions=True)
+async def test_a_bug_reaches_the_subscribers_instead_of_hanging_them() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as one, Subscriber(status.feed) as other:
+        await one.next_change()
+        await other.next_change()
+        status.broken = ZeroDivisionError("a bug")
+        results = await asyncio.gather(one.read(), other.read(), return_exceptions=True)
         assert [str(result) for result in results] == ["a bug", "a bug"]
 
 
-async def test_a_bug_at_the_first_look_reaches_who_follows() -> None:
-    things = Things(one={"a": 1})
-    things.broken = ZeroDivisionError("a bug")
-    async with Follower(things.board) as follower:
+async def test_a_bug_in_the_first_read_reaches_the_subscriber() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    status.broken = ZeroDivisionError("a bug")
+    async with Subscriber(status.feed) as subscriber:
         with pytest.raises(ZeroDivisionError):
-            await follower.listen()
+            await subscriber.read()
 
 
-async def test_who_comes_after_a_bug_is_told_as_if_there_had_been_none() -> None:
-    things = Things(one={"a": 1})
-    async with Follower(things.board) as slow:
-        await slow.hears()
-        things.broken = ZeroDivisionError("a bug")
-        await a_look()
-        things.broken = None
-        things.sections["one"] = {"a": 2}
-        async with Follower(things.board) as later:
-            await later.hears()  # what was seen before the bug
-            await later.hears()
-            assert later.rows == things.rows
-        await slow.hears()  # which never noticed
-        assert slow.rows == things.rows
+async def test_after_a_bug_a_new_subscriber_gets_everything() -> None:
+    status = ScriptedStatus(one={"a": 1})
+    async with Subscriber(status.feed) as slow:
+        await slow.next_change()
+        status.broken = ZeroDivisionError("a bug")
+        await a_period()
+        status.broken = None
+        status.sections["one"] = {"a": 2}
+        async with Subscriber(status.feed) as later:
+            await later.next_change()  # what was seen before the bug
+            await later.next_change()
+            assert later.rows == status.rows
+        await slow.next_change()  # which never noticed
+        assert slow.rows == status.rows
 
 
-async def test_others_get_their_turn_while_much_is_written() -> None:
-    things = Things(one={f"server {number}": number for number in range(2000)})
+async def test_other_tasks_run_while_a_large_status_is_written() -> None:
+    status = ScriptedStatus(one={f"server {number}": number for number in range(2000)})
     turns = 0
 
     async def count() -> None:
@@ -219,18 +219,18 @@ async def test_others_get_their_turn_while_much_is_written() -> None:
             turns += 1
 
     counting = asyncio.create_task(count())
-    async with Follower(things.board) as follower:
-        await follower.hears()
+    async with Subscriber(status.feed) as subscriber:
+        await subscriber.next_change()
         assert turns >= 10
     counting.cancel()
 
 
-async def test_who_stops_listening_in_the_middle_of_the_first_look_leaves_nothing_behind() -> None:
-    board = ChangeFeed(Things(one={str(number): number for number in range(1000)}).read)
-    listening = asyncio.create_task(anext(board.subscribe()))
+async def test_a_subscriber_that_is_cancelled_during_the_first_read_leaves_no_task() -> None:
+    feed = ChangeFeed(ScriptedStatus(one={str(number): number for number in range(1000)}).read)
+    listening = asyncio.create_task(anext(feed.subscribe()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
-    await a_look()
+    await a_period()
     assert the_tasks() == []
