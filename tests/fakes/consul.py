@@ -189,7 +189,7 @@ class FakeConsul(Servers):
             if isinstance(agent.trouble, Reply):
                 return agent.trouble
             reply = self.reply(asked, behind=agent.behind)
-            if before is not None and restored != self._restored:
+            if before is not None and (restored != self._restored or _now() >= until):
                 reply = before
             elif _now() < until and _is_old(reply, asked) and not agent.ignores_index:
                 before = reply

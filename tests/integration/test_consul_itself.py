@@ -88,6 +88,22 @@ async def test_a_token_is_told_what_it_may_do(stack: AsyncExitStack) -> None:
     assert (answer.status, answer.text) == (403, "ACL not found")
 
 
+async def test_a_query_that_nothing_wakes_is_answered_with_what_the_token_could_read_when_it_came(
+    stack: AsyncExitStack,
+) -> None:
+    consul = await a_consul(stack, acl=True)
+    token = await consul.a_token(await consul.a_policy("some", 'service "web" { policy = "read" }'))
+    index = (await consul.health("web")).index
+    query = asyncio.create_task(consul.ask(f"/v1/health/service/web?index={index}&wait=3s", token=token))
+    await eventually(consul.blocked)
+    await consul.a_policy("some", ALLOWED)
+    assert await rights(consul, token) == {"service": True, "node": True}
+    assert not query.done()
+    answer = await query
+    assert (answer.status, answer.json, answer.index) == (200, [], index)
+    assert len((await consul.ask("/v1/health/service/web", token=token)).json) == 1
+
+
 async def test_who_may_read_every_node_may_read_the_one_without_a_name(stack: AsyncExitStack) -> None:
     consul = await a_consul(stack, acl=True)
     every = await consul.a_token(await consul.a_policy("every", 'node_prefix "" { policy = "read" }'))

@@ -6,7 +6,8 @@ What can be wrong with a good answer, and what is done about it:
     its index is below what was known       asked again with `consistent`
     its index went back, or is below 1      the next question has none, and is answered at once
     nothing is left of the service          asked again with `consistent`, and whether the token may still read
-    a node is not seen any more             asked whether the token may still read it
+    a node is not seen any more             asked again, if Consul kept the question: it may have been answered when the
+                                            token could read less; and asked whether the token may read the node now
     it tells nothing new                    the next question waits, ever longer
 
 A leader that has not caught up yet, a follower that lags, and a token that lost its rights give such answers, all with
@@ -107,20 +108,31 @@ class Watch(SharedWatch[Instances]):
             raise SourceError("invalid", f"{self.agents.address}: {problem}")
         if reply.filtered:
             raise hidden(self.query, "may not read all of it (X-Consul-Results-Filtered-By-ACLs)")
-        return _Answer(instances, reply.index, reply.seconds, consistent=consistency is Consistency.CONSISTENT)
+        consistent = consistency is Consistency.CONSISTENT
+        return _Answer(instances, reply.index, reply.seconds, consistent=consistent, kept=index > 0)
 
     async def _judged(self, answer: _Answer) -> _Answer:
         """Return *answer*, or the one that stands in its place, beyond doubt."""
         first = self._latest is None
-        emptied = not answer.instances and (self._known or first)
-        if not answer.consistent and (emptied or answer.index < self._newest):
+        if answer.kept and self._vanished(answer) and not self._doubtful(answer):
+            answer = await self._ask()
+        if self._doubtful(answer) and not answer.consistent:
             doubted, answer = answer, await self._ask(Consistency.CONSISTENT)
             if doubted.instances != answer.instances:
                 log.info(Event.CONSUL_ANSWER_CORRECTED, service=self.query.service, instances=len(answer.instances))
-        vanished = answers.nodes(self._known) - answers.nodes(answer.instances)
+        vanished = self._vanished(answer)
         if vanished or (first and not answer.instances):
             await check_permission(self.agents, self.query, nodes=vanished or {""})
         return answer
+
+    def _doubtful(self, answer: _Answer) -> bool:
+        """Return whether *answer* is older than what is known, or has nothing of the service."""
+        emptied = not answer.instances and (self._known or self._latest is None)
+        return bool(emptied) or answer.index < self._newest
+
+    def _vanished(self, answer: _Answer) -> set[str]:
+        """Return the nodes that are known, and not in *answer*."""
+        return answers.nodes(self._known) - answers.nodes(answer.instances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +141,7 @@ class _Answer:
     index: int
     seconds: float  # for which its body was on its way
     consistent: bool
+    kept: bool  # Consul may have read it when the question came, and answered it later
 
 
 def _pause(wasted: int) -> float:

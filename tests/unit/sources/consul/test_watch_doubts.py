@@ -197,8 +197,22 @@ async def test_a_node_that_is_not_seen_any_more_is_told_when_the_token_may_read_
         consul.deregister(an_instance(2))
         await asyncio.sleep(1)
     assert [nodes(told) for told in follower.told] == [["n1", "n2"], ["n1"]]
-    assert story(consul, since=1) == ["may it?", "default from an index"]
+    assert story(consul, since=1) == ["default", "may it?", "default from an index"]
     assert consul.permissions() == [["service web", "node n2"]]
+
+
+async def test_nodes_that_the_token_could_not_read_when_a_question_came_are_not_gone_when_it_is_answered() -> None:
+    consul = FakeConsul(*TWO)
+    consul.acl = Acl()
+    async with following(a_watch(consul).subscribe) as follower:
+        await asyncio.sleep(1)
+        consul.acl.denied = {"node n2"}
+        await asyncio.sleep(LONGEST_WAIT + 5)  # Consul has read the next question's answer, and keeps it
+        consul.acl.denied.clear()
+        await asyncio.sleep(LONGEST_WAIT)
+    assert follower.errors == []
+    assert [nodes(told) for told in follower.told] == [["n1", "n2"]] * len(follower.told)
+    assert len(follower.told) >= 3
 
 
 async def test_nodes_that_the_token_may_not_read_any_more_are_not_gone() -> None:
