@@ -107,8 +107,8 @@ class Server:
     *since_change* is in whole seconds since HAProxy last changed its state, of a server that serves when that was first
     seen. *sessions* counts the running and queued ones, and is known only of servers in drain, *maxconn* only where it
     was asked for. *check_paused*: a check that HAProxy does not run because the server was put into maintenance; its
-    result is that of an earlier time. *drained_for* is in seconds, and known only of servers in drain, and only where
-    HAProxy tells (2.6).
+    result is that of an earlier time. *drained_for* is the least number of seconds that it has been in drain, known
+    only where HAProxy tells (2.6).
     """
 
     name: str

@@ -57,7 +57,7 @@ def servers_state(backends: Iterable[FakeBackend], process: Process) -> str:
                 server.admin,
                 server.weight,
                 server.initial_weight,
-                int(process.now() - server.changed_at),
+                int(process.now()) - int(server.changed_at),  # HAProxy's clock has whole seconds
                 1,
                 server.check_result,
                 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -84,6 +85,33 @@ async def test_at_the_deadline_what_is_left_is_closed(
     with pytest.raises((BadAnswer, ConnectionError)):
         await slow
     await controller.logged(Event.SESSIONS_CLOSED)
+
+
+async def test_no_session_is_closed_before_the_time_of_the_drain_is_over(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    """Whenever within a second of HAProxy's it begins: 2.6 counts the age of a drain in whole seconds."""
+    servers = await web_servers(7)
+    controller = dynsrv(haproxy, backend={"drain": {"timeout": "1s"}})
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    slow = [asyncio.create_task(_closed_at(haproxy)) for _ in servers]
+    await eventually(lambda: all(server.slow_running == 1 for server in servers))
+    removed_at = []
+    for number in range(1, len(servers) + 1):
+        removed_at.append(time.monotonic())
+        controller.want(servers[number:])
+        await asyncio.sleep(0.17)  # six of them make a second
+    closed_at = sorted(await asyncio.gather(*slow))
+    assert min(closed - removed for removed, closed in zip(removed_at, closed_at, strict=True)) >= 1
+
+
+async def _closed_at(haproxy: HAProxy) -> float:
+    """Send a request that nobody answers, and return when it was cut."""
+    with pytest.raises((BadAnswer, OSError)):
+        await request(haproxy.frontend, "/slow", timeout=60)
+    return time.monotonic()
 
 
 async def test_with_then_wait_what_is_left_after_the_deadline_may_end(

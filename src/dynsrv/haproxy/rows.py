@@ -62,7 +62,8 @@ def server(row: ServerState) -> Server:
 def with_stat(one: Server, stat: ServerStat | None, *, bound: bool, timed: bool) -> Server:
     """Return the server with what only `show stat` tells.
 
-    *bound*: its maxconn, too. *timed*: this HAProxy's times of a change are also those of a drain.
+    *bound*: its maxconn, too. *timed*: this HAProxy's times of a change are also those of a drain. They are differences
+    of two clocks in whole seconds, so that up to one second of them may not have passed.
     """
     return Server(  # half of the time of `dataclasses.replace`, which counts with thousands that drain
         one.name,
@@ -77,7 +78,7 @@ def with_stat(one: Server, stat: ServerStat | None, *, bound: bool, timed: bool)
         one.since_change,
         sessions=stat.sessions + stat.queued if stat else None,
         maxconn=stat.maxconn if stat and bound else None,
-        drained_for=one.since_change if timed and one.admin is AdminState.DRAIN else None,
+        drained_for=max(0.0, one.since_change - 1) if timed and one.admin is AdminState.DRAIN else None,
     )
 
 

@@ -119,6 +119,18 @@ async def test_sessions_are_asked_for_only_where_servers_drain() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("begins", "seconds", "at_least"), [(0.9, 0.2, 0), (0.9, 1.0, 0), (0.0, 1.9, 0), (0.5, 2.5, 2)]
+)
+async def test_a_drain_is_never_taken_for_older_than_it_is(begins: float, seconds: float, at_least: float) -> None:
+    behind = Behind("2.6.12-1", servers=[FakeServer("a")])
+    behind.haproxy.advance(begins)
+    behind.haproxy.answer("set server be_app/a state drain")
+    behind.haproxy.advance(seconds)
+    (server,) = (await behind.observed()).servers
+    assert server.drained_for == at_least
+
+
 async def test_of_many_draining_servers_all_statistics_are_asked_for_at_once() -> None:
     behind = Behind(servers=[FakeServer(f"s{number}", admin=8, sessions=number) for number in range(51)])
     assert [server.sessions for server in (await behind.observed()).servers] == list(range(51))
