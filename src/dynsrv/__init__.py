@@ -1,3 +1,3 @@
-"""Keeps the live servers of HAProxy backends equal to what service discovery says."""
+"""Keeps the live servers of HAProxy backends in sync with service discovery."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`dynsrv`, and `python -m dynsrv`: the command line, ready to be ended before all else is imported."""
+"""How does `dynsrv` start? Handles SIGTERM before anything else is imported, then runs the command line."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    # As the first process of a container it would not get a signal that it has no handler for, and what follows takes
-    # a third of a second to import.
+    # Process 1 of a container does not receive a signal without a handler, and the imports below take a third of a
+    # second.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     from dynsrv.cli.commands import main as command_line  # noqa: PLC0415
 

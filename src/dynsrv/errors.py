@@ -2,10 +2,10 @@
 
 DynsrvError
 ├── ConfigurationError     the operator has to change a file; nothing was started
-├── SourceError            no new snapshot now: the last one stays, and the source is tried again
-├── ProxyUnreachable       HAProxy did not answer: the pass failed, and is tried again
-├── ProxyChanged           the HAProxy process is another one than the one observed: look again at once
-└── BackendRejected        this backend cannot be managed as HAProxy is configured; the others go on
+├── SourceError            no snapshot: keep the last one, and retry the source
+├── ProxyUnreachable       HAProxy did not answer: the pass failed and is retried
+├── ProxyChanged           HAProxy has a new process since it was observed: start a new pass at once
+└── BackendRejected        this backend cannot be managed with HAProxy's configuration; other backends are not affected
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class DynsrvError(Exception):
 
 
 class ConfigurationError(DynsrvError):
-    """A file of the operator's cannot be used.
+    """A file that the operator wrote cannot be used.
 
-    *where* is the file and, as far as it is known, the line or the path of keys.
+    *where* is the file and, if known, the line or the path of the key.
     """
 
     def __init__(self, where: str, problem: str) -> None:
@@ -28,9 +28,9 @@ class ConfigurationError(DynsrvError):
 
 
 class SourceError(DynsrvError):
-    """A source cannot tell what is desired now.
+    """A source cannot determine which servers are desired.
 
-    *reason* is one word of a small fixed set of the source's (it becomes a metric's label).
+    *reason* is one word from a small fixed set of this source; it becomes the label of a metric.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -39,17 +39,17 @@ class SourceError(DynsrvError):
 
 
 class ProxyUnreachable(DynsrvError):
-    """HAProxy could not be asked, or did not answer to the end."""
+    """HAProxy could not be reached, or did not answer completely."""
 
 
 class ProxyChanged(DynsrvError):
-    """HAProxy was reloaded or restarted since it was observed; nothing that was sent counts."""
+    """HAProxy was reloaded or restarted since it was observed; whatever was sent has no effect."""
 
 
 class BackendRejected(DynsrvError):
     """HAProxy cannot add servers to this backend at runtime.
 
-    *reason* is one word (it becomes a metric's label): algorithm, level, missing, mode, options, version, unknown.
+    *reason*, the label of a metric, is one of: algorithm, level, missing, mode, options, version, unknown.
     """
 
     def __init__(self, *, backend: str, proxy: str, reason: str, problem: str, remedy: str) -> None:

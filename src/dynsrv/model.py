@@ -1,4 +1,4 @@
-"""What is wanted, and what is there? Endpoints and servers, as frozen values that do nothing."""
+"""What do endpoints and servers look like? Frozen values without behaviour."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 MAX_WEIGHT = 256
-"""HAProxy's own bound: `weight of server x is not within 0 and 256` (2.6-3.4)."""
+"""HAProxy's own limit: `weight of server x is not within 0 and 256` (2.6-3.4)."""
 
 
 def canonical_address(text: str) -> str:
-    """Return the one spelling of an IPv4 or IPv6 address under which dynsrv compares it.
+    """Return an IPv4 or IPv6 address in the canonical spelling, in which dynsrv compares addresses.
 
     Raises:
         ValueError: *text* is not an address, or one that no server can listen on
@@ -24,16 +24,16 @@ def canonical_address(text: str) -> str:
 
 
 Location = tuple[str | None, int]
-"""Address and port: what makes an endpoint and a server the same thing. HAProxy prints no address of some servers."""
+"""Address and port, by which endpoints and servers are matched. HAProxy prints no address for some servers."""
 
 
 def host_port(address: str, port: int) -> str:
-    """Join an address and a port as people and HAProxy write them: `10.0.0.1:80`, `[::1]:80`."""
+    """Return address and port in the usual form: `10.0.0.1:80`, `[::1]:80`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class EndpointState(StrEnum):
-    """What a source wants of one endpoint: requests, or only the end of those it already has."""
+    """Whether an endpoint shall receive requests, or only finish those it already has."""
 
     READY = "ready"
     DRAIN = "drain"
@@ -41,11 +41,11 @@ class EndpointState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address and port that a source wants in a backend.
+    """One address and port that a source lists for a backend.
 
-    *address* is canonical (see `canonical_address`), *port* 1-65535. *weight* (0-256), *maxconn* and *options*
-    (keywords of `add server`, one with its arguments an item) are None or empty where the backend's own are meant; an
-    option replaces the backend's of the same keyword. *name* is the source's name for it, made of `[A-Za-z0-9_:.-]`.
+    *address* is canonical (see `canonical_address`), *port* 1-65535. *weight* (0-256) and *maxconn* are
+    None where the backend's apply. Each item of *options* is a keyword of `add server` with its arguments; it replaces
+    the backend's option with the same keyword. *name* is the source's name for it, made of `[A-Za-z0-9_:.-]`.
     """
 
     address: str
@@ -62,10 +62,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All endpoints that one source wants in one backend at one time: always the whole, never a change.
+    """All endpoints that one source lists for one backend at one time: always the complete list, never a change.
 
-    No two endpoints share address and port. An empty snapshot is a fact; not knowing is no snapshot.
-    *notes* are sentences for an operator, on what the source had but could not use as it was.
+    No two endpoints share address and port. An empty snapshot means that there are no endpoints; "unknown" has no
+    snapshot. *notes* are sentences for an operator about entries of the source that could not be used.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -73,7 +73,7 @@ class Snapshot:
 
 
 class AdminState(StrEnum):
-    """What somebody asked of a server, in HAProxy's words."""
+    """The state that an operator or dynsrv set, in HAProxy's terms."""
 
     READY = "ready"
     DRAIN = "drain"
@@ -81,7 +81,7 @@ class AdminState(StrEnum):
 
 
 class OperationalState(StrEnum):
-    """What HAProxy makes of a server (`srv_op_state` 0-3)."""
+    """The state that HAProxy determined (`srv_op_state` 0-3)."""
 
     DOWN = "down"
     STARTING = "starting"
@@ -90,10 +90,10 @@ class OperationalState(StrEnum):
 
 
 class Check(StrEnum):
-    """Where a server's health check is; PASSED and FAILED are results, the others are why there is none."""
+    """The result of a server's health check (PASSED, FAILED), or the reason why there is none."""
 
     NONE = "none"  # no `check` keyword
-    DISABLED = "disabled"  # configured, but `enable health` was not sent: HAProxy never does it by itself
+    DISABLED = "disabled"  # configured, but not enabled with `enable health`, which HAProxy never does by itself
     PENDING = "pending"  # enabled, no result yet
     PASSED = "passed"
     FAILED = "failed"
@@ -103,12 +103,11 @@ class Check(StrEnum):
 class Server:
     """One server of a live backend, as HAProxy describes it.
 
-    *address* is None where HAProxy prints none (a unix socket, or a host name never resolved).
-    *since_change* is in whole seconds since HAProxy last changed its state, of a server that serves when that was first
-    seen. *sessions* counts the running and queued ones, and is known only of servers in drain, *maxconn* only where it
-    was asked for. *check_paused*: a check that HAProxy does not run because the server was put into maintenance; its
-    result is that of an earlier time. *drained_for* is the least number of seconds that it has been in drain, known
-    only where HAProxy tells (2.6).
+    *address* is None where HAProxy prints none (a unix socket, or an unresolved host name). *since_change*: whole
+    seconds since HAProxy last changed its state, as of the first observation for a serving server. *sessions* counts
+    running and queued sessions; it is known only for servers in drain, and *maxconn* only if it was queried.
+    *check_paused*: HAProxy does not run the check because the server was put into maintenance; the result is an old
+    one. *drained_for*: the least number of seconds it has been in drain, known only where HAProxy reports it (2.6).
     """
 
     name: str
@@ -125,7 +124,7 @@ class Server:
     maxconn: int | None = None
     drained_for: float | None = None
     serving: bool = field(init=False, compare=False)
-    """Whether HAProxy gives it new requests."""
+    """Whether HAProxy sends it new requests."""
 
     def __post_init__(self) -> None:
         up = self.operational is OperationalState.UP or self.operational is OperationalState.STARTING
@@ -134,9 +133,9 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One HAProxy process: a reload or a restart makes another one.
+    """One HAProxy process; each reload or restart creates another one.
 
-    *started* is HAProxy's `Start_time_sec` (Unix time): a container's process often has the same *pid* again.
+    *started* is HAProxy's `Start_time_sec` (Unix time): in a container, a new process often has the same *pid*.
     """
 
     pid: int
@@ -146,7 +145,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A live backend: its servers in HAProxy's own order, and the process that said so."""
+    """A live backend: its servers in HAProxy's own order, and the process that reported them."""
 
     name: str
     servers: tuple[Server, ...]

@@ -1,4 +1,4 @@
-"""What is to be done, what is waited for, and what became of it? Steps and plans, as frozen values that do nothing."""
+"""What will be done, what has to happen first, and what was the result? Steps and plans, as frozen values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dynsrv.errors import DynsrvError
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Add a server; it starts in maintenance, with its check not enabled."""
+    """Add a server; it starts in maintenance, with its check disabled."""
 
     kind: ClassVar[Literal["add"]] = "add"
     server: str
@@ -25,7 +25,7 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class EnableHealth:
-    """Let HAProxy run the server's check, which it does in maintenance too."""
+    """Enable the server's health check, which HAProxy runs in maintenance, too."""
 
     kind: ClassVar[Literal["enable_health"]] = "enable_health"
     server: str
@@ -34,7 +34,7 @@ class EnableHealth:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Let the server receive requests."""
+    """Put the server into service."""
 
     kind: ClassVar[Literal["admit"]] = "admit"
     server: str
@@ -53,7 +53,7 @@ class SetWeight:
 
 @dataclass(frozen=True, slots=True)
 class SetMaxconn:
-    """Change the bound on concurrent connections in place; 0: no bound."""
+    """Change the limit of concurrent connections in place; 0: no limit."""
 
     kind: ClassVar[Literal["set_maxconn"]] = "set_maxconn"
     server: str
@@ -63,7 +63,7 @@ class SetMaxconn:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Give the server no new requests but those that stick to it."""
+    """Send the server no new requests except those with persistence."""
 
     kind: ClassVar[Literal["drain"]] = "drain"
     server: str
@@ -72,7 +72,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Disable:
-    """Put the server into maintenance: running requests go on, nothing new comes."""
+    """Put the server into maintenance: running requests continue, new ones go elsewhere."""
 
     kind: ClassVar[Literal["disable"]] = "disable"
     server: str
@@ -81,7 +81,7 @@ class Disable:
 
 @dataclass(frozen=True, slots=True)
 class CloseSessions:
-    """Cut the sessions that are left."""
+    """Close the remaining sessions."""
 
     kind: ClassVar[Literal["close_sessions"]] = "close_sessions"
     server: str
@@ -90,7 +90,7 @@ class CloseSessions:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the server; HAProxy refuses as long as anything uses it."""
+    """Delete the server; HAProxy refuses while it is in use."""
 
     kind: ClassVar[Literal["delete"]] = "delete"
     server: str
@@ -104,7 +104,7 @@ StepKind = Literal[
 
 
 class Rule(StrEnum):
-    """The rules of the guard, by the keys of `limits` that set them."""
+    """The rules of the guard, named after the keys of `limits`."""
 
     MAX_REMOVED = "max_removed"
     MIN_READY = "min_ready"
@@ -113,7 +113,7 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A removal that the guard does not let through. *reason* has the rule's key, the numbers, and what to do."""
+    """A removal that the guard blocks. *reason* has the rule's key, the numbers, and what to do."""
 
     rule: Rule
     reason: str
@@ -121,14 +121,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A server that an operator put into maintenance or drain by hand, and that stays there until set ready again."""
+    """A server that an operator put into maintenance or drain; it stays there until it is set to ready."""
 
     server: str
     reason: str
 
 
 class WaitsFor(StrEnum):
-    """What has to happen in HAProxy before a server's next step."""
+    """What has to happen before a server's next step."""
 
     CHECK = "check"
     SESSIONS = "sessions"
@@ -139,7 +139,7 @@ class WaitsFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A server that has no next step yet, and why. *deadline* is in seconds from now; None: there is none."""
+    """A server whose next step has to wait, and why. *deadline* is in seconds from now; None: no deadline."""
 
     server: str
     waits_for: WaitsFor
@@ -149,7 +149,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps from observed to desired, in the order in which they may be sent, and what is waited for."""
+    """The steps from observed to desired, in the order in which they may be sent, and what has to be waited for."""
 
     steps: tuple[Step, ...] = ()
     waits: tuple[Wait, ...] = ()
@@ -158,12 +158,12 @@ class Plan:
 
     @property
     def converged(self) -> bool:
-        """Whether HAProxy is as desired, but for what an operator holds: nothing to do, to wait for, or refused."""
+        """Whether HAProxy is as desired, except for held servers: no steps, no waits, no refusals."""
         return not (self.steps or self.waits or self.refusals)
 
 
 class Outcome(StrEnum):
-    """What HAProxy made of a step."""
+    """The result of a step."""
 
     DONE = "done"
     REFUSED = "refused"
@@ -171,10 +171,10 @@ class Outcome(StrEnum):
 
 
 class StepResult(NamedTuple):
-    """A step and HAProxy's word on it: *detail*. *expected*: a refusal that the next pass mends by trying again.
+    """A step and its result; *detail* is HAProxy's reply. *expected*: a refusal that a retry in the next pass resolves.
 
-    *command* is the line that was sent, empty if it could not be written. *seconds* is HAProxy's time for it: the mean
-    of those that were sent at once.
+    *command* is the line that was sent, empty if it could not be encoded. *seconds* is HAProxy's time for it: the mean
+    over the batch.
     """
 
     step: Step
@@ -187,7 +187,7 @@ class StepResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of each step of a plan, in the plan's order; of those that were sent before an *error*, if any."""
+    """The result of each step of a plan, in the plan's order; with an *error*, of those that were sent before it."""
 
     results: tuple[StepResult, ...] = ()
     error: DynsrvError | None = None

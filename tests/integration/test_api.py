@@ -69,7 +69,7 @@ async def test_the_plan_tells_what_is_waited_for(
     async def waits() -> bool:
         _, plan = await api.get("/api/v1/plan")
         return [(one["server"], one["waits_for"], one["reason"]) for one in plan["backends"][0]["waits"] or []] == [
-            (name_of(server), "check", "its check fails; it gets no request until one passes")
+            (name_of(server), "check", "its health check is failing; it receives no requests until a check passes")
         ]
 
     await eventually(waits)

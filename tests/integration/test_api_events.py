@@ -194,7 +194,7 @@ async def test_the_example_of_the_documentation_tells_what_changes(
             held = name_of(servers[0])
             await _until(process.stdout, "[]\n")
             assert await api.hold(held) == (200, done("lb1"))
-            assert held in await _until(process.stdout, "held by operator")
+            assert held in await _until(process.stdout, "held by an operator")
             assert await api.release(held) == (200, done("lb1"))
             await _until(process.stdout, "[]\n")
     finally:

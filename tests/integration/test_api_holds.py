@@ -18,7 +18,7 @@ from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
-HELD = "held by operator: put into {} by hand; to release it, set it ready again"
+HELD = "held by an operator: put into {} by hand; set it to ready to release it"
 
 
 async def _started(
@@ -205,6 +205,6 @@ async def test_a_hold_whose_client_goes_is_carried_out_all_the_same(
     writer.close()
     await eventually(lambda: not is_connected(api.port, client))
     haproxy.signal(signal.SIGCONT)
-    line = json.loads(await controller.logged("held by operator, over the API"))
+    line = json.loads(await controller.logged("held by an operator through the API"))
     assert (line["server"], line["step"]) == (held, "drain")
     assert (await haproxy.servers())[held].draining

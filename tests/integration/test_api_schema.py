@@ -75,7 +75,7 @@ async def test_requests_made_from_the_description_find_nothing_wrong(
     lines = site.controller.log_data()
     assert not [line for line in lines if line["level"] == "error"]
     if real_names:
-        assert "held by operator, over the API" in {line.get("reason") for line in lines}
+        assert "held by an operator through the API" in {line.get("reason") for line in lines}
 
 
 async def test_the_description_names_every_operation_and_no_other(site: Site) -> None:

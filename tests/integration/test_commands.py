@@ -31,7 +31,7 @@ async def test_plan_apply_and_status_agree(haproxy: HAProxy, web_servers: WebSer
     assert [step["step"] for step in backend["steps"]] == ["add", "add", "enable_health", "enable_health"]
     added = next(step for step in backend["steps"] if step["server"] == "dyn-second")
     assert (added["address"], added["port"], added["weight"]) == ("127.0.0.1", two.port, 5)
-    assert added["reason"] == "the source wants it"
+    assert added["reason"] == "listed by the source"
     assert {wait["waits_for"] for wait in backend["waits"]} == {"check"}
     for_people = await controller.run("plan")
     assert for_people.code == 2
@@ -66,7 +66,10 @@ async def test_apply_gives_up_in_time_and_says_what_is_left(
     applied = await controller.run("apply", "--timeout", "1s")
     assert applied.code == 4, applied
     assert "be_app on lb1: not converged" in applied.out
-    assert f"dyn-127.0.0.1:{never.port}: its check fails; it gets no request until one passes" in applied.out
+    assert (
+        f"dyn-127.0.0.1:{never.port}: its health check is failing; it receives no requests until a check passes"
+        in applied.out
+    )
 
 
 async def test_an_option_that_haproxy_refuses_is_an_error_with_haproxys_own_words(

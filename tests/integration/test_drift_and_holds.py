@@ -27,7 +27,7 @@ async def test_a_server_that_an_operator_took_out_stays_out_until_it_is_set_read
     await controller.logged(Event.BACKEND_IN_SYNC)
     name = f"dyn-127.0.0.1:{servers[0].port}"
     await haproxy.do(f"set server be_app/{name} state {state}")
-    held = f"held by operator: put into {state} by hand; to release it, set it ready again"
+    held = f"held by an operator: put into {state} by hand; set it to ready to release it"
     line = await controller.logged(Event.SERVER_HELD)
     assert name in line
     assert held in line

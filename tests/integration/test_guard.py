@@ -40,10 +40,10 @@ async def test_an_empty_list_keeps_every_server_until_an_operator_forces_it(
     await serves(haproxy, servers)
     status = await controller.run("status")
     assert status.code == 2, status
-    assert "guard: the source wants no server at all: 3 that serve are kept (limits.on_empty: keep)" in status.out
+    assert "guard: the source lists no servers: keeping the 3 that are serving (limits.on_empty: keep)" in status.out
     applied = await controller.run("apply")
     assert applied.code == 1, applied
-    assert "guard: the source wants no server at all" in applied.out
+    assert "guard: the source lists no servers" in applied.out
     await serves(haproxy, servers)
     assert await controller.stop() == 0
     forced = await controller.run("apply", "--force")
@@ -62,7 +62,7 @@ async def test_a_list_that_lost_most_of_its_servers_adds_what_is_new_and_takes_n
     await serves(haproxy, servers)
     planned = (await controller.run("plan", "--json")).json["backends"][0]
     assert [refusal["rule"] for refusal in planned["refusals"]] == ["max_removed"]
-    assert "9 of 11 serving servers would go" in planned["refusals"][0]["reason"]
+    assert "9 of 11 serving servers would be removed" in planned["refusals"][0]["reason"]
     async with aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as answer:
             assert answer.status == 200

@@ -56,7 +56,7 @@ async def test_the_only_server_stays_as_long_as_its_replacement_fails_its_check(
         await eventually(failed)
         status = await controller.run("status")
         assert status.code == 2, status
-        assert "serves until new servers do" in status.out
+        assert "keeps serving until new servers do" in status.out
         assert await haproxy.ready_ports() == {old.port}
         await new.start()
         await serves(haproxy, [new])

@@ -187,7 +187,7 @@ async def test_what_changes_the_proxies_alone_takes_no_server_away(
     controller.signal(signal.SIGHUP)
     await controller.logged(Event.CONFIGURATION_RELOADED)
     await haproxy.do(f"set server be_app/dyn-127.0.0.1:{servers[0].port} weight 3")
-    await controller.logged("weight is 3, wanted 100")  # the new interval counts
+    await controller.logged("weight is 3, desired 100")  # the new interval counts
     await serves(haproxy, servers)
     assert not controller.lines(Event.SERVER_DRAINING)
 

@@ -13,7 +13,7 @@ from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
-CHECK_FAILS = "its check fails; it gets no request until one passes"
+CHECK_FAILS = "its health check is failing; it receives no requests until a check passes"
 
 
 def _dynsrv(dynsrv: Install, haproxy: HAProxy, port: int, *, folder: Path, **settings: Any) -> tuple[Dynsrv, Api]:
@@ -89,15 +89,15 @@ async def test_the_guard_refuses(
     await controller.logged(Event.BACKEND_IN_SYNC)
     controller.want(servers[:1])
     reason = (
-        "3 of 4 serving servers would go, 3 fewer than served within the last 60 s, and at most 2 may"
-        " (limits.max_removed: 50%); if that is meant, use dynsrv apply --force"
+        "3 of 4 serving servers would be removed, 3 fewer than served within the last 60 s; the limit is 2"
+        " (limits.max_removed: 50%); if this is intended, run dynsrv apply --force"
     )
     status = await api.shows(lambda status: status["backends"][0].get("refusals"))
     (backend,) = status["backends"]
     assert backend["refusals"] == [{"rule": "max_removed", "reason": reason}]
     assert not backend["converged"]
     kept = {one["name"]: (one["waits_for"], one["why"]) for one in backend["servers"] if not one["as_desired"]}
-    why = "the source no longer wants it; the guard keeps it (limits.max_removed)"
+    why = "no longer listed by the source; kept by the guard (limits.max_removed)"
     assert kept == {name_of(one): ("guard", why) for one in servers[1:]}
     line = await _line(controller, Event.REMOVAL_BLOCKED)
     assert (line["rule"], line["reason"], line["level"]) == ("max_removed", reason, "warning")
@@ -116,12 +116,12 @@ async def test_an_operator_holds_it(
     assert (await api.hold(over_the_api))[0] == 200
     await haproxy.do(f"set server be_app/{by_hand} state maint")
     for server, state in ((over_the_api, "drain"), (by_hand, "maint")):
-        why = f"held by operator: put into {state} by hand; to release it, set it ready again"
+        why = f"held by an operator: put into {state} by hand; set it to ready to release it"
         assert (await _why(api, server, why))["waits_for"] == "operator"
         line = await _line(controller, Event.SERVER_HELD, server=server)
         assert line["reason"] == why
     line = await _line(controller, Event.SERVER_DRAINING, server=over_the_api)
-    assert line["reason"] == "held by operator, over the API"
+    assert line["reason"] == "held by an operator through the API"
 
 
 async def test_the_source_is_stale(

@@ -45,7 +45,7 @@ async def test_after_a_reload_what_served_just_before_serves_at_once(
     seconds = await _all_serve_again(haproxy, servers, old=old)
     line = await controller.logged(Event.HAPROXY_RELOADED)
     assert f"old_pid={old}" in line
-    assert "it served before HAProxy was reloaded or restarted" in controller.log.read_text()
+    assert "it was serving before HAProxy was reloaded or restarted" in controller.log.read_text()
     print(f"HAProxy {haproxy.version}: all served again {seconds:.2f} s after SIGUSR2")
     assert seconds < 5
 

@@ -99,12 +99,12 @@ async def test_a_check_that_fails(site: Site, web_servers: WebServers, dead: Web
     site.controller.want([named(up, "up"), named(goes_down, "down"), named(dead, "new")])
     await site.controller.start()
     page = await site.open()
-    await says(page, "dyn-new", "its check fails; it gets no request until one passes")
+    await says(page, "dyn-new", "its health check is failing; it receives no requests until a check passes")
     await page.tells("Warning be_app on lb1: 1 server gets no requests, because its check fails: dyn-new.")
     await goes_down.stop()
     await page.tells("Warning be_app on lb1: 2 servers get no requests, because their checks fail: dyn-down, dyn-new.")
     assert (await page.servers())["dyn-down"][2:5] == ["no", "ready / down", "failed"]
-    assert await page.why("dyn-down") == "its check fails; it gets no request until one passes"
+    assert await page.why("dyn-down") == "its health check is failing; it receives no requests until a check passes"
     assert await page.verdict() == "1 warning"
 
 
@@ -112,11 +112,11 @@ async def test_a_guard_that_refuses(site: Site) -> None:
     page = await site.begin(4, backend={"limits": {}})
     site.controller.want(site.wanted[:1])
     await page.tells(
-        "Problem be_app on lb1: The guard refuses to take servers away: 3 of 4 serving servers would go, 3 fewer than"
-        " served within the last 60 s, and at most 2 may (limits.max_removed: 50%); if that is meant, use dynsrv apply"
-        " --force, or the button of this backend."
+        "Problem be_app on lb1: The guard refuses to take servers away: 3 of 4 serving servers would be removed, 3"
+        " fewer than served within the last 60 s; the limit is 2 (limits.max_removed: 50%); if this is"
+        " intended, run dynsrv apply --force, or the button of this backend."
     )
-    assert await page.why("dyn-app-1") == "the source no longer wants it; the guard keeps it (limits.max_removed)"
+    assert await page.why("dyn-app-1") == "no longer listed by the source; kept by the guard (limits.max_removed)"
 
 
 async def test_a_server_that_an_operator_holds(site: Site) -> None:
@@ -126,7 +126,7 @@ async def test_a_server_that_an_operator_holds(site: Site) -> None:
     cells = (await page.servers())["dyn-app-1"]
     assert cells[2:4] == ["no", "drain / up"]
     assert re.fullmatch(r"\d+ s", cells[7])
-    assert cells[8] == "held by operator: put into drain by hand; to release it, set it ready again"
+    assert cells[8] == "held by an operator: put into drain by hand; set it to ready to release it"
 
 
 async def test_a_source_that_fails_with_hostile_text_in_its_error(site: Site) -> None:

@@ -119,9 +119,9 @@ def test_the_runbook_quotes_sentences_that_the_log_has() -> None:
 def test_the_runbook_quotes_reasons_that_the_planner_gives() -> None:
     source = "".join(path.read_text() for path in (ROOT / "src" / "dynsrv").rglob("*.py"))
     for sentence in (
-        "serves until new servers do",
-        "its first check is not over",
-        "its check fails",
+        "keeps serving until new servers do",
+        "its first health check has not finished",
+        "its health check is failing",
     ):
         assert sentence in source
         assert sentence in " ".join(RUNBOOK.read_text().split())

@@ -40,7 +40,7 @@ class Operations:
                 raise ActionRefused(
                     409, f"the server {server} has weight 0; dynsrv could not tell your drain from its own"
                 )
-            reason = "held by operator, over the API"
+            reason = "held by an operator through the API"
             return Drain(server, reason) if state is AdminState.DRAIN else Disable(server, reason)
 
         return await self._each(backend, server, proxy, step)
@@ -51,7 +51,7 @@ class Operations:
         def step(found: Server) -> Step:
             if not held(found):
                 raise ActionRefused(409, f"the server {server} is not held by an operator")
-            return Admit(server, "released by operator, over the API")
+            return Admit(server, "released by an operator through the API")
 
         return await self._each(backend, server, proxy, step)
 

@@ -1,4 +1,4 @@
-"""Pure planning: from what is desired and observed to steps, each with its reason. No input, output or clock."""
+"""Pure planning: turns desired and observed state into steps, each with its reason. No I/O, no clock."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""May so many serving servers leave now? The rules that make it safe to leave dynsrv alone.
+"""May so many serving servers be removed now? The rules that protect a backend from a wrong source.
 
-    | situation                                               | then                                                 |
+    | situation                                               | decision                                             |
     |---------------------------------------------------------|------------------------------------------------------|
-    | the snapshot is empty, `on_empty: keep`                 | refuse: nothing of the backend goes                  |
-    | new servers are on their way                            | as many as are wanted stay until these serve         |
-    | the rest stays within `max_removed` and `min_ready`     | all may leave                                        |
-    | it would, if the new servers passed their checks        | wait for them                                        |
+    | the snapshot is empty, `on_empty: keep`                 | refuse: no server is removed                         |
+    | new servers are starting                                | keep as many as are desired until these serve        |
+    | the rest satisfies `max_removed` and `min_ready`        | remove all                                           |
+    | it would, once the new servers pass their checks        | wait for them                                        |
     | it would not                                            | refuse                                               |
 
-Only serving servers are counted: one that HAProxy sees DOWN may always go, since nobody misses it.
+Only serving servers are counted: one that HAProxy considers DOWN may always be removed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dynsrv.steps import Refusal, Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalRequest:
-    """What the guard judges.
+    """What the guard decides about.
 
-    *leaving* are the serving servers that are to get no more requests (and all others, if the snapshot is *empty*).
-    *serving* counts all of ours that serve, these included; *foreign* the serving servers that are not ours.
-    *wanted* is how many are to serve in the end; *coming* are those of them whose first check is not over, *failing*
-    those whose check fails.
+    *leaving* are the serving servers that shall receive no more requests (and all others, if the snapshot is *empty*).
+    *serving* counts the serving servers that dynsrv owns, including these; *foreign* the other serving servers.
+    *wanted* is how many shall serve in the end; of these, *coming* have not finished their first check, and *failing*
+    fail it.
     """
 
     leaving: Sequence[Server]
@@ -44,7 +44,7 @@ class RemovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class RemovalDecision:
-    """How many of those that leave may do so now, why the others may not, and whether that is a refusal."""
+    """How many servers may leave now, why the others are kept, and the refusal, if it is one."""
 
     may_leave: int
     kept: str = ""
@@ -58,14 +58,14 @@ def evaluate(request: RemovalRequest, *, history: RecentHistory, limits: Limits)
         return RemovalDecision(leaving)
     if request.empty:
         reason = (
-            f"the source wants no server at all: {request.serving} that serve are kept (limits.on_empty: keep);"
-            " if that is meant, set it to remove, or use dynsrv apply --force"
+            f"the source lists no servers: keeping the {request.serving} that are serving (limits.on_empty: keep);"
+            " if this is intended, set it to remove, or run dynsrv apply --force"
         )
-        return RemovalDecision(0, "the source wants no server at all", Refusal(Rule.ON_EMPTY, reason))
+        return RemovalDecision(0, "the source lists no servers", Refusal(Rule.ON_EMPTY, reason))
     if not leaving:
         return RemovalDecision(0)
 
-    # what served at the best time of the window, but for those that went down by themselves
+    # the peak of the window, less the servers that went down by themselves
     before = min(history.peak, request.serving + history.departed)
     least = max(before - _allowed(limits, before), limits.min_ready - request.foreign)
     after = request.serving - leaving
@@ -73,24 +73,24 @@ def evaluate(request: RemovalRequest, *, history: RecentHistory, limits: Limits)
         within_limits = after + request.coming + request.failing >= least
         enough = min(before, request.wanted) if within_limits else before
         may_leave = min(leaving, max(0, request.serving - max(enough, least)))
-        return RemovalDecision(may_leave, f"serves until new servers do: {request.coming} are not ready yet")
+        return RemovalDecision(may_leave, f"keeps serving until new servers do: {request.coming} not ready yet")
     if after >= least:
         return RemovalDecision(leaving)
     if after + request.failing >= least:
-        return RemovalDecision(0, f"serves until new servers do: {request.failing} fail their check")
+        return RemovalDecision(0, f"keeps serving until new servers do: {request.failing} failing their health check")
     if before - after > _allowed(limits, before):
         share = f"{limits.max_removed:.0%}" if isinstance(limits.max_removed, float) else str(limits.max_removed)
         reason = (
-            f"{leaving} of {request.serving} serving servers would go, {before - after} fewer than served within the"
-            f" last {limits.window:g} s, and at most {_allowed(limits, before)} may (limits.max_removed: {share});"
-            " if that is meant, use dynsrv apply --force"
+            f"{leaving} of {request.serving} serving servers would be removed, {before - after} fewer than served"
+            f" within the last {limits.window:g} s; the limit is {_allowed(limits, before)}"
+            f" (limits.max_removed: {share}); if this is intended, run dynsrv apply --force"
         )
-        return RemovalDecision(0, "the guard keeps it (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
+        return RemovalDecision(0, "kept by the guard (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
     reason = (
-        f"{leaving} of {request.serving} serving servers would go, and {after + request.foreign} would be left,"
-        f" fewer than limits.min_ready: {limits.min_ready}; if that is meant, use dynsrv apply --force"
+        f"{leaving} of {request.serving} serving servers would be removed and {after + request.foreign} would remain,"
+        f" fewer than limits.min_ready: {limits.min_ready}; if this is intended, run dynsrv apply --force"
     )
-    return RemovalDecision(0, "the guard keeps it (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
+    return RemovalDecision(0, "kept by the guard (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
 
 
 def _allowed(limits: Limits, before: int) -> int:

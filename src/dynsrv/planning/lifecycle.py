@@ -1,15 +1,16 @@
-"""What is the next step of one server? Two state machines without a stage of their own: HAProxy holds it.
+"""What is the next step of one server? Two state machines whose state is HAProxy's, not dynsrv's.
 
-    admit    (not there) ─Add→ maint, check off ─EnableHealth→ maint, check runs ─first check passed─Admit→ ready
-             drain, weight 0 ─Admit, SetWeight→ ready          (an endpoint that came back)
+    admit    (absent)    ─Add→ maint, check off ─EnableHealth→ maint, check runs ─first check passed─Admit→ ready
+             drain, weight 0 ─Admit, SetWeight→ ready          (an endpoint that returned)
              maint, check paused, weight 0 ─Drain→ drain       (where the check runs again)
 
-    remove   ready ─SetWeight 0, Drain→ drain ─no session left, or deadline─Disable→ maint ─Delete→ (not there)
+    remove   ready ─SetWeight 0, Drain→ drain ─no sessions left, or deadline─Disable→ maint ─Delete→ (absent)
              at the deadline, with `on_timeout: close`: Disable, CloseSessions, Delete
 
-Who put a server there is told by HAProxy itself, so that it survives a restart of dynsrv. Ours have weight 0 in drain
-and in the maintenance after it; a new one waits in maintenance with its check off or running, and without a check it
-is added with weight 0. An operator's keep their weight, and in maintenance their check is paused: they are held.
+HAProxy's state also shows who took a server out of service, so this survives a restart of dynsrv. A server that dynsrv
+drains has weight 0, in drain and in the maintenance after it. A new server waits in maintenance with its check disabled
+or running; one without a check is added with weight 0. A server that an operator took out keeps its weight, and its
+check is paused in maintenance: it is held.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from dynsrv.steps import (
 
 @dataclass(slots=True)
 class PlanBuilder:
-    """A plan as it grows."""
+    """A plan under construction."""
 
     steps: list[Step] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
@@ -50,7 +51,7 @@ class PlanBuilder:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A server that is to be added. *trusted*: it served a moment ago, in the process before this one."""
+    """A server to add. *trusted*: it was serving just before, in HAProxy's previous process."""
 
     target: DesiredServer
     name: str
@@ -60,24 +61,24 @@ class Addition:
 
 
 def add(addition: Addition, *, policy: Policy, builder: PlanBuilder) -> None:
-    """Add a server, and go as far as one can without looking again."""
+    """Add a server, with all steps that do not depend on what HAProxy reports next."""
     target, name = addition.target, addition.name
     endpoint = target.endpoint
     weight = target.weight if policy.has_check else 0
     options = (*target.options, f"maxconn {target.maxconn}") if target.maxconn else target.options
     builder.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, options, addition.reason))
     if not policy.has_check and target.weight and endpoint.state is EndpointState.READY:
-        builder.steps.append(SetWeight(name, target.weight, "its own weight; it was added with 0"))
+        builder.steps.append(SetWeight(name, target.weight, "its desired weight; it was added with weight 0"))
     check = Check.DISABLED if policy.has_check else Check.NONE
     if addition.trusted and policy.has_check:
-        builder.steps.append(EnableHealth(name, "its check goes on"))
-        _let_in(name, target, "it served before HAProxy was reloaded or restarted", builder)
+        builder.steps.append(EnableHealth(name, "its health check continues"))
+        _let_in(name, target, "it was serving before HAProxy was reloaded or restarted", builder)
     else:
         _leave_maintenance(name, check, target, policy=policy, builder=builder)
 
 
 def held(server: Server) -> bool:
-    """Whether an operator put this server, which is ours, into the drain or the maintenance that it is in."""
+    """Whether an operator, not dynsrv, put this server of dynsrv's into drain or maintenance."""
     match server.admin:
         case AdminState.READY:
             return False
@@ -91,34 +92,38 @@ def held(server: Server) -> bool:
 
 
 def is_up_to_date(server: Server, target: DesiredServer) -> bool:
-    """Whether nothing is to be done about a server that is wanted ready: so most are, so it is looked at quickly."""
+    """Whether a server that shall be ready needs no step. True of most servers, so it has to be fast."""
     wanted = server.weight == target.weight and server.maxconn in {None, target.maxconn}
     return server.serving and wanted and server.check is not Check.DISABLED
 
 
 def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
-    """Bring a server that is wanted, and wanted ready, to that."""
+    """Bring a desired server to the state ready."""
     if server.maxconn is not None and server.maxconn != target.maxconn:
-        reason = f"maxconn is {server.maxconn}, wanted {target.maxconn}"
+        reason = f"maxconn is {server.maxconn}, desired {target.maxconn}"
         builder.steps.append(SetMaxconn(server.name, target.maxconn, reason))
     if server.admin is not AdminState.READY and held(server):
-        reason = f"held by operator: put into {server.admin} by hand; to release it, set it ready again"
+        reason = f"held by an operator: put into {server.admin} by hand; set it to ready to release it"
         builder.holds.append(Hold(server.name, reason))
         return
     match server.admin:
         case AdminState.READY:
             if server.check is Check.DISABLED:
-                builder.steps.append(EnableHealth(server.name, "its check is configured, but off"))
+                builder.steps.append(EnableHealth(server.name, "its health check is configured but disabled"))
             _set_weight(server, target, builder)
         case AdminState.DRAIN if not _may_serve(server.check, policy):
             if server.check is Check.DISABLED:
-                builder.steps.append(EnableHealth(server.name, "its check has to run before it may serve"))
+                builder.steps.append(
+                    EnableHealth(server.name, "its health check has to pass before it receives requests")
+                )
             builder.waits.append(_check_wait(server.name, server.check))
         case AdminState.DRAIN:
             _set_weight(server, target, builder)
-            builder.steps.append(Admit(server.name, "wanted again before its drain was over"))
+            builder.steps.append(Admit(server.name, "listed again before its drain ended"))
         case AdminState.MAINT if server.check_paused and not _may_serve(server.check, policy):
-            builder.steps.append(Drain(server.name, "wanted again; its check runs in drain, not in this maintenance"))
+            builder.steps.append(
+                Drain(server.name, "listed again; its health check is paused in maintenance but runs in drain")
+            )
         case AdminState.MAINT:
             if _may_serve(server.check, policy):
                 _set_weight(server, target, builder)
@@ -128,16 +133,16 @@ def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: Plan
 
 
 def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
-    """Bring a server whose endpoint the source wants drained to that; one that serves must be allowed to go first."""
+    """Bring a server to the state drain, as its endpoint demands. The guard decides about serving ones first."""
     match server.admin:
         case AdminState.READY:
-            drain(server, reason="the source wants it drained", builder=builder)
+            drain(server, reason="set to drain by the source", builder=builder)
         case AdminState.DRAIN:
             pass
         case AdminState.MAINT if held(server):
-            builder.holds.append(Hold(server.name, "held by operator: put into maint by hand"))
+            builder.holds.append(Hold(server.name, "held by an operator: put into maint by hand"))
         case AdminState.MAINT if server.check_paused:
-            builder.steps.append(Drain(server.name, "the source wants it drained"))
+            builder.steps.append(Drain(server.name, "set to drain by the source"))
         case AdminState.MAINT:
             _leave_maintenance(server.name, server.check, target, policy=policy, builder=builder)
         case _:
@@ -145,37 +150,37 @@ def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, buil
 
 
 def drain(server: Server, *, reason: str, builder: PlanBuilder) -> None:
-    """Let no new request come to a ready server, and mark its drain as ours by weight 0."""
+    """Drain a ready server, with weight 0 to mark the drain as dynsrv's own."""
     if server.weight:
-        builder.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's"))
+        builder.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's own"))
     builder.steps.append(Drain(server.name, reason))
 
 
 def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, builder: PlanBuilder) -> None:
-    """Bring a server that is not wanted nearer to its deletion, without losing a request.
+    """Take the next step towards the deletion of a server, without losing a request.
 
-    *drained_for* is how long it has been in drain, in seconds.
+    *drained_for*: seconds since its drain began.
     """
     steps = builder.steps
     name = server.name
     match server.admin:
         case AdminState.READY:
             drain(server, reason=reason, builder=builder)
-            builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains", policy.drain_timeout))
+            builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; draining", policy.drain_timeout))
         case AdminState.DRAIN if server.sessions == 0:
-            steps.append(Disable(name, f"{reason}; drained, no session is left"))
+            steps.append(Disable(name, f"{reason}; drained, no sessions left"))
             steps.append(Delete(name, f"{reason}; drained"))
         case AdminState.DRAIN if drained_for >= policy.drain_timeout:
-            overdue = f"{reason}; {_sessions(server)} left after {policy.drain_timeout:g} s of drain"
+            overdue = f"{reason}; {_sessions(server)} left after draining for {policy.drain_timeout:g} s"
             steps.append(Disable(name, overdue))
             if policy.on_drain_timeout is DrainTimeoutAction.CLOSE:
                 steps.append(CloseSessions(name, overdue))
             steps.append(Delete(name, overdue))
         case AdminState.DRAIN:
             left = policy.drain_timeout - drained_for
-            builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; drains, {_sessions(server)} left", left))
+            builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; draining, {_sessions(server)} left", left))
         case AdminState.MAINT:
-            # its drain is over, or it never served; HAProxy refuses as long as sessions are left
+            # drained, or never served; HAProxy refuses to delete it while sessions remain
             if policy.on_drain_timeout is DrainTimeoutAction.CLOSE and server.since_change >= policy.drain_timeout:
                 steps.append(CloseSessions(name, f"{reason}; in maintenance for {server.since_change:g} s"))
             steps.append(Delete(name, f"{reason}; in maintenance"))
@@ -185,14 +190,14 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, b
 
 def _leave_maintenance(name: str, check: Check, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
     if check is Check.DISABLED:
-        builder.steps.append(EnableHealth(name, "its check has to run before it may serve"))
+        builder.steps.append(EnableHealth(name, "its health check has to pass before it receives requests"))
     if not _may_serve(check, policy):
         builder.waits.append(_check_wait(name, check))
         return
     why = {
-        Check.PASSED: "its check passed",
-        Check.NONE: "it has no check",
-    }.get(check, "admitted at once, as configured")
+        Check.PASSED: "its health check passed",
+        Check.NONE: "it has no health check",
+    }.get(check, "admitted immediately, as configured")
     _let_in(name, target, why, builder)
 
 
@@ -200,24 +205,24 @@ def _let_in(name: str, target: DesiredServer, why: str, builder: PlanBuilder) ->
     if target.endpoint.state is EndpointState.READY:
         builder.steps.append(Admit(name, why))
     else:
-        builder.steps.append(SetWeight(name, 0, "marks the drain as dynsrv's"))
-        builder.steps.append(Drain(name, f"the source wants it drained; {why}"))
+        builder.steps.append(SetWeight(name, 0, "marks the drain as dynsrv's own"))
+        builder.steps.append(Drain(name, f"set to drain by the source; {why}"))
 
 
 def _set_weight(server: Server, target: DesiredServer, builder: PlanBuilder) -> None:
     if server.weight != target.weight:
-        reason = f"weight is {server.weight}, wanted {target.weight}"
+        reason = f"weight is {server.weight}, desired {target.weight}"
         builder.steps.append(SetWeight(server.name, target.weight, reason))
 
 
 def _may_serve(check: Check, policy: Policy) -> bool:
-    """Whether a server may receive requests: the result of the check decides, never the status that HAProxy shows."""
+    """Whether a server may receive requests: decided by its check result, never by the status that HAProxy shows."""
     return check in {Check.PASSED, Check.NONE} or policy.admission is Admission.IMMEDIATELY
 
 
 def _check_wait(name: str, check: Check) -> Wait:
-    failing = "its check fails" if check is Check.FAILED else "its first check is not over"
-    return Wait(name, WaitsFor.CHECK, f"{failing}; it gets no request until one passes")
+    failing = "its health check is failing" if check is Check.FAILED else "its first health check has not finished"
+    return Wait(name, WaitsFor.CHECK, f"{failing}; it receives no requests until a check passes")
 
 
 def _sessions(server: Server) -> str:

@@ -1,8 +1,8 @@
 """What are a server's name and id? Functions of the endpoint and of the options, equal on every HAProxy.
 
-The id does three things. Consistent hashing places a server by it, so equal ids make a fleet agree. Sent explicitly it
-makes `add server` fast, and 2.6 spread requests at all. And since it is a hash of the options too, a live server's id
-tells, after any restart, whether the server was added with the options that are wanted now.
+The id serves three purposes. Consistent hashing places a server by its id, so equal ids make a fleet agree. An explicit
+id makes `add server` fast, and is what makes 2.6 spread requests at all. And because it is a hash of the options, too,
+the id of a live server shows, even after a restart, whether the server was added with the current options.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dynsrv.model import Endpoint
 T = TypeVar("T")
 
 _LOWEST_ID = 65_536
-"""Leaves the small ids to the servers of the configuration file, which HAProxy numbers from 1."""
+"""Smaller ids are left to the servers of the configuration file, which HAProxy numbers from 1."""
 _HIGHEST_ID = 268_435_456
-"""Consistent hashing folds higher ids together (2.6-3.4)."""
+"""Consistent hashing maps higher ids to the same positions (2.6-3.4)."""
 
 
 def ids(endpoint: Endpoint, options: tuple[str, ...]) -> Iterator[int]:
-    """Yield the ids that a server for *endpoint* with *options* may have, the preferred one first, without end.
+    """Yield candidate ids for a server of *endpoint* with *options*, the preferred one first; infinite.
 
-    Weight, state and name are no part of it: they do not make another server.
+    Weight, state and name are not included: a change of these does not replace the server.
     """
     identity = "\n".join((endpoint.address, str(endpoint.port), *options)).encode()
     for attempt in count():
@@ -34,9 +34,9 @@ def ids(endpoint: Endpoint, options: tuple[str, ...]) -> Iterator[int]:
 
 
 def names(endpoint: Endpoint, prefix: str, server_id: int) -> Iterator[str]:
-    """Yield the names that a server for *endpoint* may have, the preferred one first, without end.
+    """Yield candidate names for a server of *endpoint*, the preferred one first; infinite.
 
-    The second is for the time in which a predecessor with the first still drains.
+    The second one is needed while a predecessor with the first name still drains.
     """
     name = prefix + (endpoint.name or f"{endpoint.address}:{endpoint.port}")
     yield name

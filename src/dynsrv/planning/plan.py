@@ -2,7 +2,7 @@
 
 Endpoints and servers meet by address and port:
 
-    | desired | observed, ours                | then                                                      |
+    | desired | observed, owned by dynsrv     | then                                                      |
     |---------|-------------------------------|-----------------------------------------------------------|
     | yes     | none                          | add it, admit it                                          |
     | yes     | one with these options        | keep it: weight, state; put it back if it drains          |
@@ -10,8 +10,8 @@ Endpoints and servers meet by address and port:
     | drain   | one, whatever its options     | keep it in drain                                          |
     | no      | any                           | remove it                                                 |
 
-Ours is what bears the prefix, or all with `adopt: all`; other servers count only as takers of names and ids, and as
-serving. A serving server leaves only if the guard lets it.
+dynsrv owns the servers with the prefix, or all with `adopt: all`. Other servers matter only because they occupy names
+and ids, and because they serve. A serving server is removed only if the guard permits it.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ _ORDER: tuple[type[Step], ...] = (
     CloseSessions,
     Delete,
 )
-"""What adds goes before what takes away; runs of equal commands are also what HAProxy answers fastest. A weight goes
-behind the admission and before the drain: a server that was left between the two is still seen to be dynsrv's work."""
+"""Additions before removals; HAProxy is also fastest with runs of equal commands. SetWeight comes after Admit and
+before Drain, so that a server that is left between two of these steps is still recognised as dynsrv's work."""
 _RANK = {step: rank for rank, step in enumerate(_ORDER)}
 
 _PATIENCE = 30.0
-"""Seconds after which a new server whose check is still not over counts as failing. A check of an address that
-answers nothing is nearly always running, and would otherwise always be about to pass."""
+"""Seconds after which a new server whose first check has not finished counts as failing. A check of an address that
+does not answer is nearly always running, and would otherwise always count as about to pass."""
 
 _OPTIONS_CHANGED = "its options changed"
-_UNWANTED = "the source no longer wants it"
+_UNWANTED = "no longer listed by the source"
 
 
 def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, now: float, policy: Policy) -> Plan:
     """Return the steps from *observed* to *desired*, in the order in which they may be sent.
 
-    Pure: equal arguments give an equal plan. *now* is in seconds of one monotonic clock, and so are the times of
-    *memory*. Deletions come in HAProxy's own order, because it walks its list to the server, and additions carry
-    ids, so that it need not look for a free one.
+    Pure: equal arguments give an equal plan. *now* and the times in *history* are seconds of the same monotonic clock.
+    Deletions are in the order of HAProxy's server list, which it walks for each; additions have ids, so that it does
+    not search for a free one.
     """
     builder = PlanBuilder()
     match_ = _match(desired, observed, history, policy)
@@ -83,10 +83,10 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
         if target is None:
             reason = match_.removed.get(server.name)
             if reason is None:
-                continue  # not ours
+                continue  # not owned by dynsrv
             if server.name in match_.awaited:
                 builder.waits.append(
-                    Wait(server.name, WaitsFor.SUCCESSOR, f"{reason}; serves until its successor does")
+                    Wait(server.name, WaitsFor.SUCCESSOR, f"{reason}; keeps serving until its replacement does")
                 )
             elif server.serving or _spared(server, desired, policy):
                 leaving.append((server, reason))
@@ -94,9 +94,9 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
                 drained_for = now - history.drains.get(server.name, now)
                 lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, builder=builder)
         elif server.serving and target.endpoint.state is EndpointState.DRAIN:
-            leaving.append((server, "the source wants it drained"))
+            leaving.append((server, "set to drain by the source"))
         elif server.serving and target.weight == 0:
-            leaving.append((server, "the source wants it at weight 0"))
+            leaving.append((server, "its desired weight is 0"))
         elif target.endpoint.state is EndpointState.READY:
             if not lifecycle.is_up_to_date(server, target):
                 lifecycle.keep(server, target, policy=policy, builder=builder)
@@ -114,11 +114,11 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
 
 @dataclass(slots=True)
 class _Match:
-    """Endpoints and servers, brought together: by the names of the servers."""
+    """Endpoints and servers, matched; the keys are names of servers."""
 
     kept: dict[str, DesiredServer] = field(default_factory=dict)
-    removed: dict[str, str] = field(default_factory=dict)  # and why
-    awaited: set[str] = field(default_factory=set)  # of these, those whose successor does not serve yet
+    removed: dict[str, str] = field(default_factory=dict)  # the reason
+    awaited: set[str] = field(default_factory=set)  # of removed: those whose successor does not serve yet
     additions: list[Addition] = field(default_factory=list)
 
 
@@ -132,14 +132,14 @@ def _match(desired: Desired, observed: Backend, history: RecentHistory, policy: 
     missing: list[tuple[DesiredServer, str]] = []
     for location, target in desired.items():
         servers = ours.pop(location, ())
-        if len(servers) == 1 and servers[0].id == target.id:  # as good as always
+        if len(servers) == 1 and servers[0].id == target.id:  # the common case
             match_.kept[servers[0].name] = target
             continue
         current = _current(servers, target, policy)
         if current is not None:
             match_.kept[current.name] = target
         else:
-            missing.append((target, _OPTIONS_CHANGED if servers else "the source wants it"))
+            missing.append((target, _OPTIONS_CHANGED if servers else "listed by the source"))
         for server in servers:
             if server is not current:
                 match_.removed[server.name] = _OPTIONS_CHANGED
@@ -151,9 +151,9 @@ def _match(desired: Desired, observed: Backend, history: RecentHistory, policy: 
 
 
 def _current(servers: Sequence[Server], target: DesiredServer, policy: Policy) -> Server | None:
-    """Return the server that is to stay for *target*: of several the one that serves, else the first.
+    """Return the server to keep for *target*: of several, the one that serves, or else the first.
 
-    The options of an adopted server are those of HAProxy's configuration file, and count as right.
+    An adopted server keeps the options of HAProxy's configuration file; they count as correct.
     """
     if target.endpoint.state is EndpointState.READY:
         servers = [one for one in servers if target.made(one) or not one.name.startswith(policy.prefix)]
@@ -167,7 +167,7 @@ def _additions(
         return
     taken_ids = {server.id for server in observed.servers}
     taken_names = {server.name for server in observed.servers}
-    # sorted: when two endpoints want one id, the same one gets it on every HAProxy
+    # sorted: when two endpoints hash to the same id, the same one gets it on every HAProxy
     for target, reason in sorted(missing, key=lambda one: (one[0].endpoint.address, one[0].endpoint.port)):
         server_id = naming.first_free(target.ids(), taken_ids)
         name = naming.first_free(naming.names(target.endpoint, policy.prefix, server_id), taken_names)
@@ -177,7 +177,7 @@ def _additions(
 
 
 def _spared(server: Server, desired: Desired, policy: Policy) -> bool:
-    """Whether *server*, which does not serve, stays because the snapshot is empty and that is not believed."""
+    """Whether *server*, which does not serve, is kept because of `on_empty: keep`."""
     leaves_already = server.admin is not AdminState.READY and server.weight == 0
     return not desired and policy.limits.on_empty is OnEmpty.KEEP and not leaves_already
 

@@ -1,4 +1,4 @@
-"""What may a plan do in one backend? The operator's choices, as the planner needs them."""
+"""What may a plan do in one backend? The operator's settings, as the planner needs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Admission(StrEnum):
 
 
 class DrainTimeoutAction(StrEnum):
-    """What becomes of the sessions that are left when a drain's time is over."""
+    """What happens to the sessions that remain when a drain times out."""
 
     CLOSE = "close"
     WAIT = "wait"
@@ -29,10 +29,10 @@ class OnEmpty(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a plan may take away at most.
+    """How much a plan may remove.
 
     *max_removed* is a share (a float, 0.0-1.0) or a number (an int) of serving servers, within *window* seconds.
-    *min_ready* is how many servers the backend is never taken below.
+    *min_ready* is the number of serving servers that must remain.
     """
 
     max_removed: float | int = 0.5
@@ -42,17 +42,17 @@ class Limits:
 
 
 NO_LIMITS = Limits(max_removed=1.0, min_ready=0, on_empty=OnEmpty.REMOVE)
-"""What an operator who overrides the guard allows."""
+"""The limits while an operator overrides the guard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """The operator's choices for one backend.
+    """The operator's settings for one backend.
 
-    *prefix* begins the name of every server that is ours; with *adopt_all* all others are ours too. *weight* and
-    *maxconn* (0: no bound) are for endpoints that bring none. *options* are keywords of `add server`, one with its
-    arguments an item, without weight, maxconn and id; a server has a check if one of them is `check`. *drain_timeout*
-    is in seconds.
+    dynsrv owns the servers whose name begins with *prefix*; with *adopt_all*, all servers of the backend. *weight* and
+    *maxconn* (0: no limit) apply to endpoints without their own. Each item of *options* is a keyword of `add server`
+    with its arguments, except weight, maxconn and id; servers have a health check if one item is `check`.
+    *drain_timeout* is in seconds.
     """
 
     prefix: str = "dyn-"
@@ -66,10 +66,10 @@ class Policy:
     limits: Limits = Limits()
 
     def owns(self, name: str) -> bool:
-        """Whether a server of this name is ours."""
+        """Whether dynsrv owns a server of this name."""
         return self.adopt_all or name.startswith(self.prefix)
 
     @property
     def has_check(self) -> bool:
-        """Whether servers get a health check."""
+        """Whether servers have a health check."""
         return "check" in self.options

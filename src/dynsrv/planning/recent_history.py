@@ -1,4 +1,4 @@
-"""What does the planner have to know that HAProxy does not tell? Kept from pass to pass, forgotten by a restart."""
+"""What does the planner need to know that HAProxy does not report? Kept between passes, lost in a restart."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentHistory:
-    """Of one backend of one proxy. All times are of the planner's clock.
+    """The recent history of one backend on one proxy. All times are of the planner's clock.
 
-    *drains*: since when each draining server drains.
-    *peak*: the most servers that were wanted and served at once within the guard's window.
-    *departed*: how many serving servers were drained within it.
-    *refused*: names of servers that HAProxy refused to add at the last try.
-    *trusted*: ids of servers that served in the process before, whose first check need not be awaited again.
+    *drains*: when the drain of each draining server began.
+    *peak*: the largest number of desired servers that served at the same time within the guard's window.
+    *departed*: how many serving servers were drained within the window.
+    *refused*: names of servers that HAProxy refused in the last attempt to add them.
+    *trusted*: ids of servers that served in HAProxy's previous process; they are admitted without a first check.
     """
 
     drains: Mapping[str, float] = field(default_factory=dict)

@@ -167,9 +167,9 @@ def _at_rest(server: Server) -> str:
     if server.serving:
         return "as desired"
     if server.admin is not AdminState.READY:
-        return "as desired: the source wants it drained"
+        return "as desired: set to drain by the source"
     if server.operational is OperationalState.DOWN and server.check is not Check.NONE:
-        return "its check fails; it gets no request until one passes"
+        return "its health check is failing; it receives no requests until a check passes"
     if server.operational in {OperationalState.DOWN, OperationalState.STOPPING}:
-        return f"HAProxy sees it {server.operational}; it gets no new request"
-    return "as desired, with weight 0: it gets no request"
+        return f"HAProxy reports it as {server.operational}; it receives no new requests"
+    return "as desired, with weight 0: it receives no requests"

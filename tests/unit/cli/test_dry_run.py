@@ -71,14 +71,14 @@ async def test_what_would_be_done_is_told_step_by_step_and_not_done() -> None:
                 "port": 80,
                 "weight": 0,
                 "options": [],
-                "reason": "the source wants it",
+                "reason": "listed by the source",
             },
-            {"step": "admit", "server": "dyn-10.0.0.1:80", "reason": "it has no check"},
+            {"step": "admit", "server": "dyn-10.0.0.1:80", "reason": "it has no health check"},
             {
                 "step": "set_weight",
                 "server": "dyn-10.0.0.1:80",
                 "weight": 100,
-                "reason": "its own weight; it was added with 0",
+                "reason": "its desired weight; it was added with weight 0",
             },
         ],
         "waits": [],
@@ -94,7 +94,7 @@ async def test_what_is_waited_for_is_told_with_its_deadline() -> None:
         {
             "server": "dyn-a",
             "waits_for": "sessions",
-            "reason": "the source no longer wants it; drains, 1 session left",
+            "reason": "no longer listed by the source; draining, 1 session left",
             "deadline": 30.0,
         }
     ]
@@ -138,8 +138,8 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
         "why": "not ours",
     }
     why = {server["name"]: server["why"] for server in status["servers"]}
-    assert why["dyn-old"].startswith("the source no longer wants it")
-    assert why["dyn-held"].startswith("held by operator")
+    assert why["dyn-old"].startswith("no longer listed by the source")
+    assert why["dyn-held"].startswith("held by an operator")
     assert status["servers"][3]["address"] is None
     assert status["servers"][3]["maxconn"] == 7
     assert status["missing"] == [
@@ -165,11 +165,15 @@ FAILING = a_server(operational=OperationalState.DOWN, check=Check.FAILED)
     ("server", "serving", "why"),
     [
         (a_server(), True, "as desired"),
-        (FAILING, False, "its check fails; it gets no request until one passes"),
-        (replace(FAILING, check=Check.NONE), False, "HAProxy sees it down; it gets no new request"),
-        (a_server(operational=OperationalState.STOPPING), False, "HAProxy sees it stopping; it gets no new request"),
-        (a_server(weight=0), False, "as desired, with weight 0: it gets no request"),
-        (a_server(admin=AdminState.DRAIN, weight=0), False, "as desired: the source wants it drained"),
+        (FAILING, False, "its health check is failing; it receives no requests until a check passes"),
+        (replace(FAILING, check=Check.NONE), False, "HAProxy reports it as down; it receives no new requests"),
+        (
+            a_server(operational=OperationalState.STOPPING),
+            False,
+            "HAProxy reports it as stopping; it receives no new requests",
+        ),
+        (a_server(weight=0), False, "as desired, with weight 0: it receives no requests"),
+        (a_server(admin=AdminState.DRAIN, weight=0), False, "as desired: set to drain by the source"),
     ],
 )
 def test_a_server_about_which_nothing_is_to_be_done_tells_why_it_gets_no_requests(

@@ -61,7 +61,7 @@ async def test_a_server_is_held_on_all_proxies_until_it_is_released(state: Admin
     await at_work.passes(3)
     assert states(at_work) == [admin, admin]
     assert all(view.converged for view in at_work.unit.views())
-    why = f"held by operator: put into {state} by hand; to release it, set it ready again"
+    why = f"held by an operator: put into {state} by hand; set it to ready to release it"
     assert (await at_work.told_of(SERVER))["why"] == why
 
     assert outcomes(await release(at_work)) == [("lb1", "done", ""), ("lb2", "done", "")]
@@ -85,8 +85,8 @@ async def test_it_is_logged_and_recorded_like_every_other_change() -> None:
         await hold(at_work, proxy="lb1")
         await release(at_work, proxy="lb1")
     assert [(line["event"], line["server"], line["reason"]) for line in logs] == [
-        (Event.SERVER_DRAINING, SERVER, "held by operator, over the API"),
-        (Event.SERVER_ENABLED, SERVER, "released by operator, over the API"),
+        (Event.SERVER_DRAINING, SERVER, "held by an operator through the API"),
+        (Event.SERVER_ENABLED, SERVER, "released by an operator through the API"),
     ]
     assert [one.reason for one in at_work.audit_log.recent][known:] == [line["reason"] for line in logs]
     assert at_work.woken() == ["lb1"]

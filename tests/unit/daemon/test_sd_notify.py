@@ -125,7 +125,7 @@ async def test_the_sentence_follows_what_happens(hearing: Hearing) -> None:
         at_work.want()
         await at_work.passes(3)
         await asyncio.sleep(1)
-        assert hearing.status.startswith(f"{managed}; degraded: backend be_app on lb1: guard: the source wants no")
+        assert hearing.status.startswith(f"{managed}; degraded: backend be_app on lb1: guard: the source lists no")
         at_work.break_source(SourceError("missing", "servers.yaml: there is no such file"))
         await asyncio.sleep(1)
         assert hearing.status.startswith(f"{managed}; degraded: backend be_app: servers.yaml: there is no such file")

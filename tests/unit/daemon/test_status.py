@@ -174,9 +174,9 @@ async def test_what_the_guard_refuses_is_told_with_its_rule() -> None:
     backend = await the_backend(at_work)
     (refusal,) = backend["refusals"]
     assert refusal["rule"] == "on_empty"
-    assert refusal["reason"].startswith("the source wants no server at all: 2 that serve are kept")
+    assert refusal["reason"].startswith("the source lists no servers: keeping the 2 that are serving")
     assert [(one["waits_for"], one["why"]) for one in backend["servers"]] == [
-        ("guard", "the source no longer wants it; the source wants no server at all")
+        ("guard", "no longer listed by the source; the source lists no servers")
     ] * 2
     assert degraded(at_work) == [f"backend be_app on lb1: guard: {refusal['reason']}"]
 
@@ -189,7 +189,7 @@ async def test_a_server_that_an_operator_holds_is_told_as_that(state: str) -> No
     await at_work.passes()
     (server,) = (await the_backend(at_work))["servers"]
     assert (server["state"], server["serving"], server["waits_for"]) == (state, False, "operator")
-    assert server["why"] == f"held by operator: put into {state} by hand; to release it, set it ready again"
+    assert server["why"] == f"held by an operator: put into {state} by hand; set it to ready to release it"
     assert (await the_backend(at_work))["converged"]
 
 
@@ -201,7 +201,7 @@ async def test_a_server_that_drains_has_its_sessions_and_since_when() -> None:
     await at_work.passes(3)
     server = await at_work.told_of("dyn-10.0.0.1:80")
     assert (server["state"], server["sessions"], server["waits_for"]) == ("drain", 1, "sessions")
-    assert server["why"] == "the source no longer wants it; drains, 1 session left"
+    assert server["why"] == "no longer listed by the source; draining, 1 session left"
     assert server["draining_since"] is not None
     assert (await at_work.told_of("dyn-10.0.0.2:80"))["draining_since"] is None
     await the_status(at_work)

@@ -59,8 +59,8 @@ def test_that_the_source_wants_nothing_at_all_is_not_believed() -> None:
     assert verdict.may_leave == 0
     assert verdict.refusal == Refusal(
         Rule.ON_EMPTY,
-        "the source wants no server at all: 3 that serve are kept (limits.on_empty: keep);"
-        " if that is meant, set it to remove, or use dynsrv apply --force",
+        "the source lists no servers: keeping the 3 that are serving (limits.on_empty: keep);"
+        " if this is intended, set it to remove, or run dynsrv apply --force",
     )
 
 
@@ -92,7 +92,7 @@ def test_a_removal_that_has_begun_goes_on_though_the_snapshot_became_empty() -> 
 )
 def test_while_new_servers_come_as_many_may_leave_as_new_ones_serve(serving: int, peak: int, may_leave: int) -> None:
     verdict = the_verdict(leaving=4, serving=serving, peak=peak, coming=2, limits=Limits(max_removed=0.0))
-    assert verdict == RemovalDecision(may_leave, "serves until new servers do: 2 are not ready yet")
+    assert verdict == RemovalDecision(may_leave, "keeps serving until new servers do: 2 not ready yet")
 
 
 def test_replaced_servers_leave_one_by_one_as_their_replacements_serve() -> None:
@@ -147,20 +147,20 @@ def test_too_large_a_share_is_refused_with_the_numbers_and_what_to_do() -> None:
     refusal = the_verdict(leaving=3, serving=4).refusal
     assert refusal == Refusal(
         Rule.MAX_REMOVED,
-        "3 of 4 serving servers would go, 3 fewer than served within the last 60 s, and at most 2 may"
-        " (limits.max_removed: 50%); if that is meant, use dynsrv apply --force",
+        "3 of 4 serving servers would be removed, 3 fewer than served within the last 60 s; the limit is 2"
+        " (limits.max_removed: 50%); if this is intended, run dynsrv apply --force",
     )
     number = the_verdict(leaving=3, serving=4, limits=Limits(max_removed=1)).refusal
     assert number is not None
-    assert "at most 1 may (limits.max_removed: 1)" in number.reason
+    assert "the limit is 1 (limits.max_removed: 1)" in number.reason
 
 
 def test_too_few_servers_are_refused_with_the_numbers_and_what_to_do() -> None:
     verdict = the_verdict(leaving=3, serving=4, foreign=0, limits=Limits(min_ready=2, max_removed=1.0))
     assert verdict.refusal == Refusal(
         Rule.MIN_READY,
-        "3 of 4 serving servers would go, and 1 would be left, fewer than limits.min_ready: 2;"
-        " if that is meant, use dynsrv apply --force",
+        "3 of 4 serving servers would be removed and 1 would remain, fewer than limits.min_ready: 2;"
+        " if this is intended, run dynsrv apply --force",
     )
 
 
@@ -181,7 +181,7 @@ def test_foreign_servers_count_for_the_least_that_must_serve() -> None:
 
 def test_servers_that_would_make_it_up_if_their_check_passed_are_waited_for() -> None:
     verdict = the_verdict(leaving=3, serving=4, failing=2)
-    assert verdict == RemovalDecision(0, "serves until new servers do: 2 fail their check")
+    assert verdict == RemovalDecision(0, "keeps serving until new servers do: 2 failing their health check")
     assert the_verdict(leaving=3, serving=4, failing=0).refusal is not None
 
 
@@ -223,12 +223,12 @@ def test_a_new_server_that_haproxy_refuses_counts_as_failing_and_not_as_coming()
     assert drained(the_plan(*old, wanted=wanted, policy=GUARDED)) == ["dyn-10.0.0.1:80"]  # two are wanted, two stay
     plan = the_plan(*old, wanted=wanted, policy=GUARDED, refused=refused)
     assert drained(plan) == []
-    assert plan.waits[-1].reason.endswith("serves until new servers do: 1 fail their check")
+    assert plan.waits[-1].reason.endswith("keeps serving until new servers do: 1 failing their health check")
 
 
 @pytest.mark.parametrize(
     ("since_change", "leaves", "says"),
-    [(30, ["dyn-10.0.0.1:80"], "1 are not ready yet"), (31, [], "1 fail their check")],
+    [(30, ["dyn-10.0.0.1:80"], "1 not ready yet"), (31, [], "1 failing their health check")],
 )
 def test_a_first_check_that_is_never_over_counts_as_failing_after_half_a_minute(
     since_change: float, leaves: list[str], says: str

@@ -134,7 +134,7 @@ def test_a_server_that_served_before_a_reload_is_let_in_at_once() -> None:
     trusted = frozenset({a_server().id})
     plan = the_plan(wanted=(an_endpoint(),), trusted=trusted)
     assert kinds(plan) == {"add", "enable_health", "admit"}
-    assert plan.steps[-1].reason == "it served before HAProxy was reloaded or restarted"
+    assert plan.steps[-1].reason == "it was serving before HAProxy was reloaded or restarted"
     drained = the_plan(wanted=(an_endpoint(state=EndpointState.DRAIN),), trusted=trusted)
     assert kinds(drained) == {"add", "enable_health", "weight 0", "drain"}
     assert kinds(the_plan(wanted=(an_endpoint(2),), trusted=trusted)) == {"add", "enable_health", "wait check"}
@@ -219,7 +219,7 @@ def test_what_an_operator_put_aside_stays_there_while_it_is_wanted_and_goes_when
     assert kinds(plan) == {"hold"}
     assert plan.converged
     assert plan.holds == (
-        Hold(S, f"held by operator: put into {server.admin} by hand; to release it, set it ready again"),
+        Hold(S, f"held by an operator: put into {server.admin} by hand; set it to ready to release it"),
     )
     assert "delete" in the_removal(server, a_policy())
 
@@ -261,7 +261,7 @@ def test_sessions_that_nobody_could_count_are_taken_for_some() -> None:
     server = replace(a_server(admin=DRAIN), sessions=None)
     assert the_removal(server, CLOSE, drained_for=29) == {"wait sessions"}
     assert the_removal(server, CLOSE, drained_for=30) == {"disable", "close_sessions", "delete"}
-    assert the_plan_for(server, None, CLOSE).waits[0].reason.endswith("drains, an unknown number of sessions left")
+    assert the_plan_for(server, None, CLOSE).waits[0].reason.endswith("draining, an unknown number of sessions left")
 
 
 def test_a_server_in_maintenance_is_deleted_at_once() -> None:

@@ -35,7 +35,7 @@ def test_an_endpoint_without_a_server_is_added_with_all_that_it_needs() -> None:
         port=80,
         weight=7,
         options=CHECKED,
-        reason="the source wants it",
+        reason="listed by the source",
     )
     assert in_short(enable) == f"enable_health {S}"
 
@@ -50,7 +50,7 @@ def test_an_endpoint_whose_server_has_other_options_gets_a_successor_while_the_s
     assert steps_of(plan) == [f"add {S}-{server_id:x}", f"enable_health {S}-{server_id:x}"]
     assert waits_of(plan) == [f"{S}-{server_id:x} check", f"{S} successor"]
     assert plan.steps[0].reason == "its options changed"
-    assert plan.waits[1].reason == "its options changed; serves until its successor does"
+    assert plan.waits[1].reason == "its options changed; keeps serving until its replacement does"
 
 
 def test_when_the_successor_serves_its_predecessor_is_removed() -> None:
@@ -220,7 +220,7 @@ def test_two_endpoints_of_one_name_are_two_servers_with_names_of_their_own() -> 
 def test_an_endpoint_s_weight_comes_before_the_backend_s() -> None:
     assert the_plan(a_server(weight=100), wanted=(an_endpoint(weight=100),), policy=a_policy(weight=3)).converged
     plan = the_plan(a_server(weight=100), wanted=(an_endpoint(weight=0),))
-    assert plan.steps[0].reason == "weight is 100, wanted 0"
+    assert plan.steps[0].reason == "weight is 100, desired 0"
 
 
 def test_a_drain_of_which_nobody_knows_when_it_began_begins_now() -> None:

@@ -30,54 +30,61 @@ def the_plan_for(server: Server | None, endpoint: Endpoint | None, policy: Polic
 @pytest.mark.parametrize(
     ("server", "endpoint", "reasons"),
     [
-        (None, an_endpoint(), ["add: the source wants it", "enable_health: its check has to run before it may serve"]),
-        (a_server(admin=MAINT), an_endpoint(), ["admit: its check passed"]),
+        (
+            None,
+            an_endpoint(),
+            ["add: listed by the source", "enable_health: its health check has to pass before it receives requests"],
+        ),
+        (a_server(admin=MAINT), an_endpoint(), ["admit: its health check passed"]),
         (
             a_server(admin=MAINT, check=Check.NONE),
             an_endpoint(),
-            ["admit: it has no check", "set_weight: weight is 0, wanted 100"],
+            ["admit: it has no health check", "set_weight: weight is 0, desired 100"],
         ),
         (
             a_server(admin=DRAIN),
             an_endpoint(),
-            ["admit: wanted again before its drain was over", "set_weight: weight is 0, wanted 100"],
+            ["admit: listed again before its drain ended", "set_weight: weight is 0, desired 100"],
         ),
         (
             a_server(admin=MAINT, check=Check.FAILED, paused=True),
             an_endpoint(),
-            ["drain: wanted again; its check runs in drain, not in this maintenance"],
+            ["drain: listed again; its health check is paused in maintenance but runs in drain"],
         ),
-        (a_server(weight=5), an_endpoint(), ["set_weight: weight is 5, wanted 100"]),
-        (a_server(check=Check.DISABLED), an_endpoint(), ["enable_health: its check is configured, but off"]),
+        (a_server(weight=5), an_endpoint(), ["set_weight: weight is 5, desired 100"]),
+        (a_server(check=Check.DISABLED), an_endpoint(), ["enable_health: its health check is configured but disabled"]),
         (
             a_server(),
             an_endpoint(state=EndpointState.DRAIN),
-            ["drain: the source wants it drained", "set_weight: marks the drain as dynsrv's"],
+            ["drain: set to drain by the source", "set_weight: marks the drain as dynsrv's own"],
         ),
         (
             a_server(admin=MAINT),
             an_endpoint(state=EndpointState.DRAIN),
-            ["drain: the source wants it drained; its check passed", "set_weight: marks the drain as dynsrv's"],
+            [
+                "drain: set to drain by the source; its health check passed",
+                "set_weight: marks the drain as dynsrv's own",
+            ],
         ),
         (
             a_server(),
             None,
-            ["drain: the source no longer wants it", "set_weight: marks the drain as dynsrv's"],
+            ["drain: no longer listed by the source", "set_weight: marks the drain as dynsrv's own"],
         ),
         (
             a_server(admin=DRAIN),
             None,
             [
-                "disable: the source no longer wants it; drained, no session is left",
-                "delete: the source no longer wants it; drained",
+                "disable: no longer listed by the source; drained, no sessions left",
+                "delete: no longer listed by the source; drained",
             ],
         ),
         (
             a_server(admin=MAINT, since_change=31),
             None,
             [
-                "close_sessions: the source no longer wants it; in maintenance for 31 s",
-                "delete: the source no longer wants it; in maintenance",
+                "close_sessions: no longer listed by the source; in maintenance for 31 s",
+                "delete: no longer listed by the source; in maintenance",
             ],
         ),
     ],
@@ -89,34 +96,38 @@ def test_every_step_says_why(server: Server | None, endpoint: Endpoint | None, r
 
 def test_immediate_admission_is_given_as_the_reason_of_an_admission_without_a_check() -> None:
     (admit,) = the_plan_for(a_server(admin=MAINT, check=Check.FAILED), an_endpoint(), IMMEDIATELY).steps
-    assert admit.reason == "admitted at once, as configured"
+    assert admit.reason == "admitted immediately, as configured"
 
 
 def test_an_overdue_drain_says_how_much_is_cut() -> None:
     for sessions, words in ((1, "1 session"), (2, "2 sessions")):
         plan = the_plan_for(a_server(admin=DRAIN, sessions=sessions), None, CLOSE, drained_for=31)
         assert {step.reason for step in plan.steps} == {
-            f"the source no longer wants it; {words} left after 30 s of drain"
+            f"no longer listed by the source; {words} left after draining for 30 s"
         }
 
 
 def test_a_weight_without_a_check_says_why_it_comes_late() -> None:
     steps = the_plan_for(None, an_endpoint(), UNCHECKED).steps
-    assert [step.reason for step in steps if isinstance(step, SetWeight)] == ["its own weight; it was added with 0"]
+    assert [step.reason for step in steps if isinstance(step, SetWeight)] == [
+        "its desired weight; it was added with weight 0"
+    ]
 
 
 def test_a_wait_says_what_for_and_for_how_long() -> None:
     assert the_plan_for(a_server(), None, CLOSE).waits == (
-        Wait(S, WaitsFor.SESSIONS, "the source no longer wants it; drains", 30),
+        Wait(S, WaitsFor.SESSIONS, "no longer listed by the source; draining", 30),
     )
     assert the_plan_for(a_server(admin=DRAIN, sessions=1), None, CLOSE, drained_for=20).waits == (
-        Wait(S, WaitsFor.SESSIONS, "the source no longer wants it; drains, 1 session left", 10),
+        Wait(S, WaitsFor.SESSIONS, "no longer listed by the source; draining, 1 session left", 10),
     )
     assert the_plan_for(a_server(admin=MAINT, check=Check.PENDING), an_endpoint(), CLOSE).waits == (
-        Wait(S, WaitsFor.CHECK, "its first check is not over; it gets no request until one passes"),
+        Wait(
+            S, WaitsFor.CHECK, "its first health check has not finished; it receives no requests until a check passes"
+        ),
     )
     assert the_plan_for(a_server(admin=MAINT, check=Check.FAILED), an_endpoint(), CLOSE).waits == (
-        Wait(S, WaitsFor.CHECK, "its check fails; it gets no request until one passes"),
+        Wait(S, WaitsFor.CHECK, "its health check is failing; it receives no requests until a check passes"),
     )
 
 

@@ -21,7 +21,7 @@ from dynsrv.steps import Admit, Delete, Outcome, Step, StepResult
 def a_result(
     number: int = 1, *, outcome: Outcome = Outcome.DONE, expected: bool = False, detail: str = ""
 ) -> StepResult:
-    step = Admit(f"dyn-{number}", "its check passed")
+    step = Admit(f"dyn-{number}", "its health check passed")
     return StepResult(step, outcome, detail, expected, f"enable server be_app/dyn-{number}", 0.25)
 
 
@@ -49,7 +49,7 @@ async def test_every_change_is_remembered_with_its_number_and_its_time() -> None
         "lb1",
         "be_app",
         "admit",
-        "its check passed",
+        "its health check passed",
         "unknown",
         "what?",
     )
@@ -81,7 +81,7 @@ async def test_a_line_of_the_audit_file_has_the_command_the_reply_and_why(tmp_pa
             "backend": "be_app",
             "step": "admit",
             "server": "dyn-1",
-            "reason": "its check passed",
+            "reason": "its health check passed",
             "outcome": "done",
             "command": "enable server be_app/dyn-1",
             "reply": 'it "said"\n so',
