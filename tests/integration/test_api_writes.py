@@ -16,8 +16,8 @@ from tests.integration.support.waiting import eventually
 
 pytestmark = pytest.mark.any_version
 
-NOT_SHOWN = {"error": "show the token of web.token_file: Authorization: Bearer <token>"}
-WRONG = {"error": "that is not the token of web.token_file"}
+NOT_SHOWN = {"error": "send the token in web.token_file: Authorization: Bearer <token>"}
+WRONG = {"error": "wrong token: send the one in web.token_file"}
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_a_token_s_file_that_cannot_be_read_is_told(api: Api, token_file: 
 async def test_a_page_of_somebody_else_s_is_refused_and_its_own_is_not(api: Api) -> None:
     own = f"127.0.0.1:{api.port}"
     for origin in ("http://evil.example", "null", f"http://localhost:{api.port}", "http://127.0.0.1", "http://["):
-        refused = {"error": f"a page of {origin} may not change anything here"}
+        refused = {"error": f"pages of {origin} may not change anything here"}
         assert await api.post("/reconcile", headers={"Origin": origin}) == (403, refused)
     for origin in (f"http://{own}", f"https://{own}"):
         assert (await api.post("/reconcile", headers={"Origin": origin}))[0] == 200

@@ -54,7 +54,7 @@ async def test_servers_that_are_not_ours_are_muted_and_cannot_be_held(site: Site
     site.controller.want([])
     await site.controller.start()
     page = await site.open()
-    await says(page, "static", "not ours")
+    await says(page, "static", "not managed by dynsrv")
     assert await page.row("static").get_attribute("class") == "foreign"
     assert await page.row("static").get_by_role("button").count() == 0
 
@@ -65,7 +65,7 @@ async def test_an_endpoint_that_haproxy_does_not_take_is_missing_and_haproxys_wo
     await site.controller.start()
     page = await site.open()
     await says(page, "127.0.0.1:9", "not added yet")
-    await page.tells("Problem be_app on lb1: No server gets requests, and 1 is desired.")
+    await page.tells("Problem be_app on lb1: No server gets requests, although 1 is desired.")
     (problem,) = [one for one in await page.findings() if "did not add" in one]
     assert problem.startswith("Problem be_app on lb1: HAProxy did not add dyn-odd: ")
     assert "'<b>bold</b>'" in problem
@@ -76,7 +76,7 @@ async def test_a_lost_connection_is_told_and_the_page_goes_on_by_itself(site: Si
     site.may_fail = True
     page = await site.begin()
     await site.controller.stop()
-    await mentions(page, ": what is shown is old. It is tried again every few seconds.")
+    await mentions(page, ": this data is old. Reconnecting every few seconds.")
     assert re.match(r"Problem Not connected to dynsrv since \d\d:\d\d:\d\d: ", (await page.findings())[0])
     assert await page.page.locator("#lost").is_visible()
     assert await page.page.title() == "1 problem - dynsrv"
@@ -112,9 +112,9 @@ async def test_a_guard_that_refuses(site: Site) -> None:
     page = await site.begin(4, backend={"limits": {}})
     site.controller.want(site.wanted[:1])
     await page.tells(
-        "Problem be_app on lb1: The guard refuses to take servers away: 3 of 4 serving servers would be removed, 3"
-        " fewer than served within the last 60 s; the limit is 2 (limits.max_removed: 50%); if this is"
-        " intended, run dynsrv apply --force, or the button of this backend."
+        "Problem be_app on lb1: The guard blocks removals: 3 of 4 serving servers would be removed, 3 fewer"
+        " than served within the last 60 s; the limit is 2 (limits.max_removed: 50%); if this is"
+        " intended, run dynsrv apply --force, or use the button of this backend."
     )
     assert await page.why("dyn-app-1") == "no longer listed by the source; kept by the guard (limits.max_removed)"
 
@@ -138,8 +138,8 @@ async def test_a_source_that_fails_with_hostile_text_in_its_error(site: Site) ->
     answered = (await site.status())["sources"][0]["last_answer"]
     await page.tells(
         f"Problem be_app: The source (file) fails: {site.controller.servers_file}:2: servers[0].address: found"
-        f' "{HOSTILE}", expected an IPv4 or IPv6 address such as 10.0.0.1 or ::1, without port and brackets. The'
-        f" servers stay as it wanted them at {answered[11:19]}, when it last answered."
+        f' "{HOSTILE}", expected an IPv4 or IPv6 address such as 10.0.0.1 or ::1, without port and brackets. dynsrv'
+        f" keeps the servers of its last answer, from {answered[11:19]}."
     )
     assert "fails (invalid)" in await page.page.locator("#sources").inner_text()
     assert await page.page.locator("img").count() == 0
@@ -152,10 +152,10 @@ async def test_a_backend_that_is_rejected(site: Site, web_servers: WebServers) -
     site.controller.want(await web_servers(2))
     await site.controller.start()
     page = await site.open()
-    await mentions(page, "It cannot be managed")
+    await mentions(page, "Cannot be managed")
     version = (await site.status())["proxies"][0]["version"]
     await page.tells(
-        "Problem be_app on lb1: It cannot be managed: its algorithm (static-rr) takes no servers at runtime. HAProxy"
+        "Problem be_app on lb1: Cannot be managed: its algorithm (static-rr) takes no servers at runtime. HAProxy"
         f" {version} says: Backend must use a dynamic load balancing to support dynamic servers. Use `balance"
         " roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
     )
@@ -167,8 +167,8 @@ async def test_a_haproxy_that_does_not_answer(site: Site) -> None:
     await site.haproxy.stop(kill=True)
     await page.tells(
         f"Problem lb1 does not answer: unix://{site.haproxy.socket}: nobody listens (the socket is left over from a"
-        " HAProxy that is gone). Its servers are shown as they were last seen, and cannot be changed until it answers."
+        " HAProxy that is gone). Its servers are shown as last observed, and cannot be changed until it answers."
     )
-    await says(page, "dyn-app-1", "HAProxy does not answer; last seen: as desired")
+    await says(page, "dyn-app-1", "HAProxy does not answer; last observed: as desired")
     assert (await page.servers())["dyn-app-1"][2] == "unknown"
     assert await page.page.get_by_text("HAProxy does not answer", exact=True).count() == 1

@@ -39,7 +39,7 @@ async def test_a_wrong_token_changes_nothing_and_may_be_corrected(site: Site) ->
     site.may_fail = True
     page = await site.begin()
     await page.row("dyn-app-1").get_by_role("button").click()
-    await page.answer("Nothing was done: that is not the token of web.token_file.", token="open barley")
+    await page.answer("Nothing was done: wrong token: send the one in web.token_file.", token="open barley")
     assert (await site.haproxy.servers())["dyn-app-1"].ready
     await page.answer("Done: be_app on lb1.", token=TOKEN)
     assert (await site.haproxy.servers())["dyn-app-1"].draining
@@ -48,7 +48,7 @@ async def test_a_wrong_token_changes_nothing_and_may_be_corrected(site: Site) ->
 async def test_without_a_token_file_the_page_says_that_nobody_may_change_anything(site: Site) -> None:
     site.may_fail = True
     page = await site.begin(token=None)
-    await page.page.get_by_role("button", name="Look again now").click()
+    await page.page.get_by_role("button", name="Reconcile now").click()
     sentence = "Nothing was done: nothing can be changed over HTTP: the configuration has no web.token_file."
     await page.answer(sentence, token="any")
 
@@ -62,7 +62,7 @@ async def test_what_was_not_done_is_told_in_words(site: Site) -> None:
     await site.haproxy.stop(kill=True)
     await page.answer("be_app on lb1: not done: lb1: ")
     await site.controller.stop()
-    await page.answer("Nobody knows whether it was done: dynsrv did not answer (Failed to fetch).")
+    await page.answer("Unknown whether it was done: dynsrv did not answer (Failed to fetch).")
 
 
 async def test_the_guard_is_overridden_from_the_page(site: Site) -> None:

@@ -92,7 +92,7 @@ class BackendView:
                 serving=server.serving,
                 as_desired=server.name not in why,
                 waits_for=waits_for.get(server.name),
-                why=why.get(server.name) or (_at_rest(server) if ours else "not ours"),
+                why=why.get(server.name) or (_at_rest(server) if ours else "not managed by dynsrv"),
             )
 
     def missing(self) -> Iterator[MissingServer]:

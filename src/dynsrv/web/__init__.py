@@ -1,9 +1,11 @@
-"""What does dynsrv tell over HTTP, and what may be asked of it?
+"""What does dynsrv serve over HTTP? Metrics, health, the API and the status page.
 
-api         the routes below /api/v1, for programs; openapi: their description
-board       what changes, for all who follow it
-page        the status page at /, for people
-tokens      who may change something
+api             the routes below /api/v1, for programs; openapi: their description
+event_stream    the feed of changes behind /api/v1/events
+page            the status page at /, for people
+auth            who may change something
+interfaces      what all of this needs from the rest of dynsrv
+server_metrics  the metrics of single servers
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from dynsrv.web.interfaces import OperatorActions, StatusReader
 
 __all__ = ["application", "serving", "tls_context"]
 
-_SHUTDOWN_TIMEOUT = 0.5  # seconds that running answers get at the end
+_SHUTDOWN_TIMEOUT = 0.5  # seconds that requests in progress get at the end
 _MAX_BODY = 16 * 1024
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -40,34 +42,35 @@ log = get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(seen: StatusReader, operator: OperatorActions, *, token_file: Path | None) -> web.Application:
-    """Return the application that tells what is *seen*, and asks *operator* for whoever has the token in *token_file*.
+def application(reader: StatusReader, operator: OperatorActions, *, token_file: Path | None) -> web.Application:
+    """Return the application that serves the status of *reader*.
 
-    Without such a file nobody may change anything.
+    Requests that change something go to *operator* if they have the token in *token_file*; without such a file they are
+    all refused.
     """
-    app = web.Application(middlewares=[_told], client_max_size=_MAX_BODY)
-    app.on_response_prepare.append(_guard)
-    app.add_routes([*_health(seen), *page.routes(), *api.routes(seen, operator, token_file)])
+    app = web.Application(middlewares=[_errors_as_json], client_max_size=_MAX_BODY)
+    app.on_response_prepare.append(_add_headers)
+    app.add_routes([*_health(reader), *page.routes(), *api.routes(reader, operator, token_file)])
     return app
 
 
-def _health(seen: StatusReader) -> list[web.RouteDef]:
+def _health(reader: StatusReader) -> list[web.RouteDef]:
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(seen.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(reader.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        if reasons := list(seen.not_ready()):
+        if reasons := list(reader.not_ready()):
             return web.Response(status=503, text="".join(f"{reason}\n" for reason in reasons))
-        return web.Response(text="".join(f"degraded: {reason}\n" for reason in seen.degraded()) or "ok\n")
+        return web.Response(text="".join(f"degraded: {reason}\n" for reason in reader.degraded()) or "ok\n")
 
     return [web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)]
 
 
 @web.middleware
-async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer errors below /api as JSON."""
     try:
         return await handler(request)
@@ -80,14 +83,14 @@ async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
 
 
-async def _guard(_: web.Request, response: web.StreamResponse) -> None:
-    """Forbid what a page of somebody else's could do with an answer."""
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Forbid what a page of another site could do with an answer."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
 
 
-class _Complaints(logging.Handler):
-    """Writes aiohttp's own lines as all others are written. A client that speaks no HTTP, or goes, is worth none."""
+class _AiohttpErrors(logging.Handler):
+    """Writes aiohttp's errors to dynsrv's log, but not those of clients that speak no HTTP or disconnect."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -97,11 +100,11 @@ class _Complaints(logging.Handler):
 
 _logger = logging.getLogger("dynsrv.web")
 _logger.propagate = False
-_logger.addHandler(_Complaints(logging.WARNING))
+_logger.addHandler(_AiohttpErrors(logging.WARNING))
 
 
 def tls_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
-    """Return what TLS is spoken with.
+    """Return the TLS context for a certificate and its key, which may be in one file.
 
     Raises:
         ConfigurationError: the certificate or its key cannot be used.
@@ -114,7 +117,7 @@ def tls_context(cert_file: Path, key_file: Path | None) -> ssl.SSLContext:
             where = f"web.tls.key_file: {key_file}"
             key_file.read_bytes()
         where = f"web.tls: {cert_file}{f' and {key_file}' if key_file else ''}"
-        # with a password, or OpenSSL would ask the terminal for that of an encrypted key
+        # without a password, OpenSSL would ask for one on the terminal if the key is encrypted
         context.load_cert_chain(cert_file, key_file, password="")
     except ssl.SSLError as error:
         reason = f" ({error.reason})" if error.reason else ""
@@ -137,7 +140,7 @@ async def serving(
         app,
         access_log=None,
         logger=_logger,
-        handler_cancellation=True,  # nothing is told to a client that has gone
+        handler_cancellation=True,  # or a handler would go on for a client that has disconnected
         shutdown_timeout=_SHUTDOWN_TIMEOUT,
     )
     await runner.setup()

@@ -1,4 +1,4 @@
-"""Who may change something? Whoever shows the token of the file, from no page of somebody else's."""
+"""Who may change something? Whoever sends the token, unless the request comes from a page of another site."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from dynsrv.web.interfaces import ActionRefused
 
 
 async def check(request: web.Request, token_file: Path | None) -> None:
-    """Raise `ActionRefused` unless *request* carries the token, which is read each time: a new one counts at once."""
+    """Raise `ActionRefused` unless *request* has the token, which is read from *token_file* for each request."""
     if token_file is None:
         raise ActionRefused(403, "nothing can be changed over HTTP: the configuration has no web.token_file")
     origin = request.headers.get("Origin")
     if origin is not None and _host(origin) != request.host:
-        raise ActionRefused(403, f"a page of {origin[:100]} may not change anything here")
+        raise ActionRefused(403, f"pages of {origin[:100]} may not change anything here")
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not shown.strip():
-        raise ActionRefused(401, "show the token of web.token_file: Authorization: Bearer <token>")
+        raise ActionRefused(401, "send the token in web.token_file: Authorization: Bearer <token>")
     try:
         token = (await asyncio.to_thread(token_file.read_bytes)).strip()  # in a thread: a network file system may hang
     except OSError as error:
@@ -30,7 +30,7 @@ async def check(request: web.Request, token_file: Path | None) -> None:
     if not token:
         raise ActionRefused(503, "web.token_file: it is empty; write a token to it")
     if not hmac.compare_digest(shown.strip().encode(errors="surrogateescape"), token):
-        raise ActionRefused(401, "that is not the token of web.token_file")
+        raise ActionRefused(401, "wrong token: send the one in web.token_file")
 
 
 def _host(origin: str) -> str | None:

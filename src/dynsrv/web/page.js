@@ -1,15 +1,15 @@
 'use strict';
 // The script of the status page; page.py puts it into page.html.
 //
-// `rows` holds what /api/v1/events tells. Soon after an event `look` makes a picture of the rows, `findings` says what
-// is wrong in it, and `draw` brings the page in line with both, a few milliseconds at a time. Whatever is told gets
-// into the page as text, by `put`: names, reasons and errors come from elsewhere.
+// `rows` holds the rows of /api/v1/events. Soon after an event, `snapshot` joins the rows, `findings` says what is wrong
+// in them, and `draw` updates the page from both, a few milliseconds at a time. All data gets into the page as text, by
+// `put`: names, reasons and errors come from outside.
 
 const PERIOD = 400;      // ms between two drawings at least
 const SLICE = 10;        // ms of drawing at once
 const FEW = 100;         // servers of a backend that are shown until somebody asks for all
 const MOST = 12;         // findings, and notes, in the summary
-const HEARTBEAT = 4000;  // ms between two questions whether dynsrv is there
+const HEARTBEAT = 4000;  // ms between two checks that dynsrv is still reachable
 const ASLEEP = 150_000;  // ms without a heartbeat after which this machine must have slept
 
 const $ = (id) => document.getElementById(id);
@@ -33,7 +33,7 @@ function without(text, ...prefixes) {
   return text.slice(prefixes.find((one) => text.startsWith(one))?.length ?? 0);
 }
 
-// ---- times: by dynsrv's clock, because that of this machine may be wrong
+// ---- times: by dynsrv's clock, because the clock of this machine may be wrong
 
 let ahead = 0;  // ms
 const now = () => Date.now() + ahead;
@@ -52,11 +52,11 @@ function age(time) {
   return seconds < 172_800 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
 }
 
-// ---- the rows, by the keys that the events have
+// ---- the rows, by their keys in the events
 
 const rows = new Map();
 
-function take({reset, set, unset}) {
+function apply({reset, set, unset}) {
   if (reset) rows.clear();
   for (const key of unset) rows.delete(key);
   for (const [key, data] of Object.entries(set)) rows.set(key, read(key, data));
@@ -64,7 +64,7 @@ function take({reset, set, unset}) {
 
 const MISSING = {name: '', state: 'missing', ours: true, serving: false, as_desired: false, waits_for: 'addition'};
 
-/** Return a row with what the drawing needs besides; `is` tells what it is about. */
+/** Return a row with what drawing it needs besides; `is` is the kind of row. */
 function read(key, data) {
   const [is] = key.split(':', 1);
   const row = {...data, key, is};
@@ -80,8 +80,8 @@ function read(key, data) {
   return row;
 }
 
-/** Return what the rows say together. */
-function look() {
+/** Return the rows, joined and sorted. */
+function snapshot() {
   const of = (...kinds) => [...rows.values()].filter(({is}) => kinds.includes(is));
   const proxies = of('proxy').sort(by('proxy'));
   const sources = of('source').sort(by('key'));
@@ -97,39 +97,39 @@ function look() {
   const refused = [...last.values()].filter(({outcome}) => outcome !== 'done');
   for (const one of backends) {
     one.silent = proxies.some(({proxy, error}) => proxy === one.proxy && error !== null);
-    one.fresh = !one.silent && one.error === null && one.converged !== null;  // it is known as it is now
+    one.fresh = !one.silent && one.error === null && one.converged !== null;  // its current state is known
     one.refused = one.converged ? [] : refused.filter((change) => placeOf(change) === placeOf(one));
   }
   const fresh = backends.filter((one) => one.fresh);
   return {about: rows.get('dynsrv'), proxies, sources, backends, fresh, changes};
 }
 
-// ---- the findings: what is wrong with which of those, the most important first
+// ---- the findings: what is wrong with which of them, the most important first
 
 const LEVELS = {problem: 'Problem', warning: 'Warning', note: 'Note'};
 
-/** Of what a rule is, its level, and what it says: a sentence, or nothing. */
+/** What each rule is about, its level, and its sentence if it applies. */
 const RULES = [
   ['proxies', 'problem', ({proxy, error}) => error !== null &&
-    `does not answer: ${without(error, `${proxy}: `)}. Its servers are shown as they were last seen, and cannot be ` +
+    `does not answer: ${without(error, `${proxy}: `)}. Its servers are shown as last observed, and cannot be ` +
     'changed until it answers.'],
   ['backends', 'problem', ({backend, proxy, error, silent}) => error !== null && !silent &&
-    `It cannot be managed: ${without(error, `backend ${backend} on ${proxy}: `, `${proxy}: `)}`],
+    `Cannot be managed: ${without(error, `backend ${backend} on ${proxy}: `, `${proxy}: `)}`],
   ['fresh', 'problem', ({desired, servers}) => desired > 0 && !servers.some(({serving}) => serving) &&
-    `No server gets requests, and ${count(desired, 'is', 'are')} desired.`],
+    `No server gets requests, although ${count(desired, 'is', 'are')} desired.`],
   ['fresh', 'problem', ({refusals}) => refusals.length > 0 &&
-    `The guard refuses to take servers away: ${reasons(refusals)}, or the button of this backend.`],
+    `The guard blocks removals: ${reasons(refusals)}, or use the button of this backend.`],
   ['sources', 'problem', ({kind, error, last_answer: answer}) => error !== null &&
     `The source (${kind}) fails: ${error}. ` + (answer === null
       ? 'It has not answered yet, so nothing is changed.'
-      : `The servers stay as it wanted them at ${clock(answer)}, when it last answered.`)],
+      : `dynsrv keeps the servers of its last answer, from ${clock(answer)}.`)],
   ['fresh', 'problem', ({refused: [first, ...others]}) => first &&
     `HAProxy did not ${first.step.replaceAll('_', ' ')} ${first.server}: ${first.detail}` +
     (others.length ? `, and ${others.length} more` : '')],
   ['fresh', 'warning', ({servers}) => named(servers.filter(({failing}) => failing),
     'server gets no requests, because its check fails', 'servers get no requests, because their checks fail')],
   ['sources', 'warning', ({ignored}) => ignored.length > 0 &&
-    `The source has ${count(ignored.length, 'thing')} that cannot be used as it is: ${some(ignored, 1)}.`],
+    `The source has ${count(ignored.length, 'entry', 'entries')} that cannot be used as is: ${some(ignored, 1)}.`],
   ['proxies', 'note', ({up, error}) => !up && error === null && 'has not answered yet.'],
   ['sources', 'note', ({kind, up, error}) => !up && error === null && `The source (${kind}) has not answered yet.`],
   ['fresh', 'note', ({servers}) => waiting(servers)],
@@ -142,7 +142,7 @@ const RULES = [
 const WAITS = {
   check: ['server waits for its check', 'servers wait for their checks'],
   successor: ['server serves until a new one does', 'servers serve until new ones do'],
-  sessions: ['server drains', 'servers drain'],
+  sessions: ['server is draining', 'servers are draining'],
   removal: ['server waits for its deletion', 'servers wait for their deletion'],
   addition: ['server is not added yet', 'servers are not added yet'],
   null: ['server is about to change', 'servers are about to change'],
@@ -160,8 +160,8 @@ function waiting(servers) {
     const number = those.filter((one) => String(one.waits_for) === what).length;
     return number > 0 && count(number, ...words);
   });
-  const told = numbers.filter(Boolean).join(', ');
-  return told && `${told}.`;
+  const text = numbers.filter(Boolean).join(', ');
+  return text && `${text}.`;
 }
 
 function findings(seen) {
@@ -186,7 +186,7 @@ function verdict(found, {backends}) {
   const level = worst(found), number = sum(found, (one) => one.level === level);
   if (level === 'good') return 'Everything is in sync';
   if (level !== 'note') return count(number, level);
-  return backends.every(({converged}) => converged) ? 'In sync' : 'Changes are under way';
+  return backends.every(({converged}) => converged) ? 'In sync' : 'Changes in progress';
 }
 
 // ---- drawing, in slices: what draws much is a function* that yields now and then
@@ -197,8 +197,8 @@ function soon() {
   timer ??= setTimeout(() => {
     timer = null;
     if (drawing && !document.hidden) return soon();
-    const seen = look(), found = findings(seen);
-    document.title = worst(found) === 'good' ? 'dynsrv' : `${verdict(found, seen)} - dynsrv`;  // even if nobody looks
+    const seen = snapshot(), found = findings(seen);
+    document.title = worst(found) === 'good' ? 'dynsrv' : `${verdict(found, seen)} - dynsrv`;  // even in a hidden tab
     if (!drawing) requestAnimationFrame(slice);
     drawing = draw(seen, found);
   }, PERIOD);
@@ -264,7 +264,7 @@ function* drawSummary(seen, found) {
   const desired = sum(fresh, (one) => one.desired), serving = sum(live, (one) => one.serving);
   const names = new Set(backends.map(({backend}) => backend));
   const others = backends.filter((one) => !one.fresh).map(placeOf);
-  put($('about'), about && `${about.version}, runs since ${clock(about.started)}`);
+  put($('about'), about && `${about.version}, running since ${clock(about.started)}`);
   put($('verdict'), verdict(found, seen));
   put($('figures'), `${count(names.size, 'backend')} on ${count(proxies.length, 'proxy', 'proxies')}: ` +
     `${count(desired, 'server')} desired, ${thousands(live.length)} live, ${thousands(serving)} of them get requests.` +
@@ -274,7 +274,7 @@ function* drawSummary(seen, found) {
   yield* fill($('notes'), firstOf(found.filter((one) => !important(one))), 'finding', drawFinding);
 }
 
-const important = ({level}) => level !== 'note';  // what a screen reader reads aloud as soon as it is there
+const important = ({level}) => level !== 'note';  // what a screen reader announces at once
 
 function firstOf(found) {
   const rest = found.length - MOST;
@@ -361,25 +361,25 @@ function* drawBackend({children: [head, list, table, more]}, one) {
   override.hidden = !one.fresh || !one.refusals.length;
   yield* fill(list, sentences, 'finding', drawFinding);
   table.hidden = !servers.length;
-  const told = one.fresh ? servers : servers.map((server) => dated(server, one));
-  yield* fill(table.tBodies[0], told, 'server-row', drawServer);
+  const known = one.fresh ? servers : servers.map((server) => dated(server, one));
+  yield* fill(table.tBodies[0], known, 'server-row', drawServer);
   const [sentence, unfold] = more.children, number = thousands(one.visible.length);
   more.hidden = one.visible.length <= FEW;
-  put(sentence, `${thousands(servers.length)} of ${number} servers, those first that are not as desired.`);
+  put(sentence, `${thousands(servers.length)} of ${number} servers, those that are not as desired first.`);
   put(unfold, unfolded.has(one.key) ? `Show ${FEW}` : `Show all ${number}`);
 }
 
-/** Return the class and the words for what dynsrv makes of a backend. */
+/** Return the class and the words for the state of a backend. */
 function stateOf({silent, error, converged, refusals}) {
   if (silent) return ['state problem', 'HAProxy does not answer'];
   if (error !== null) return ['state problem', 'cannot be managed'];
-  if (converged === null) return ['state note', 'not looked at yet'];
+  if (converged === null) return ['state note', 'not observed yet'];
   return converged ? ['state good', 'in sync'] : [`state ${refusals.length ? 'problem' : 'note'}`, 'out of sync'];
 }
 
-/** Return a server as it is shown while nobody knows how it is: as it was. */
+/** Return a server as it is shown while its current state is not known: as last observed. */
 function dated(server, {silent}) {
-  const why = `${silent ? 'HAProxy does not answer' : 'the backend cannot be managed'}; last seen: ${server.why}`;
+  const why = `${silent ? 'HAProxy does not answer' : 'the backend cannot be managed'}; last observed: ${server.why}`;
   if (server.dated?.why !== why) server.dated = {...server, why, unknown: true};
   return server.dated;
 }
@@ -387,19 +387,19 @@ function dated(server, {silent}) {
 function* tally({converged, desired, servers, fresh, seen}) {
   const ours = servers.filter((one) => one.ours), live = ours.filter(({is}) => is === 'server');
   if (desired !== null) yield `${thousands(desired)} desired`;
-  if (!fresh && servers.length) yield 'as last seen';
+  if (!fresh && servers.length) yield 'as last observed';
   if (converged !== null) yield `${thousands(live.length)} live`;
   const parts = {
     'get requests': live.filter(({serving}) => serving),
     down: live.filter(({down}) => down),
-    'in drain': live.filter(({state}) => state === 'drain'),
+    draining: live.filter(({state}) => state === 'drain'),
     'in maintenance': live.filter(({state}) => state === 'maint'),
     'with weight 0': live.filter(({state, weight}) => state === 'ready' && !weight),
     missing: ours.filter(({is}) => is === 'missing'),
-    'not ours': servers.filter((one) => !one.ours),
+    'not managed': servers.filter((one) => !one.ours),
   };
   for (const [what, those] of Object.entries(parts)) if (those.length) yield `${thousands(those.length)} ${what}`;
-  if (seen) yield `seen ${clock(seen)}`;
+  if (seen) yield `observed ${clock(seen)}`;
 }
 
 function drawServer(tr, server) {
@@ -428,15 +428,15 @@ setInterval(() => {
   for (const one of document.getElementsByClassName('age')) if (!one.hidden) put(one, age(one.dateTime));
 }, 1000);
 
-// ---- following the events, and noticing that they stay away: a broken network tells nobody
+// ---- reading the events, and noticing when they stop: a broken network says nothing
 
 let events = null, lost = null, heard = Date.now(), beat = Date.now();
 
-function follow() {
+function subscribe() {
   events = new EventSource('/api/v1/events');
   events.onerror = lose;
   events.onmessage = ({data}) => {
-    take(JSON.parse(data));
+    apply(JSON.parse(data));
     lost = null;
     heard = Date.now();
     drawConnection();
@@ -453,7 +453,7 @@ function lose() {
 }
 
 const lostSentence = () =>
-  `Not connected to dynsrv since ${clock(lost + ahead)}: what is shown is old. It is tried again every few seconds.`;
+  `Not connected to dynsrv since ${clock(lost + ahead)}: this data is old. Reconnecting every few seconds.`;
 
 function drawConnection() {
   $('connection').className = lost ? 'dot problem' : 'dot full';
@@ -469,7 +469,7 @@ async function heartbeat() {
     const difference = Date.parse(answer.headers.get('Date')) - Date.now();
     ahead = Math.abs(difference) > 2000 ? difference : 0;
     if (slept) lose();
-    if (!events) follow();
+    if (!events) subscribe();
     else if (!lost) heard = Date.now();
   } catch {
     lose();
@@ -478,7 +478,7 @@ async function heartbeat() {
   setTimeout(heartbeat, HEARTBEAT);
 }
 
-// ---- changing something: asked in a dialog, with the token, which is kept in memory alone
+// ---- changing something: confirmed in a dialog, with the token, which is kept in memory only
 
 let token = '', asked = null;
 
@@ -486,21 +486,21 @@ const pathOf = (backend, ...rest) => ['backends', encodeURIComponent(backend), .
 const pathTo = (backend, server, what) => pathOf(backend, 'servers', encodeURIComponent(server), what);
 
 const QUESTIONS = {
-  look: () => ({
-    question: 'Look again now?', submit: 'Look again', path: 'reconcile',
-    text: 'dynsrv compares every HAProxy with what is desired now, instead of at the next resync.',
+  reconcile: () => ({
+    question: 'Reconcile now?', submit: 'Reconcile', path: 'reconcile',
+    text: 'dynsrv compares every HAProxy with the desired servers now, instead of at the next resync.',
   }),
   override: ({backend, proxy, refusals}) => ({
     question: 'Override the guard for 10 minutes?', submit: 'Override', backend, proxy,
     path: pathOf(backend, 'override-guard'), body: {duration: '10m'},
-    text: `${placeOf({backend, proxy})}: what the source no longer wants is taken away. The guard says: ` +
+    text: `${placeOf({backend, proxy})}: servers that the source no longer wants are removed. The guard says: ` +
       `${reasons(refusals)}.`,
   }),
   hold: ({backend, proxy}, name) => ({
     question: `Hold ${name}?`, submit: 'Hold', backend, proxy,
     path: pathTo(backend, name, 'hold'), body: {state: 'drain'},
-    text: `${placeOf({backend, proxy})}: it gets no new requests until somebody releases it. A reload of HAProxy ` +
-      'ends that, and the source may still take it away.',
+    text: `${placeOf({backend, proxy})}: it gets no new requests until it is released. A reload of HAProxy ` +
+      'ends the hold, and the server is still removed if the source no longer wants it.',
   }),
   release: ({backend, proxy}, name) => ({
     question: `Release ${name}?`, submit: 'Release', backend, proxy,
@@ -524,7 +524,7 @@ function ask(question) {
   $('dialog').showModal();
 }
 
-/** Tell what became of it; unless it is good, it can be tried again. */
+/** Show the result; unless it is good, the request can be repeated. */
 function reply(level, text) {
   const good = level === 'good';
   $('answer').className = level;
@@ -548,20 +548,20 @@ async function send({state, everywhere, token: typed}) {
     if (answer.status === 401) token = '';
     reply(answer.ok ? 'good' : 'problem', results ? inWords(results) : `Nothing was done: ${error}.`);
   } catch (error) {
-    reply('problem', `Nobody knows whether it was done: dynsrv did not answer (${error.message}).`);
+    reply('problem', `Unknown whether it was done: dynsrv did not answer (${error.message}).`);
   }
   $('submit').disabled = false;
 }
 
 function inWords(results) {
-  const verdicts = {refused: 'refused', unknown: 'not known whether it was done', error: 'not done'};
+  const verdicts = {refused: 'refused', unknown: 'unknown whether it was done', error: 'not done'};
   const done = results.filter(({outcome}) => outcome === 'done').map(placeOf);
   const others = results.filter(({outcome}) => outcome !== 'done');
   const lines = others.map((one) => `${placeOf(one)}: ${verdicts[one.outcome]}: ${one.detail}`);
   return [...lines, ...(done.length ? [`Done: ${some(done)}.`] : [])].join('\n');
 }
 
-// ---- what people do, and the beginning
+// ---- events of the page, and the start
 
 document.addEventListener('click', ({target}) => {
   const button = target.closest('button[data-do]');
@@ -580,7 +580,7 @@ $('filter').addEventListener('input', soon);
 $('wrong-only').addEventListener('change', soon);
 put($('zone'), Intl.DateTimeFormat().resolvedOptions().timeZone);
 
-// page.css makes grids of the tables' parts, which takes away from some screen readers what they are
+// page.css turns the parts of tables into grids, so that some screen readers need to be told their roles
 const ROLES = {
   table: 'table', thead: 'rowgroup', tbody: 'rowgroup', tr: 'row', td: 'cell', '[scope=col]': 'columnheader',
   '[scope=row]': 'rowheader',
@@ -591,5 +591,5 @@ for (const root of [document, ...[...document.querySelectorAll('template')].map(
   }
 }
 
-follow();
+subscribe();
 heartbeat();

@@ -1,4 +1,4 @@
-"""What does someone on call look at? One page that needs nothing but the API, and runs nothing but its own script."""
+"""What does the status page consist of? One file that needs only the API, and may run only its own script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 
 def routes() -> list[web.RouteDef]:
-    """Return the route of the page."""
+    """Return the route of the status page."""
     text = _assembled()
     policy = "; ".join(
         [
@@ -33,7 +33,7 @@ def routes() -> list[web.RouteDef]:
 
 
 def _assembled() -> str:
-    """Return the page as one file, with its style and its script in it."""
+    """Return the page as one file, with its style and its script."""
     folder = resources.files("dynsrv.web")
     text, style, script = (
         folder.joinpath(f"page.{ending}").read_text(encoding="utf-8") for ending in ("html", "css", "js")
@@ -44,7 +44,7 @@ def _assembled() -> str:
 
 
 def _hashes(text: str, element: str) -> str:
-    """Return the sources of a policy that allow exactly the page's own elements of this name."""
+    """Return what the content security policy allows: the page's own elements of this name."""
     contents = re.findall(rf"<{element}>(.*?)</{element}>", text, re.DOTALL)
     digests = (hashlib.sha256(content.encode()).digest() for content in contents)
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)

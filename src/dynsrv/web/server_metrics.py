@@ -1,6 +1,6 @@
-"""What is each single server doing? Metrics of every server of ours, read at the time when they are asked for.
+"""What is the state of every single server, as metrics? Collected at each scrape, from what was last observed.
 
-They cost Prometheus some series for each server that ever was, so `web.server_metrics` has to ask for them.
+They cost Prometheus a few series for each server that ever existed, so they are off unless `web.server_metrics` is set.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _LABELS = ("proxy", "backend", "server")
 
 
 class ServerMetrics(Collector):
-    """Tells of the servers of ours in what is *seen*, and of no others."""
+    """Collects the metrics of the servers that dynsrv manages."""
 
-    def __init__(self, seen: StatusReader) -> None:
-        self._seen = seen
+    def __init__(self, reader: StatusReader) -> None:
+        self._reader = reader
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Return the families without their samples."""
         return _families()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield what was seen last."""
+        """Yield the families, with a sample for each server that was last observed."""
         state, weight, sessions, draining = families = _families()
-        for view in self._seen.backends():
+        for view in self._reader.backends():
             if view.observed is None:
                 continue
             waiting = _waiting(view)
@@ -53,18 +53,18 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily
     return (
         GaugeMetricFamily(
             "dynsrv_server_state",
-            "1 for the state of a server of ours: waiting_check, ready, draining, maintenance.",
+            "1 for the current state of a managed server: waiting_check, ready, draining or maintenance.",
             labels=(*_LABELS, "state"),
         ),
-        GaugeMetricFamily("dynsrv_server_weight", "Weight of a server of ours.", labels=_LABELS),
+        GaugeMetricFamily("dynsrv_server_weight", "Weight of a managed server.", labels=_LABELS),
         GaugeMetricFamily(
             "dynsrv_server_sessions",
-            "Running and queued sessions of a server of ours, where they were asked for: while it drains.",
+            "Running and queued sessions of a managed server; always known while it drains.",
             labels=_LABELS,
         ),
         GaugeMetricFamily(
             "dynsrv_server_draining_timestamp_seconds",
-            "Unix time since when a server of ours has been in drain.",
+            "Start of the drain of a managed server (Unix seconds).",
             labels=_LABELS,
         ),
     )

@@ -135,7 +135,7 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
         "serving": True,
         "as_desired": True,
         "waits_for": None,
-        "why": "not ours",
+        "why": "not managed by dynsrv",
     }
     why = {server["name"]: server["why"] for server in status["servers"]}
     assert why["dyn-old"].startswith("no longer listed by the source")

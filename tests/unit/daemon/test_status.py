@@ -261,4 +261,4 @@ async def test_servers_that_are_not_ours_are_told_as_that() -> None:
     at_work.behind.haproxy.answer("add server be_app/by-hand 10.0.0.9:80")
     await at_work.settle()
     server = await at_work.told_of("by-hand")
-    assert (server["ours"], server["why"]) == (False, "not ours")
+    assert (server["ours"], server["why"]) == (False, "not managed by dynsrv")

@@ -16,8 +16,8 @@ from multidict import CIMultiDict
 from dynsrv.web import auth
 from dynsrv.web.interfaces import ActionRefused
 
-NOT_SHOWN = "show the token of web.token_file: Authorization: Bearer <token>"
-WRONG = "that is not the token of web.token_file"
+NOT_SHOWN = "send the token in web.token_file: Authorization: Bearer <token>"
+WRONG = "wrong token: send the one in web.token_file"
 
 
 @pytest.fixture
@@ -71,12 +71,12 @@ def test_a_new_token_counts_at_once_and_the_old_one_no_more(token_file: Path) ->
     assert the_denial(token_file, "Bearer s3cret") == (401, WRONG)
 
 
-def test_a_file_that_is_not_there_is_told_as_what_it_is(token_file: Path) -> None:
+def test_a_token_file_that_does_not_exist_is_an_error(token_file: Path) -> None:
     token_file.unlink()
     assert the_denial(token_file) == (503, "web.token_file: there is no such file; write it, or correct the path")
 
 
-def test_a_file_that_may_not_be_read_is_told_as_what_it_is(token_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_file_that_may_not_be_read_is_an_error(token_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(_: Path) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -117,9 +117,9 @@ def test_its_own_page_may(token_file: Path, origin: str) -> None:
     ],
 )
 def test_another_page_may_not_even_with_the_token(token_file: Path, origin: str) -> None:
-    assert the_denial(token_file, Origin=origin) == (403, f"a page of {origin} may not change anything here")
+    assert the_denial(token_file, Origin=origin) == (403, f"pages of {origin} may not change anything here")
 
 
-def test_a_page_with_a_very_long_name_is_not_told_back_at_length(token_file: Path) -> None:
+def test_a_very_long_origin_is_cut_in_the_error(token_file: Path) -> None:
     _, sentence = the_denial(token_file, Origin="http://" + "x" * 10_000)
     assert len(sentence) < 200

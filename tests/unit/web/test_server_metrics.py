@@ -1,4 +1,4 @@
-"""What is told of every single server, where that is wanted."""
+"""The metrics of single servers, where they are enabled."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ METRICS = {
 }
 
 
-class TheSeen:
-    """As much of what is seen as these metrics tell."""
+class FakeReader:
+    """As much of a status as these metrics need."""
 
-    def __init__(self, *looks: BackendView) -> None:
-        self.views = looks
+    def __init__(self, *views: BackendView) -> None:
+        self.views = views
 
     def backends(self) -> Iterator[BackendView]:
         return iter(self.views)
 
 
-def a_look(*servers: Server, backend: str = "be_app", proxy: str = "lb1", **seen: Any) -> BackendView:
+def a_view(*servers: Server, backend: str = "be_app", proxy: str = "lb1", **seen: Any) -> BackendView:
     return BackendView(backend, proxy, a_policy(), observed=a_backend(*servers), **seen)
 
 
-def told(*looks: BackendView) -> dict[str, dict[tuple[str, ...], float]]:
+def samples(*views: BackendView) -> dict[str, dict[tuple[str, ...], float]]:
     """The samples by the names of the metrics and the values of their labels."""
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(cast(StatusReader, TheSeen(*looks))))
+    registry.register(ServerMetrics(cast(StatusReader, FakeReader(*views))))
     return {
         family.name: {tuple(sample.labels.values()): sample.value for sample in family.samples}
         for family in registry.collect()
@@ -55,16 +55,16 @@ def test_every_metric_of_servers_is_in_the_table_of_the_documentation_with_its_l
     rows = re.findall(r"^\| `(dynsrv_server_\w+)` \| (.*?) \|", DOCUMENTATION.read_text(), flags=re.MULTILINE)
     assert {name: re.findall(r"`(\w+)`", labels) for name, labels in rows} == METRICS
     draining = a_server(admin=AdminState.DRAIN, sessions=1)
-    look = a_look(draining, drains={draining.name: 1.0})
+    view = a_view(draining, drains={draining.name: 1.0})
     registry = CollectorRegistry()
-    registry.register(ServerMetrics(cast(StatusReader, TheSeen(look))))
+    registry.register(ServerMetrics(cast(StatusReader, FakeReader(view))))
     assert {family.name: list(family.samples[0].labels) for family in registry.collect()} == METRICS
 
 
-def test_a_server_is_told_with_its_state_its_weight_and_what_is_known_of_its_drain() -> None:
+def test_a_server_has_its_state_its_weight_and_what_is_known_of_its_drain() -> None:
     serving = a_server(an_endpoint(1))
     draining = a_server(an_endpoint(2), admin=AdminState.DRAIN, sessions=3)
-    families = told(a_look(serving, draining, drains={draining.name: 1_700_000_000.0}))
+    families = samples(a_view(serving, draining, drains={draining.name: 1_700_000_000.0}))
     first, second = (("lb1", "be_app", server.name) for server in (serving, draining))
     assert families == {
         "dynsrv_server_state": {(*first, "ready"): 1, (*second, "draining"): 1},
@@ -74,32 +74,32 @@ def test_a_server_is_told_with_its_state_its_weight_and_what_is_known_of_its_dra
     }
 
 
-def test_a_server_in_maintenance_is_told_to_wait_only_if_it_waits_for_its_check() -> None:
+def test_a_server_in_maintenance_is_waiting_check_only_if_it_waits_for_its_check() -> None:
     new = a_server(an_endpoint(1), admin=AdminState.MAINT, check=Check.PENDING)
     held = a_server(an_endpoint(2), admin=AdminState.MAINT, check=Check.NONE, weight=100)
     plan = Plan(waits=(Wait(new.name, WaitsFor.CHECK, ""), Wait(held.name, WaitsFor.GUARD, "")))
-    states = {labels[2:] for labels in told(a_look(new, held, plan=plan))["dynsrv_server_state"]}
+    states = {labels[2:] for labels in samples(a_view(new, held, plan=plan))["dynsrv_server_state"]}
     assert states == {(new.name, "waiting_check"), (held.name, "maintenance")}
 
 
-def test_servers_that_are_not_ours_are_not_told() -> None:
-    assert told(a_look(a_server(name="web1"), a_server(an_endpoint(2))))["dynsrv_server_weight"] == {
+def test_servers_that_dynsrv_does_not_manage_have_no_metrics() -> None:
+    assert samples(a_view(a_server(name="web1"), a_server(an_endpoint(2))))["dynsrv_server_weight"] == {
         ("lb1", "be_app", "dyn-10.0.0.2:80"): 100
     }
 
 
-def test_nothing_is_told_of_a_backend_that_was_never_seen() -> None:
-    assert not any(told(BackendView("be_app", "lb1", a_policy())).values())
+def test_a_backend_that_was_never_observed_has_no_metrics() -> None:
+    assert not any(samples(BackendView("be_app", "lb1", a_policy())).values())
 
 
-def test_servers_of_one_name_are_told_apart_by_backend_and_proxy() -> None:
-    looks = [a_look(a_server(), backend=backend, proxy=proxy) for backend in ("a", "b") for proxy in ("lb1", "lb2")]
-    assert len(told(*looks)["dynsrv_server_weight"]) == 4
+def test_servers_of_one_name_differ_by_backend_and_proxy() -> None:
+    views = [a_view(a_server(), backend=backend, proxy=proxy) for backend in ("a", "b") for proxy in ("lb1", "lb2")]
+    assert len(samples(*views)["dynsrv_server_weight"]) == 4
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_it_stands_beside_all_other_metrics(name: str) -> None:
+def test_they_are_served_with_all_other_metrics(name: str) -> None:
     metrics = Metrics()
-    metrics.registry.register(ServerMetrics(cast(StatusReader, TheSeen(a_look(a_server())))))
+    metrics.registry.register(ServerMetrics(cast(StatusReader, FakeReader(a_view(a_server())))))
     families = {family.name: family for family in metrics.registry.collect()}
     assert families[name].documentation.endswith(".")

@@ -16,8 +16,8 @@ from dynsrv.web.event_stream import StatusSection
 from dynsrv.web.interfaces import OperatorActions, StatusReader
 
 
-class TheSeen:
-    """As much of what is seen as these routes tell."""
+class FakeReader:
+    """As much of a status as these routes need."""
 
     def __init__(self, not_ready: Sequence[str], degraded: Sequence[str]) -> None:
         self.registry = CollectorRegistry()
@@ -36,7 +36,9 @@ class TheSeen:
 
 
 def a_site(*, not_ready: Sequence[str] = (), degraded: Sequence[str] = ()) -> web.Application:
-    return application(cast(StatusReader, TheSeen(not_ready, degraded)), cast(OperatorActions, None), token_file=None)
+    return application(
+        cast(StatusReader, FakeReader(not_ready, degraded)), cast(OperatorActions, None), token_file=None
+    )
 
 
 async def the_answer(site: web.Application, path: str, *, method: str = "GET") -> web.Response:
@@ -48,7 +50,7 @@ async def the_answer(site: web.Application, path: str, *, method: str = "GET") -
     return response
 
 
-async def test_metrics_are_told_in_the_format_of_prometheus() -> None:
+async def test_metrics_are_served_in_the_format_of_prometheus() -> None:
     response = await the_answer(a_site(), "/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     assert isinstance(response.body, bytes)

@@ -1,4 +1,4 @@
-"""What is wrong with the certificate, and what aiohttp complains of, is told as all else is."""
+"""Problems with the certificate, and errors of aiohttp, are reported like all others."""
 
 from __future__ import annotations
 
