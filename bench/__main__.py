@@ -53,7 +53,7 @@ def main() -> None:
     chosen = [one for one in sized if _meant(one, only) and (one.quick or not options.quick)]
     if not chosen:
         parser.error(f"--only: found {options.only!r}, expected some of: {', '.join(one.name for one in SCENARIOS)}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or the HAProxys would be left
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or the HAProxies would be left
     versions = options.versions.split(",")
     whole = options.whole and chosen == list(SCENARIOS) and versions == list(VERSIONS) and not options.rounds
     results = options.results or (RESULTS if whole else PARTIAL)

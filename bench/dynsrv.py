@@ -20,7 +20,7 @@ UNGUARDED = {"max_removed": "100%", "min_ready": 0, "on_empty": "remove"}
 
 
 class Dynsrv:
-    """An installation in *folder*, for the HAProxys at *sockets*. Its log goes to a file, at the usual level."""
+    """An installation in *folder*, for the HAProxies at *sockets*. Its log goes to a file, at the usual level."""
 
     def __init__(self, folder: Path, *sockets: Path, kind: Kind, backend: dict[str, object], web: int | None) -> None:
         self.servers_file = folder / "servers.json"

@@ -117,7 +117,7 @@ def running(version: str, *, balance: str = "balance roundrobin", extra: str = "
 
 @contextmanager
 def several(number: int, version: str) -> Iterator[list[HAProxy]]:
-    """Run so many HAProxys inside the block."""
+    """Run so many HAProxies inside the block."""
     with ExitStack() as stack:
         yield [stack.enter_context(running(version)) for _ in range(number)]
 

@@ -2,7 +2,7 @@
 
     python -m tools.screenshots [--into docs]    # in the project's folder, after make haproxy browser
 
-Each shows a real dynsrv, real HAProxys and real servers; nothing is drawn by hand. The letters are this machine's:
+Each shows a real dynsrv, real HAProxies and real servers; nothing is drawn by hand. The letters are this machine's:
 those of Debian's package fonts-noto-core look well.
 """
 
@@ -34,7 +34,7 @@ Servers = dict[str, list[dict[str, object]]]
 
 
 class Scene:
-    """HAProxys, servers, and a dynsrv that keeps the ones as a file says."""
+    """HAProxies, servers, and a dynsrv that keeps the ones as a file says."""
 
     def __init__(self, stack: AsyncExitStack, folder: Path) -> None:
         self._stack = stack

@@ -84,7 +84,7 @@ SCENARIOS = (
     Scenario("change-file", "one change at 10,000, by file", partial(steady.change_of_file, number=10_000)),
     Scenario(
         "fleet",
-        "50 HAProxys, 200 servers each",
+        "50 HAProxies, 200 servers each",
         partial(fleet.fleet, proxies=50, number=200),
         targets=(Target(DYNSRV, RAW, at_most=1.6),),
     ),

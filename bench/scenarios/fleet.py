@@ -1,4 +1,4 @@
-"""How long does one dynsrv take for many HAProxys?"""
+"""How long does one dynsrv take for many HAProxies?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.servers import Kind, admission, servers
 
 
 def fleet(this: Round, *, proxies: int, number: int) -> Measured:
-    """From no server to *number* on each of *proxies* HAProxys, all at the same time from one process."""
+    """From no server to *number* on each of *proxies* HAProxies, all at the same time from one process."""
     kind = Kind()
     wanted = servers(number, port=this.port, kind=kind)
     with several(proxies, this.version) as haproxys:

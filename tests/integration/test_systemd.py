@@ -76,7 +76,7 @@ async def test_a_start_lasts_until_haproxy_is_there_and_says_so(host: SystemdHos
     await host.done("systemctl", "start", "--no-block", "dynsrv")
     await host.is_so(ActiveState="activating", StatusText="waiting for the first pass: lb1: unix:///run/haproxy/")
     await host.done("systemctl", "start", "haproxy")
-    await host.is_so(ActiveState="active", StatusText="1 backend on 2 proxies, all as wanted")
+    await host.is_so(ActiveState="active", StatusText="1 backend on 2 proxies, all in sync")
     await serve(host, *servers)
     process = await host.done("cat", f"/proc/{(await host.show('MainPID'))['MainPID']}/status")
     assert {"CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} <= set(process.splitlines())
@@ -119,10 +119,10 @@ async def test_a_reload_takes_over_a_good_configuration_and_a_bad_one_is_told(
     await serve(host, second)
     host.configure(nonsense=1)
     await host.done("systemctl", "reload", "dynsrv")
-    await host.is_so(ActiveState="active", StatusText="configuration not taken over: /etc/dynsrv/dynsrv.yaml")
+    await host.is_so(ActiveState="active", StatusText="configuration reload failed: /etc/dynsrv/dynsrv.yaml")
     configure(host, first)
     await host.done("systemctl", "reload", "dynsrv")
-    await host.is_so(ActiveState="active", StatusText="1 backend on 2 proxies, all as wanted", NRestarts="0")
+    await host.is_so(ActiveState="active", StatusText="1 backend on 2 proxies, all in sync", NRestarts="0")
     await serve(host, first)
 
 
@@ -150,7 +150,7 @@ async def test_a_stuck_dynsrv_is_started_again_and_where_it_was_stuck_is_in_the_
     await started(host)
     before = (await host.show("MainPID"))["MainPID"]
     await host.done("systemctl", "kill", "--signal", "STOP", "dynsrv")
-    await host.is_so(ActiveState="active", NRestarts="1", StatusText="1 backend on 2 proxies, all as wanted")
+    await host.is_so(ActiveState="active", NRestarts="1", StatusText="1 backend on 2 proxies, all in sync")
     assert (await host.show("MainPID"))["MainPID"] != before
     journal = await host.journal()
     assert "Watchdog timeout (limit 2s)!" in journal
@@ -175,5 +175,5 @@ async def test_a_token_that_only_root_can_read_is_a_credential(
     )
     configure(host, source=source)
     await started(host)
-    await host.is_so(ActiveState="active", StatusText="1 backend on 2 proxies, all as wanted")
+    await host.is_so(ActiveState="active", StatusText="1 backend on 2 proxies, all in sync")
     assert Event.SOURCE_FAILED not in await host.journal()

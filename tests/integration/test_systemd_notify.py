@@ -23,7 +23,7 @@ from tests.integration.support.web_servers import WebServers
 
 pytestmark = pytest.mark.any_version
 
-READY = "STATUS=1 backend on 1 proxy, all as wanted\nREADY=1"
+READY = "STATUS=1 backend on 1 proxy, all in sync\nREADY=1"
 
 
 class Listening:
@@ -97,7 +97,7 @@ async def test_dynsrv_is_ready_after_the_first_pass_and_not_before(
     await haproxy.start()
     await eventually(lambda: "READY=1" in "".join(listening.messages))
     await serves(haproxy, servers)
-    await eventually(lambda: listening.status == "1 backend on 1 proxy, all as wanted")
+    await eventually(lambda: listening.status == "1 backend on 1 proxy, all in sync")
     assert await controller.stop() == 0
     assert listening.messages[-1] == "STOPPING=1\nSTATUS=stopped; the servers stay as they are"
 
@@ -116,9 +116,9 @@ async def test_a_reload_is_told_and_so_is_a_configuration_that_was_not_taken_ove
     good, before = controller.configuration.read_text(), time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     controller.configuration.write_text("nonsense: 1\n")
     controller.signal(signal.SIGHUP)
-    await eventually(lambda: listening.status.startswith("configuration not taken over: "))
+    await eventually(lambda: listening.status.startswith("configuration reload failed: "))
     assert f"{controller.configuration}:1: nonsense" in listening.status
-    assert listening.status.endswith("; 1 backend on 1 proxy, all as wanted")
+    assert listening.status.endswith("; 1 backend on 1 proxy, all in sync")
     reloading, ready = listening.messages[-3:-1]
     assert ready == "READY=1"
     name, _, since = reloading.partition("\nMONOTONIC_USEC=")
@@ -126,7 +126,7 @@ async def test_a_reload_is_told_and_so_is_a_configuration_that_was_not_taken_ove
     assert before < int(since) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     controller.configuration.write_text(good)
     controller.signal(signal.SIGHUP)
-    await eventually(lambda: listening.status == "1 backend on 1 proxy, all as wanted")
+    await eventually(lambda: listening.status == "1 backend on 1 proxy, all in sync")
 
 
 async def test_a_watchdog_hears_from_dynsrv_until_it_is_stuck(

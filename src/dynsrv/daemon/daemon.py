@@ -91,7 +91,7 @@ class Daemon:
         except ConfigurationError as error:
             self._running.app.metrics.config_good.set(0)
             log.error(Event.CONFIGURATION_RELOAD_FAILED, error=str(error))
-            self._manager.message = f"configuration not taken over: {error}"
+            self._manager.message = f"configuration reload failed: {error}"
             return
         self._manager.message = ""
         if app.settings.web != self._running.app.settings.web:

@@ -122,8 +122,8 @@ def _sentence(status: Status, waits_for: Sequence[str]) -> str:
     if degraded := list(status.degraded()):
         return f"{managed}; degraded: {_first(degraded)}"
     if differ := [f"{view.backend} on {view.proxy}" for view in looks if not view.converged]:
-        return f"{managed}; not as wanted yet: {_first(differ)}"
-    return f"{managed}, all as wanted"
+        return f"{managed}; out of sync: {_first(differ)}"
+    return f"{managed}, all in sync"
 
 
 def _first(reasons: Sequence[str]) -> str:

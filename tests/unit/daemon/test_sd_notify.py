@@ -96,7 +96,7 @@ async def test_after_the_first_pass_dynsrv_is_ready_and_that_is_told_once(hearin
     async with told(at_work):
         await at_work.settle(an_endpoint())
         await asyncio.sleep(60)
-    assert hearing.messages[-1] == "STATUS=1 backend on 1 proxy, all as wanted\nREADY=1"
+    assert hearing.messages[-1] == "STATUS=1 backend on 1 proxy, all in sync\nREADY=1"
     assert hearing.lines.count("READY=1") == 1
 
 
@@ -115,13 +115,13 @@ async def test_the_sentence_follows_what_happens(hearing: Hearing) -> None:
     async with told(at_work):
         await at_work.settle(an_endpoint(1), an_endpoint(2))
         await asyncio.sleep(1)
-        assert hearing.status == "1 backend on 2 proxies, all as wanted"
+        assert hearing.status == "1 backend on 2 proxies, all in sync"
         at_work.want(an_endpoint(1), an_endpoint(2), an_endpoint(3))
         at_work.behinds[1].haproxy.answer("set server be_app/dyn-10.0.0.1:80 weight 3")
         await at_work.passes()
         await asyncio.sleep(1)
         managed = "1 backend on 2 proxies"
-        assert hearing.status == f"{managed}; not as wanted yet: be_app on lb1; and 1 more"
+        assert hearing.status == f"{managed}; out of sync: be_app on lb1; and 1 more"
         at_work.want()
         await at_work.passes(3)
         await asyncio.sleep(1)
@@ -147,13 +147,13 @@ async def test_a_new_configuration_is_told_from_its_begin_to_its_end(hearing: He
     async with told(at_work) as manager:
         before = len(hearing.lines)
         with manager.reloading():
-            manager.message = "configuration not taken over: dynsrv.yaml:1: what is this?"
+            manager.message = "configuration reload failed: dynsrv.yaml:1: what is this?"
         reloading, since, ready = hearing.lines[before:]
         assert (reloading, ready) == ("RELOADING=1", "READY=1")
         assert since.removeprefix("MONOTONIC_USEC=").isdecimal()
         await asyncio.sleep(1)
         assert hearing.status == (
-            "configuration not taken over: dynsrv.yaml:1: what is this?; 1 backend on 1 proxy, all as wanted"
+            "configuration reload failed: dynsrv.yaml:1: what is this?; 1 backend on 1 proxy, all in sync"
         )
 
 
@@ -190,7 +190,7 @@ async def test_what_the_service_manager_missed_is_told_again(hearing: Hearing) -
     async with told(at_work) as manager:
         hearing.deaf = None
         await asyncio.sleep(1)
-        assert hearing.messages == ["STATUS=1 backend on 1 proxy, all as wanted\nREADY=1"]
+        assert hearing.messages == ["STATUS=1 backend on 1 proxy, all in sync\nREADY=1"]
         hearing.deaf = ConnectionRefusedError(111, "Connection refused")
         with manager.reloading():
             hearing.deaf = None
