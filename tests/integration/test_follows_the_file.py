@@ -11,7 +11,6 @@ from dynsrv.logs import Event
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import request
-from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
 
@@ -30,39 +29,6 @@ async def test_servers_are_added_and_deleted_as_the_file_says(
     await serves(haproxy, [three])
     controller.want([])
     await serves(haproxy, [])
-
-
-async def test_a_server_that_somebody_deletes_is_added_again_at_the_next_resync(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
-) -> None:
-    servers = await web_servers(2)
-    controller = dynsrv(haproxy, resync={"interval": "300ms"})
-    controller.want(servers)
-    await controller.start()
-    await serves(haproxy, servers)
-    name = next(iter(await haproxy.servers()))
-    await haproxy.do(f"set server be_app/{name} state maint")
-    await eventually(lambda: _deleted(haproxy, name))
-    await serves(haproxy, servers)
-
-
-async def _deleted(haproxy: HAProxy, name: str) -> bool:
-    return "Server deleted." in await haproxy.ask(f"del server be_app/{name}")
-
-
-@pytest.mark.any_version
-async def test_the_servers_come_back_after_a_restart_of_haproxy(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
-) -> None:
-    servers = await web_servers(3)
-    controller = dynsrv(haproxy, resync={"interval": "1h"})
-    controller.want(servers)
-    await controller.start()
-    await serves(haproxy, servers)
-    await haproxy.stop(kill=True)
-    await haproxy.start()
-    await serves(haproxy, servers)
-    await controller.logged(Event.HAPROXY_RELOADED)
 
 
 @pytest.mark.any_version

@@ -1,4 +1,4 @@
-"""Servers come and go ten times a second for ten seconds under load: not one request is lost."""
+"""Servers come and go ten times a second under load, and not one request is lost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
-SECONDS = 10
 LONGEST = 60
+"""Seconds."""
 DELETIONS = 20
+"""After so many the load ends: on a quiet machine these are two seconds."""
 CHANGES_A_SECOND = 10
 
 
@@ -41,14 +42,13 @@ async def test_servers_come_and_go_under_load_and_no_request_is_lost(
             due = begun + (change + 1) / CHANGES_A_SECOND
             await asyncio.sleep(max(0.0, due - clock()))  # the rate of changes
             deleted = len(controller.lines(Event.SERVER_DELETED))
-            if clock() - begun >= SECONDS and deleted >= DELETIONS:  # on a slow machine some changes come to nothing
+            if deleted >= DELETIONS:  # on a slow machine some changes come to nothing
                 break
         controller.want(servers)
         await serves(haproxy, servers)
     assert not counts.failed
-    assert counts.sent > 1000
+    assert counts.sent > 500
     assert set(counts.answered) == {server.port for server in servers}
-    print(f"HAProxy {haproxy.version}: {counts.sent} requests, 0 failed, {deleted} servers deleted")
     assert deleted >= DELETIONS
 
 

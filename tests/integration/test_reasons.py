@@ -2,186 +2,186 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dynsrv.logs import Event
 from tests.integration.support.api import TOKEN, Api, name_of
-from tests.integration.support.controller import Dynsrv, Install
+from tests.integration.support.controller import FAST_CHECK, Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
 CHECK_FAILS = "its health check is failing; it receives no requests until a check passes"
+HELD = "held by an operator: put into {} by hand; set it to ready to release it"
 
 
-def _dynsrv(dynsrv: Install, haproxy: HAProxy, port: int, *, folder: Path, **settings: Any) -> tuple[Dynsrv, Api]:
-    (folder / "token").write_text(TOKEN)
-    web = {"listen": f"127.0.0.1:{port}", "token_file": "token"}
-    controller = dynsrv(haproxy, web=web, log={"format": "json"}, resync={"interval": "200ms"}, **settings)
-    return controller, Api(port)
+@dataclass(frozen=True)
+class Stage:
+    """A dynsrv that keeps four servers in the backend be_app, and its API; be_static is a backend that it rejects."""
+
+    haproxy: HAProxy
+    controller: Dynsrv
+    api: Api
+    servers: list[WebServer]
+
+    async def line(self, event: Event, **fields: str) -> dict[str, Any]:
+        """Return the line of the log with this event and these fields, as soon as it is there."""
+
+        def found() -> dict[str, Any] | None:
+            lines = self.controller.log_data()
+            return next((line for line in lines if line["event"] == event and fields.items() <= line.items()), None)
+
+        line = await eventually(found, what=f"{event} with {fields}")
+        assert isinstance(line, dict)
+        return line
+
+    async def why(self, server: WebServer, why: str) -> dict[str, Any]:
+        """Wait until the status says of *server* that it gets no requests, and exactly why."""
+        told: dict[str, Any] = {}
+
+        async def said() -> bool:
+            nonlocal told
+            told = await self.api.server(name_of(server))
+            assert (told["why"], told["serving"]) == (why, False)
+            return True
+
+        await eventually(said)
+        return told
+
+    async def all_serve_again(self) -> None:
+        self.controller.want(self.servers)
+        await self.api.shows(lambda status: _all_are_as_desired(status["backends"][0], self.servers))
+        await serves(self.haproxy, self.servers)
 
 
-async def _line(controller: Dynsrv, event: Event, **fields: str) -> dict[str, Any]:
-    """Return the line of the log with this event and these fields, as soon as it is there."""
-
-    def found() -> dict[str, Any] | None:
-        lines = controller.log_data()
-        return next((line for line in lines if line["event"] == event and fields.items() <= line.items()), None)
-
-    line = await eventually(found, what=f"{event} with {fields}")
-    assert isinstance(line, dict)
-    return line
+def _all_are_as_desired(backend: dict[str, Any], servers: list[WebServer]) -> bool:
+    found = {one["name"]: one["why"] for one in backend["servers"]}
+    return found == {name_of(server): "as desired" for server in servers}
 
 
-async def _why(api: Api, server: str, why: str) -> dict[str, Any]:
-    """Wait until the status tells of a server that it gets no requests, and exactly why."""
-    told: dict[str, Any] = {}
-
-    async def said() -> bool:
-        nonlocal told
-        told = await api.server(server)
-        assert (told["why"], told["serving"]) == (why, False)
-        return True
-
-    await eventually(said)
-    return told
-
-
-async def test_the_check_of_a_new_server_fails(
-    haproxy: HAProxy, dynsrv: Install, stack: AsyncExitStack, *, unused_tcp_port: int, tmp_path: Path
-) -> None:
-    never = await stack.enter_async_context(WebServer())  # does not listen
-    controller, api = _dynsrv(dynsrv, haproxy, unused_tcp_port, folder=tmp_path)
-    controller.want([never])
-    await controller.start()
-    await api.ready()
-    told = await _why(api, name_of(never), CHECK_FAILS)
-    assert (told["state"], told["check"], told["waits_for"]) == ("maint", "failed", "check")
-    line = await _line(controller, Event.SERVER_NOT_ADMITTED, server=name_of(never))
-    assert (line["reason"], line["proxy"], line["backend"]) == (CHECK_FAILS, "lb1", "be_app")
-    assert len(controller.lines(Event.SERVER_NOT_ADMITTED)) == 1
-
-
-async def test_the_check_of_a_server_that_served_fails(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
-) -> None:
-    servers = await web_servers(2)
-    controller, api = _dynsrv(dynsrv, haproxy, unused_tcp_port, folder=tmp_path)
-    controller.want(servers)
-    await controller.start()
-    await serves(haproxy, servers)
-    await servers[0].stop()
-    told = await _why(api, name_of(servers[0]), CHECK_FAILS)
-    assert (told["state"], told["operational"], told["check"]) == ("ready", "down", "failed")
-    # which HAProxy does by itself, and logs itself
-
-
-async def test_the_guard_refuses(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
-) -> None:
-    servers = await web_servers(4)
-    controller, api = _dynsrv(dynsrv, haproxy, unused_tcp_port, folder=tmp_path, backend={"limits": {}})
-    controller.want(servers)
-    await controller.start()
-    await serves(haproxy, servers)
-    await controller.logged(Event.BACKEND_IN_SYNC)
-    controller.want(servers[:1])
-    reason = (
-        "3 of 4 serving servers would be removed, 3 fewer than served within the last 60 s; the limit is 2"
-        " (limits.max_removed: 50%); if this is intended, run dynsrv apply --force"
-    )
-    status = await api.shows(lambda status: status["backends"][0].get("refusals"))
-    (backend,) = status["backends"]
-    assert backend["refusals"] == [{"rule": "max_removed", "reason": reason}]
-    assert not backend["converged"]
-    kept = {one["name"]: (one["waits_for"], one["why"]) for one in backend["servers"] if not one["as_desired"]}
-    why = "no longer listed by the source; kept by the guard (limits.max_removed)"
-    assert kept == {name_of(one): ("guard", why) for one in servers[1:]}
-    line = await _line(controller, Event.REMOVAL_BLOCKED)
-    assert (line["rule"], line["reason"], line["level"]) == ("max_removed", reason, "warning")
-
-
-async def test_an_operator_holds_it(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
-) -> None:
-    servers = await web_servers(2)
-    controller, api = _dynsrv(dynsrv, haproxy, unused_tcp_port, folder=tmp_path)
-    controller.want(servers)
-    await controller.start()
-    await serves(haproxy, servers)
-    await controller.logged(Event.BACKEND_IN_SYNC)
-    over_the_api, by_hand = map(name_of, servers)
-    assert (await api.hold(over_the_api))[0] == 200
-    await haproxy.do(f"set server be_app/{by_hand} state maint")
-    for server, state in ((over_the_api, "drain"), (by_hand, "maint")):
-        why = f"held by an operator: put into {state} by hand; set it to ready to release it"
-        assert (await _why(api, server, why))["waits_for"] == "operator"
-        line = await _line(controller, Event.SERVER_HELD, server=server)
-        assert line["reason"] == why
-    line = await _line(controller, Event.SERVER_DRAINING, server=over_the_api)
-    assert line["reason"] == "held by an operator through the API"
-
-
-async def test_the_source_is_stale(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
-) -> None:
-    servers = await web_servers(2)
-    controller, api = _dynsrv(dynsrv, haproxy, unused_tcp_port, folder=tmp_path)
-    controller.want(servers[:1])
-    await controller.start()
-    await serves(haproxy, servers[:1])
-    controller.servers_file.write_text("servers:\n  - {address: 127.0.0.1, port: 80}\n  - {address: web1, port: 80}\n")
-    error = (
-        f'{controller.servers_file}:3: servers[1].address: found "web1", expected an IPv4 or IPv6 address:'
-        " HAProxy resolves no host name of a server added at runtime"
-    )
-    status = await api.shows(lambda status: status["sources"][0]["error"])
-    (source,) = status["sources"]
-    assert (source["up"], source["reason"], source["error"], source["endpoints"]) == (False, "invalid", error, 1)
-    line = await _line(controller, Event.SOURCE_FAILED)
-    assert (line["backend"], line["source"], line["reason"], line["error"]) == ("be_app", "file", "invalid", error)
-    await serves(haproxy, servers[:1])
-
-
-async def test_the_backend_is_rejected(
+async def test_the_status_and_the_log_say_why_a_server_gets_no_requests(
     a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
 ) -> None:
-    haproxy = await a_haproxy(backend="balance static-rr")
-    controller, api = _dynsrv(dynsrv, haproxy, unused_tcp_port, folder=tmp_path)
-    controller.want(await web_servers(1))
+    (tmp_path / "token").write_text(TOKEN)
+    haproxy = await a_haproxy(extra="\nbackend be_static\n    balance static-rr\n")
+    common = {"source": {"kind": "file", "path": "servers.yaml"}, "server": FAST_CHECK}
+    controller = dynsrv(
+        haproxy,
+        backends=[{"name": "be_app", **common}, {"name": "be_static", **common}],
+        web={"listen": f"127.0.0.1:{unused_tcp_port}", "token_file": "token"},
+        log={"format": "json"},
+        resync={"interval": "200ms"},
+    )
+    stage = Stage(haproxy, controller, Api(unused_tcp_port), await web_servers(4))
+    controller.want(stage.servers)
     await controller.start()
-    await api.ready()
-    status = await api.shows(lambda status: status["backends"][0]["error"])
-    (backend,) = status["backends"]
+    await serves(haproxy, stage.servers)
+    await controller.logged(Event.BACKEND_IN_SYNC)
+
+    await _the_backend_is_rejected(stage)
+    await _the_guard_refuses(stage)
+    await stage.all_serve_again()
+    await _an_operator_holds_it(stage)
+    await stage.all_serve_again()
+    await _the_check_of_a_new_server_fails(stage)
+    await stage.all_serve_again()
+    await _the_check_of_a_server_that_served_fails(stage)
+    await _the_source_is_stale(stage)
+    await _haproxy_cannot_be_reached(stage)
+
+
+async def _the_backend_is_rejected(stage: Stage) -> None:
+    backend = await stage.api.backend(name="be_static")
     assert backend["error"].startswith(
-        "backend be_app on lb1: its algorithm (static-rr) takes no servers at runtime. HAProxy "
+        "backend be_static on lb1: its algorithm (static-rr) takes no servers at runtime. HAProxy "
     )
     assert backend["error"].endswith(
         "Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
     )
-    line = await _line(controller, Event.RECONCILE_FAILED)
+    line = await stage.line(Event.RECONCILE_FAILED, backend="be_static")
     assert (line["error"], line["level"]) == (backend["error"], "error")
 
 
-async def test_haproxy_cannot_be_reached(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, *, unused_tcp_port: int, tmp_path: Path
-) -> None:
-    servers = await web_servers(2)
-    controller, api = _dynsrv(dynsrv, haproxy, unused_tcp_port, folder=tmp_path)
-    controller.want(servers[:1])
-    await controller.start()
-    await serves(haproxy, servers[:1])
-    await haproxy.stop()
-    haproxy.socket.unlink(missing_ok=True)
-    controller.want(servers)
-    error = (
-        f"lb1: unix://{haproxy.socket}: no such socket: HAProxy is not running, or its `stats socket` has another path"
+async def _the_guard_refuses(stage: Stage) -> None:
+    stage.controller.want(stage.servers[:1])
+    reason = (
+        "3 of 4 serving servers would go, 3 fewer than served within the last 60 s, and at most 2 may"
+        " (limits.max_removed: 50%); if that is meant, use dynsrv apply --force"
     )
-    status = await api.shows(lambda s: s["proxies"][0]["error"] == s["backends"][0]["error"] == error)
+    status = await stage.api.shows(lambda status: status["backends"][0].get("refusals"))
+    backend = status["backends"][0]
+    assert backend["refusals"] == [{"rule": "max_removed", "reason": reason}]
+    assert not backend["converged"]
+    kept = {one["name"]: (one["waits_for"], one["why"]) for one in backend["servers"] if not one["as_desired"]}
+    why = "no longer listed by the source; kept by the guard (limits.max_removed)"
+    assert kept == {name_of(one): ("guard", why) for one in stage.servers[1:]}
+    line = await stage.line(Event.REMOVAL_BLOCKED)
+    assert (line["rule"], line["reason"], line["level"]) == ("max_removed", reason, "warning")
+
+
+async def _an_operator_holds_it(stage: Stage) -> None:
+    over_the_api, by_hand, *_ = stage.servers
+    assert (await stage.api.hold(name_of(over_the_api)))[0] == 200
+    await stage.haproxy.do(f"set server be_app/{name_of(by_hand)} state maint")
+    for server, state in ((over_the_api, "drain"), (by_hand, "maint")):
+        assert (await stage.why(server, HELD.format(state)))["waits_for"] == "operator"
+        line = await stage.line(Event.SERVER_HELD, server=name_of(server))
+        assert line["reason"] == HELD.format(state)
+    line = await stage.line(Event.SERVER_DRAINING, server=name_of(over_the_api))
+    assert line["reason"] == "held by an operator through the API"
+    for server in (over_the_api, by_hand):
+        assert (await stage.api.release(name_of(server)))[0] == 200
+
+
+async def _the_check_of_a_new_server_fails(stage: Stage) -> None:
+    async with WebServer() as never:  # does not listen
+        stage.controller.want([*stage.servers, never])
+        told = await stage.why(never, CHECK_FAILS)
+        assert (told["state"], told["check"], told["waits_for"]) == ("maint", "failed", "check")
+        line = await stage.line(Event.SERVER_NOT_ADMITTED, server=name_of(never))
+        assert (line["reason"], line["proxy"], line["backend"]) == (CHECK_FAILS, "lb1", "be_app")
+        assert len(stage.controller.lines(Event.SERVER_NOT_ADMITTED)) == 1
+
+
+async def _the_check_of_a_server_that_served_fails(stage: Stage) -> None:
+    await stage.servers[0].stop()
+    told = await stage.why(stage.servers[0], CHECK_FAILS)
+    assert (told["state"], told["operational"], told["check"]) == ("ready", "down", "failed")
+    # which HAProxy does by itself, and logs itself
+
+
+async def _the_source_is_stale(stage: Stage) -> None:
+    file = stage.controller.servers_file
+    file.write_text("servers:\n  - {address: 127.0.0.1, port: 80}\n  - {address: web1, port: 80}\n")
+    error = (
+        f'{file}:3: servers[1].address: found "web1", expected an IPv4 or IPv6 address:'
+        " HAProxy resolves no host name of a server added at runtime"
+    )
+    status = await stage.api.shows(lambda status: status["sources"][0]["error"])
+    source = status["sources"][0]
+    assert (source["up"], source["reason"], source["error"], source["endpoints"]) == (False, "invalid", error, 4)
+    line = await stage.line(Event.SOURCE_FAILED, backend="be_app")
+    assert (line["source"], line["reason"], line["error"]) == ("file", "invalid", error)
+    assert {row.port for row in (await stage.haproxy.servers()).values()} == {one.port for one in stage.servers}
+
+
+async def _haproxy_cannot_be_reached(stage: Stage) -> None:
+    await stage.haproxy.stop()
+    stage.haproxy.socket.unlink(missing_ok=True)
+    stage.controller.want(stage.servers[1:])
+    error = (
+        f"lb1: unix://{stage.haproxy.socket}: "
+        "no such socket: HAProxy is not running, or its `stats socket` has another path"
+    )
+    status = await stage.api.shows(
+        lambda status: (
+            status["proxies"][0]["error"] == status["backends"][0]["error"] == error
+            and status["sources"][0]["endpoints"] == 3
+        )
+    )
     assert not status["proxies"][0]["up"]
     assert not status["backends"][0]["converged"]
-    assert status["sources"][0]["endpoints"] == 2
-    await _line(controller, Event.HAPROXY_UNREACHABLE, error=error)
-    await _line(controller, Event.RECONCILE_FAILED, error=error)
+    await stage.line(Event.HAPROXY_UNREACHABLE, error=error)
+    await stage.line(Event.RECONCILE_FAILED, backend="be_app", error=error)

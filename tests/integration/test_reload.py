@@ -117,23 +117,6 @@ async def test_a_restart_is_noticed_by_the_sockets_file_without_asking(
     await _all_serve_again(haproxy, servers, old=old)
 
 
-async def test_after_a_crash_and_a_restart_the_servers_are_there_again(
-    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
-) -> None:
-    servers = await web_servers(5)
-    controller = dynsrv(haproxy, backend={"limits": {}}, resync={"interval": "1h", "probe": "200ms"})
-    controller.want(servers)
-    await controller.start()
-    await serves(haproxy, servers)
-    await controller.logged(Event.BACKEND_IN_SYNC)
-    old = await haproxy.pid()
-    await haproxy.stop(kill=True)
-    begun = time.monotonic()
-    await haproxy.start()
-    await _all_serve_again(haproxy, servers, old=old)
-    print(f"HAProxy {haproxy.version}: all served again {time.monotonic() - begun:.2f} s after SIGKILL and start")
-
-
 async def test_a_change_at_the_moment_of_a_reload_ends_up_in_the_new_process(
     a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:

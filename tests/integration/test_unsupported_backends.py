@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from dynsrv.logs import Event
@@ -12,27 +14,33 @@ from tests.integration.support.web_servers import WebServers
 SENTENCE = "takes no servers at runtime. HAProxy"
 REMEDY = "Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
 
+FILE = {"kind": "file", "path": "servers.yaml"}
 
-@pytest.mark.parametrize(
-    ("balance", "named"),
-    [("balance static-rr", " (static-rr)"), ("balance source", " (source)"), ("balance uri", " (uri)")],
-)
+
+def _backends(lines: Mapping[str, str]) -> str:
+    return "".join(f"\nbackend {name}\n    {text}\n" for name, text in lines.items())
+
+
 async def test_static_rr_and_map_based_hashes_are_rejected(
-    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install, *, balance: str, named: str
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
-    haproxy = await a_haproxy(backend=balance)
-    (server,) = await web_servers(1)
-    controller = dynsrv(haproxy)
-    controller.want([server])
+    algorithms = {"be_app": "static-rr", "be_source": "source", "be_uri": "uri"}
+    haproxy = await a_haproxy(
+        backend="balance static-rr", extra=_backends({"be_source": "balance source", "be_uri": "balance uri"})
+    )
+    controller = dynsrv(haproxy, backends=[{"name": name, "source": FILE} for name in algorithms])
+    controller.want(await web_servers(1))
     for command in ("plan", "apply", "status"):
         finished = await controller.run(command)
         assert finished.code == 1, finished
-        assert f"backend be_app on lb1: its algorithm{named} {SENTENCE}" in finished.out
-        assert REMEDY in finished.out
+        for name, algorithm in algorithms.items():
+            assert f"backend {name} on lb1: its algorithm ({algorithm}) {SENTENCE}" in finished.out
+        assert finished.out.count(REMEDY) == 3
     live = await controller.run("check", "--live")
     assert live.code == 1
-    assert REMEDY in live.out
-    assert await haproxy.servers() == {}
+    assert live.out.count(REMEDY) == 3
+    for name in algorithms:
+        assert await haproxy.servers(name) == {}
 
 
 async def test_a_rejected_backend_does_not_hold_up_the_others_and_is_asked_again_after_a_reload(
@@ -53,29 +61,33 @@ async def test_a_rejected_backend_does_not_hold_up_the_others_and_is_asked_again
 
 
 async def test_other_algorithms_are_taken(a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install) -> None:
-    for balance in ("leastconn", "first", "random(3)", "source\nhash-type consistent", "hdr(x)\nhash-type consistent"):
-        haproxy = await a_haproxy(backend=f"balance {balance}")
-        servers = await web_servers(2)
-        controller = dynsrv(haproxy)
-        controller.want(servers)
-        finished = await controller.run("apply")
-        assert finished.code == 0, finished
-        await serves(haproxy, servers)
+    consistent = "hash-type consistent"
+    balances = ["leastconn", "first", "random(3)", f"source\n    {consistent}", f"hdr(x)\n    {consistent}"]
+    backends = {f"be_{number}": f"balance {balance}" for number, balance in enumerate(balances)}
+    haproxy = await a_haproxy(extra=_backends(backends))
+    servers = await web_servers(2)
+    controller = dynsrv(haproxy, backends=[{"name": name, "source": FILE} for name in backends])
+    controller.want(servers)
+    finished = await controller.run("apply")
+    assert finished.code == 0, finished
+    for name in backends:
+        rows = (await haproxy.servers(name)).values()
+        assert {row.port for row in rows if row.ready} == {server.port for server in servers}, name
 
 
-@pytest.mark.parametrize("level", ["user", "operator"])
 async def test_a_socket_below_level_admin_is_rejected(
-    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install, level: str
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
-    haproxy = await a_haproxy(level=level)
-    controller = dynsrv(haproxy)
+    levels = ("user", "operator")
+    controller = dynsrv(*[await a_haproxy(level=level) for level in levels])
     controller.want(await web_servers(1))
     finished = await controller.run("plan")
     assert finished.code == 1, finished
-    assert "the stats socket's level is too low" in finished.out
-    assert "Write `level admin` on the `stats socket` line." in finished.out
+    assert finished.out.count("the stats socket's level is too low") == 2
+    assert finished.out.count("Write `level admin` on the `stats socket` line.") == 2
     live = await controller.run("check", "--live")
-    assert f"level {level}; write `level admin` on the `stats socket` line" in live.out
+    for level in levels:
+        assert f"level {level}; write `level admin` on the `stats socket` line" in live.out
 
 
 async def test_a_backend_that_haproxy_does_not_have_is_rejected(a_haproxy: StartHAProxy, dynsrv: Install) -> None:

@@ -1,4 +1,4 @@
-"""A proxy of one's own between a client and HAProxy's stats socket, that can be cut, silenced and slowed."""
+"""A proxy of one's own between a client and HAProxy's stats socket, that can be cut, silenced and held up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Self
 class FaultProxy:
     """Forwards a unix socket to another.
 
-    After *cut_after* bytes of answers a connection is cut, after *silent_after* nothing more comes.
+    After *cut_after* bytes of answers a connection is cut, after *silent_after* nothing more comes, and after
+    *held_after* HAProxy cannot write any more until `go_on` is set.
     """
 
     def __init__(self, path: Path, upstream: Path) -> None:
@@ -19,6 +20,9 @@ class FaultProxy:
         self._upstream = upstream
         self.cut_after: int | None = None
         self.silent_after: int | None = None
+        self.held_after: int | None = None
+        self.holds = asyncio.Event()
+        self.go_on = asyncio.Event()
         self.connections = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,3 +73,6 @@ class FaultProxy:
             writer.write(data)
             await writer.drain()
             sent += len(data)
+            if self.held_after is not None and sent > self.held_after:
+                self.holds.set()
+                await self.go_on.wait()
