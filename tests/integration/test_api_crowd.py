@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -24,7 +22,7 @@ pytestmark = pytest.mark.any_version
 CLIENTS = 200
 SERVERS = 300
 MANY = 2000
-ROUNDS = 12
+ROUNDS = 8
 SECOND = 1.0
 
 
@@ -61,88 +59,45 @@ def _files(controller: Dynsrv) -> int:
     return len(list(Path(f"/proc/{controller.pid}/fd").iterdir()))
 
 
-class _Pulse:
-    """The longest time that /healthz took."""
-
-    longest = 0.0
-
-
-@asynccontextmanager
-async def _pulse(api: Api) -> AsyncIterator[_Pulse]:
-    pulse = _Pulse()
-
-    async def feel() -> None:
-        while True:
-            began = time.monotonic()
-            assert await api.text("/healthz") == (200, "ok\n")
-            pulse.longest = max(pulse.longest, time.monotonic() - began)
-            await asyncio.sleep(0.05)
-
-    feeling = asyncio.create_task(feel())
-    try:
-        yield pulse
-    finally:
-        feeling.cancel()
-        await asyncio.gather(feeling, return_exceptions=True)
-
-
 async def test_two_hundred_clients_are_told_within_a_second_though_one_never_reads_and_one_is_slow(
     controller: Dynsrv, api: Api
 ) -> None:
-    before, files = Usage.of(controller.pid), _files(controller)
+    files = _files(controller)
     async with (
-        _pulse(api) as pulse,
         who_never_reads(api.port),
         who_sends_a_byte_a_second(api.port),
         a_crowd(api.port, CLIENTS) as crowd,
     ):
         assert {one.status for one in crowd} == {200}
         await eventually(lambda: min(one.bytes for one in crowd) > SERVERS * 200)
-        with_crowd = Usage.of(controller.pid)
-
-        delays: list[float] = []
         for number in range(3):
             told = [one.listens_for(f'"name":"dyn-s{number}"') for one in crowd]
             began = time.monotonic()
             assert await api.hold(f"dyn-s{number}") == (200, done("lb1"))
             async with asyncio.timeout(10):
-                delays += [await one - began for one in told]
-        delays.sort()
-        print(
-            f"{CLIENTS} clients, {SERVERS} servers: a change is told after {delays[0]:.2f} to {delays[-1]:.2f} s,"
-            f" half of them by {delays[len(delays) // 2]:.2f} s; /healthz takes {pulse.longest * 1000:.0f} ms at most"
-        )
-        assert delays[-1] < SECOND
-        assert pulse.longest < SECOND
+                assert max(await asyncio.gather(*told)) - began < SECOND  # as docs/api.md promises
+            assert await api.answers()
 
-        memory = [with_crowd.memory]
+        memory: list[float] = []
         for number in range(ROUNDS):  # everything changes, again and again
             told = [one.listens_for(f'"weight":{number + 10},') for one in crowd]
             controller.want(_endpoints(weight=number + 10))
             async with asyncio.timeout(30):
                 await asyncio.gather(*told)
             memory.append(Usage.of(controller.pid).memory)
-        after = Usage.of(controller.pid)
-        print(
-            f"memory: {before.memory:.0f} MiB alone, {with_crowd.memory:.0f} with the crowd,"
-            f" then, with {SERVERS} changes each time: {' '.join(f'{one:.0f}' for one in memory[1:])};"
-            f" {after.cpu - with_crowd.cpu:.1f} s CPU; /healthz takes {pulse.longest * 1000:.0f} ms at most"
-        )
-        assert max(memory[-4:]) - max(memory[1:5]) < 30
-        assert pulse.longest < 2 * SECOND
+        assert max(memory[-3:]) - max(memory[:4]) < 30
 
     await eventually(lambda: _files(controller) <= files + 1)
     assert await api.answers()
 
 
 async def test_there_is_room_for_so_many_and_again_when_all_of_them_vanished(controller: Dynsrv, api: Api) -> None:
-    before, files = Usage.of(controller.pid), _files(controller)
+    files = _files(controller)
 
     async def all_follow() -> bool:
         async with a_crowd(api.port, MAX_SUBSCRIBERS) as crowd:
             if {one.status for one in crowd} != {200}:
                 return False
-            print(f"{MAX_SUBSCRIBERS} clients: {before} before, {Usage.of(controller.pid)} with them")
             full = {"error": f"{MAX_SUBSCRIBERS} clients follow the events already"}
             assert await api.get("/api/v1/events") == (503, full)
             assert await api.answers()
@@ -169,12 +124,9 @@ async def test_who_never_reads_is_given_up_and_costs_no_memory_meanwhile(control
             controller.want(_endpoints(weight=changes % 200 + 1, number=MANY))
             await told
             memory.append(Usage.of(controller.pid).memory)
+            await asyncio.sleep(0.5)  # the rate of changes, or they would take both processors
             return not is_connected(api.port, silent.getsockname())
 
         await eventually(given_up, within=WRITE_TIMEOUT + 60)
-    print(
-        f"{changes} changes of {MANY} servers until one who never reads is given up;"
-        f" memory: {memory[2]:.0f} MiB, then {memory[-1]:.0f} MiB"
-    )
     assert memory[-1] - memory[2] < 30
     assert await api.answers()

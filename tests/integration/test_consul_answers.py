@@ -150,7 +150,6 @@ async def test_an_index_that_does_not_block_makes_no_storm_and_hides_no_change(
 
     await eventually(lambda: len(of_one_backend()) >= 8)
     times = of_one_backend()
-    print(f"{fault}: asked {len(times)} times within {times[-1] - times[0]:.2f} s")
     assert times[-1] - times[0] > 2  # the pauses have grown to one or two seconds
     assert len(faulty.requests) - asked < 5 * len(times)
     await outage.ends(f"{fault}, meanwhile")

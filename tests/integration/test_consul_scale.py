@@ -1,21 +1,14 @@
-"""Many instances, services and backends: what dynsrv asks of Consul stays bounded, and what it costs is printed.
-
-How fast or how small dynsrv is on the machine of the day is not asserted, beyond what would be absurd; `pytest -rP`
-shows the figures.
-"""
+"""Many instances, services and backends are followed, and what dynsrv asks of Consul stays bounded."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
 import random
 import signal
-import statistics
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -25,16 +18,16 @@ from dynsrv.logs import Event
 from tests.integration.support.consul import Consul, StartConsul
 from tests.integration.support.consul_faults import FaultyConsul
 from tests.integration.support.controller import UNGUARDED, Install, from_consul
-from tests.integration.support.figures import Spread, Usage
 from tests.integration.support.haproxy import HAProxy, StartHAProxy
 from tests.integration.support.waiting import eventually
 
-# Which HAProxy it is makes no difference to Consul.
 pytestmark = pytest.mark.any_version
 
 HEALTH = "/v1/health/service/"
 CONNECTIONS = 96
 """To one Consul at once, as docs/consul.md promises."""
+MORE = CONNECTIONS + 34
+"""Services, of which some have to wait for a connection."""
 WEIGHT = 100
 """Of a server, where nobody says another."""
 ANOTHER = ("10.255.0.1", 80)
@@ -59,9 +52,8 @@ def in_dynsrv(sources: Iterable[Mapping[str, object]]) -> list[dict[str, object]
     return [{"name": f"be_{number}", "source": source, **same} for number, source in enumerate(sources)]
 
 
-async def seconds_until(haproxy: HAProxy, wanted: Wanted, *, backend: str = "", within: float = 60.0) -> float:
+async def has(haproxy: HAProxy, wanted: Wanted, *, backend: str = "", within: float = 60.0) -> None:
     """Wait until HAProxy, or its *backend*, has the servers of *wanted* and no others, all of which get requests."""
-    began = time.monotonic()
 
     async def exactly() -> bool:
         _, header, *lines = (await haproxy.ask(f"show servers state {backend}")).splitlines()
@@ -75,7 +67,6 @@ async def seconds_until(haproxy: HAProxy, wanted: Wanted, *, backend: str = "", 
         return len(ready) == len(rows) and ready == wanted
 
     await eventually(exactly, within=within, what=f"HAProxy has {len(wanted)} servers")
-    return time.monotonic() - began
 
 
 class Crowd:
@@ -99,13 +90,13 @@ class Crowd:
         self.controller.configuration.write_text(yaml.safe_dump({**settings, "backends": in_dynsrv(sources)}))
         self.wanted = {(f"be_{net}", *one): WEIGHT for net in range(number) for one in locations(5, net=net)}
 
-    async def grow(self, number: int) -> float:
-        """Register another instance of one service, and return after how long it serves: 5 s at most."""
+    async def grow(self, number: int) -> None:
+        """Register another instance of one service, and wait until it serves: 5 s at most."""
         backend = f"be_{number}"
         await self.consul.register_many(f"service-{number}", [ANOTHER])
         self.wanted[backend, *ANOTHER] = WEIGHT
         here = {where: weight for where, weight in self.wanted.items() if where[0] == backend}
-        return await seconds_until(self.haproxy, here, backend=backend, within=5.0)
+        await has(self.haproxy, here, backend=backend, within=5.0)
 
 
 @pytest.fixture
@@ -120,8 +111,7 @@ def a_crowd(a_haproxy: StartHAProxy, a_consul: StartConsul, stack: AsyncExitStac
         crowd = Crowd(consul, between, await a_haproxy(extra=in_haproxy(number)), dynsrv)
         crowd.follow(following or number, **keys)
         await crowd.controller.start()
-        took = await seconds_until(crowd.haproxy, crowd.wanted)
-        print(f"{following or number} services: {took:.2f} s with the start of dynsrv")
+        await has(crowd.haproxy, crowd.wanted)
         return crowd
 
     return start
@@ -139,49 +129,26 @@ async def between(consul: Consul, stack: AsyncExitStack) -> FaultyConsul:
 async def test_a_thousand_instances_are_followed(haproxy: HAProxy, consul: Consul, dynsrv: Install) -> None:
     everybody = locations(1000)
     await consul.register_many("web", everybody)
-    answer = (await consul.health("web")).text
-    print(f"Consul's answer: {len(answer) >> 10} KiB, {len(gzip.compress(answer.encode())) >> 10} KiB with gzip")
     controller = dynsrv(haproxy, backend={"source": from_consul(consul.url), "server": {"check": False}})
     await controller.start()
-    wanted = {("be_app", *one): WEIGHT for one in everybody}
-    print(f"1,000 servers: {await seconds_until(haproxy, wanted):.2f} s with the start of dynsrv")
-    print(f"so far {Usage.of(controller.pid)}")
+    await has(haproxy, {("be_app", *one): WEIGHT for one in everybody})
 
     # As soon as one instance has a weight of its own, Consul's weights count for all of them.
     await consul.register_many("web", everybody[:10], weights={"Passing": 7, "Warning": 1})
     wanted = {("be_app", *one): 7 if number < 10 else 1 for number, one in enumerate(everybody)}
-    print(f"10 get another weight: {await seconds_until(haproxy, wanted):.2f} s")
-    took = []
-    for weight, one in enumerate(everybody[10:15], 10):
-        await consul.register_many("web", [one], weights={"Passing": weight, "Warning": 1})
-        wanted["be_app", *one] = weight
-        took.append(await seconds_until(haproxy, wanted))
-    print(f"one change: {statistics.median(took):.2f} s, {max(took):.2f} s at worst")
-
+    await has(haproxy, wanted)
     await consul.deregister_many("web", everybody[-100:])
     for one in everybody[-100:]:
         del wanted["be_app", *one]
-    print(f"100 are drained and deleted: {await seconds_until(haproxy, wanted):.2f} s")
-    used = Usage.of(controller.pid)
-    print(f"so far {used}")
-    assert used.memory < 500
-    assert used.cpu < 30
+    await has(haproxy, wanted)
 
 
-async def test_two_hundred_services_take_turns_on_their_connections(a_crowd: StartCrowd) -> None:
-    crowd = await a_crowd(200)
-    took = [await crowd.grow(number) for number in random.sample(range(200), 10)]
-    print(f"a registration: {statistics.median(took):.2f} s, {max(took):.2f} s at worst")
-    before, known = Usage.of(crowd.controller.pid), len(crowd.between.requests)
-    await asyncio.sleep(10)  # for which it is measured what dynsrv does while nothing happens
-    after, asked = Usage.of(crowd.controller.pid), Counter(one.path for one in crowd.between.requests[known:])
-    print(f"idle: {asked.total() / 10:.1f} questions/s, {(after.cpu - before.cpu) * 10:.1f} % of a CPU; so far {after}")
-    print(f"connections: {crowd.between.connections}, {crowd.between.most_connections} at most")
+async def test_more_services_than_connections_take_turns(a_crowd: StartCrowd) -> None:
+    crowd = await a_crowd(MORE)
+    for number in random.sample(range(MORE), 5):
+        await crowd.grow(number)
     assert crowd.between.most_connections <= CONNECTIONS
-    assert max(asked.values()) <= 11  # turns of at least a second
-    assert after.memory < 500
-    assert after.cpu - before.cpu < 8
-    await seconds_until(crowd.haproxy, crowd.wanted)
+    await has(crowd.haproxy, crowd.wanted)
 
 
 async def test_a_few_services_too_many_do_not_stand_in_line_for_long(a_crowd: StartCrowd) -> None:
@@ -189,16 +156,16 @@ async def test_a_few_services_too_many_do_not_stand_in_line_for_long(a_crowd: St
     crowd = await a_crowd(few + 4, following=few)
     asked = Counter(request.path for request in crowd.between.asked(HEALTH))
     last = min(range(few), key=lambda number: asked[f"{HEALTH}service-{number}"])
-    print(f"a registration in the service that was asked for least: {await crowd.grow(last):.2f} s")
+    await crowd.grow(last)
     crowd.follow(few + 4)
     crowd.wanted[f"be_{last}", *ANOTHER] = WEIGHT
     crowd.controller.signal(signal.SIGHUP)
-    print(f"four more services by SIGHUP: {await seconds_until(crowd.haproxy, crowd.wanted, within=5.0):.2f} s")
+    await has(crowd.haproxy, crowd.wanted, within=5.0)
     assert crowd.between.most_connections <= CONNECTIONS
 
 
 async def test_services_with_tokens_of_their_own_share_the_connections(a_crowd: StartCrowd) -> None:
-    crowd = await a_crowd(200, own_tokens=True)
+    crowd = await a_crowd(MORE, own_tokens=True)
     assert crowd.between.most_connections <= CONNECTIONS
 
 
@@ -224,17 +191,13 @@ async def test_fifty_backends_that_ask_the_same_share_one_query(
     haproxy = await a_haproxy(extra=in_haproxy(50))
     controller = dynsrv(haproxy, backends=in_dynsrv([from_consul(between.url)] * 50))
     await controller.start()
-    await seconds_until(haproxy, {(f"be_{number}", *first): WEIGHT for number in range(50)})
+    await has(haproxy, {(f"be_{number}", *first): WEIGHT for number in range(50)})
     await eventually(lambda: len(between.asked(HEALTH)) == 2)  # one that was answered at once, and one that waits
 
     await consul.register_many("web", [second])
     both = {(f"be_{number}", *one): WEIGHT for number in range(50) for one in (first, second)}
-    print(f"a registration in 50 backends: {await seconds_until(haproxy, both):.2f} s")
-    lines = controller.lines(Event.ENDPOINTS_CHANGED)
-    seen = Spread([datetime.fromisoformat(line.split()[0]).timestamp() for line in lines])
-    print(f"seen by {seen}")
-    assert len(lines) == 50
-    assert seen.seconds < 2
+    await has(haproxy, both)
+    assert len(controller.lines(Event.ENDPOINTS_CHANGED)) == 50
     await eventually(lambda: len(between.asked(HEALTH)) == 3)
     assert between.most_connections == 1
 
@@ -256,13 +219,10 @@ async def test_a_busy_consul_does_not_make_dynsrv_ask_for_a_missing_service_all_
 
     registering = asyncio.create_task(register_others())
     known = len(between.requests)
-    await asyncio.sleep(8)  # for which the questions are counted
-    asked = len(between.requests) - known
-    print(f"{asked} questions in 8 s, with {registrations} registrations of something else")
-    assert asked <= 20  # six pauses that double from 20 ms at least, and then one of a second
+    await eventually(lambda: registrations >= 60)
+    assert len(between.requests) - known <= 20  # pauses double from 20 ms
     await consul.register_many("web", [ANOTHER])
-    took = await seconds_until(haproxy, {("be_app", *ANOTHER): WEIGHT}, within=3.0)
-    print(f"its first instance: {took:.2f} s")
+    await has(haproxy, {("be_app", *ANOTHER): WEIGHT}, within=3.0)
     assert not registering.done()
     registering.cancel()
 
@@ -271,7 +231,7 @@ async def test_an_agent_that_comes_back_is_not_stormed(a_crowd: StartCrowd) -> N
     crowd = await a_crowd(20, durable=True)
     await eventually(lambda: crowd.between.connections == 20)
 
-    async def asked_from_now_on(*, times: int) -> Spread:
+    async def asked_from_now_on(*, times: int) -> list[float]:
         """Wait until each service was asked for so often, and return when each was for the first time."""
         began = time.monotonic()
 
@@ -281,15 +241,18 @@ async def test_an_agent_that_comes_back_is_not_stormed(a_crowd: StartCrowd) -> N
             return [[one.at for one in requests if one.path == path] for path in paths]
 
         await eventually(lambda: min(map(len, each())) >= times)
-        return Spread([first for first, *_ in each()])
+        return [first for first, *_ in each()]
 
     await crowd.consul.kill()
-    gone = await asked_from_now_on(times=4)
-    print(f"asked again after the agent was killed: {gone}")
+    gone = await asked_from_now_on(times=3)
     await crowd.consul.launch()
     back = await asked_from_now_on(times=1)
-    print(f"asked again after it was started: {back}; {len(crowd.between.requests)} questions in all")
-    assert max(gone.most_at_once, back.most_at_once) < 20
+    assert max(map(_most_at_once, (gone, back))) < 20
     await eventually(lambda: len(crowd.controller.lines(Event.SOURCE_RECOVERED)) == 20)
-    await seconds_until(crowd.haproxy, crowd.wanted)
-    print(f"then a registration: {await crowd.grow(random.randrange(20)):.2f} s")
+    await has(crowd.haproxy, crowd.wanted)
+    await crowd.grow(random.randrange(20))
+
+
+def _most_at_once(times: list[float]) -> int:
+    """Return how many of *times*, in seconds, are at most within 10 ms."""
+    return max(sum(0 <= other - one < 0.01 for other in times) for one in times)

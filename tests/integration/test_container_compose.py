@@ -128,11 +128,9 @@ async def load(project: Project) -> AsyncIterator[Counter[str]]:
 
 
 async def test_compose_shows_dynsrv_at_work_and_scaling_loses_no_request(project: Project, browser: Chromium) -> None:
-    begun = asyncio.get_running_loop().time()
     await asyncio.to_thread(project.compose, "up", "-d", "--build")
     await project.api.ready()
     await project.serves(3)
-    print(f"up and serving after {asyncio.get_running_loop().time() - begun:.1f} s, with the build of the image")
     page = await browser.open(project.api.port)
 
     async def in_line() -> bool:
@@ -147,7 +145,6 @@ async def test_compose_shows_dynsrv_at_work_and_scaling_loses_no_request(project
         await project.scale(3)
         await project.serves(3)
     assert len(counts) == 5, counts  # the web servers' names, and no failure
-    print(f"{counts.total()} requests, 0 failed")
     listens = docker("ps", "--format={{.Ports}}", f"--filter=name={project.name}")
     assert "127.0.0.1:" in listens
     assert "0.0.0.0:" not in listens

@@ -129,7 +129,6 @@ async def test_two_haproxys_follow_consul_and_no_request_is_lost_even_if_dynsrv_
     assert not first.failed
     assert not second.failed
     assert await stage.controller.stop() == 0
-    print(f"HAProxy {one.version} over {way}: {first.sent + second.sent} requests, 0 failed")
 
 
 async def test_a_haproxy_that_hangs_or_is_reloaded_does_not_hold_up_the_other(a_stage: StartStage) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from dynsrv.logs import Event
 from tests.integration.support.api import Api
 from tests.integration.support.certificates import make_certificates
 from tests.integration.support.containers import HAPROXY, HARDENED, Engine, docker
-from tests.integration.support.figures import Usage
 from tests.integration.support.haproxy import REPOSITORY
 from tests.integration.support.ports import a_port
 from tests.integration.support.waiting import eventually
@@ -102,14 +101,13 @@ async def test_a_configuration_that_is_replaced_in_the_mounted_folder_is_taken_o
     assert await controller.stop() == 0
 
 
-async def test_the_daemon_is_soon_ready_and_small_and_ends_at_once(engine: Engine, port: int) -> None:
+async def test_the_daemon_is_ready_ends_at_once_and_adds_little_to_its_base(engine: Engine, port: int) -> None:
     volume = engine.a_volume()
     extra = f"\nglobal\n    stats socket {SOCKET} mode 660 level admin\n"
     await engine.haproxy("3.2", extra=extra, volumes={volume: "/run/haproxy"})
     options = (f"--volume={volume}:/run/haproxy", f"--group-add={HAPROXY}", f"--publish=127.0.0.1:{port}:9105")
     controller = engine.dynsrv(*options, proxies=PROXIES, web=EVERYWHERE)
     controller.want([])
-    begun = time.monotonic()
     await controller.start()
 
     async def ready() -> bool:
@@ -119,19 +117,9 @@ async def test_the_daemon_is_soon_ready_and_small_and_ends_at_once(engine: Engin
             return False
 
     await eventually(ready)
-    until_ready = time.monotonic() - begun
-    usage = Usage.of(controller.pid)
-    begun = time.monotonic()
-    assert await controller.stop() == 0
-    until_end = time.monotonic() - begun
-    over_base = size(DYNSRV) - size(base_image())
-    print(
-        f"image: {size(DYNSRV):.0f} MB, {over_base:.0f} MB over its base; /readyz {until_ready:.2f} s after docker run;"
-    )
-    print(f"then {usage}; SIGTERM to the end of docker run: {until_end:.2f} s")
-    assert until_end < 5  # of the ten seconds that Docker gives
-    assert over_base < 120
-    assert usage.memory < 120
+    async with asyncio.timeout(5):  # of the ten seconds that Docker gives
+        assert await controller.stop() == 0
+    assert size(DYNSRV) - size(base_image()) < 120
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -46,7 +46,6 @@ async def test_a_sidecar_of_another_user_without_rights_and_with_nothing_to_writ
         sent = counts.sent
         await eventually(lambda: counts.sent > sent + 200)
     assert not counts.failed
-    print(f"HAProxy {version}: {counts.sent} requests, 0 failed")
     await controller.logged(Event.BACKEND_IN_SYNC)
     await haproxy.reload()
     await controller.logged(Event.HAPROXY_RELOADED)

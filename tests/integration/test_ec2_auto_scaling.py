@@ -80,7 +80,6 @@ async def test_a_group_that_grows_and_shrinks_under_load_loses_no_request(
             await _goes_on(counts)
     assert not counts.failed
     assert set(counts.answered) == {server.number for server in fleet.servers.values()}
-    print(f"HAProxy {haproxy.version}: {counts.sent} requests, 0 failed, {len(fleet.servers)} instances")
 
 
 async def _goes_on(counts: Load) -> None:

@@ -7,7 +7,6 @@ server, when its action is completed, or when a heartbeat is late.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -46,8 +45,6 @@ async def test_an_instance_ends_when_its_last_request_was_answered_on_the_last_h
         assert len(group.between.asked(COMPLETIONS)) == 1
     assert not counts.failed
     assert not others.failed
-    times = [action.heartbeats[0], *action.heartbeats]
-    print(f"heartbeats after {[round(two - one, 1) for one, two in itertools.pairwise(times)]} s")
     assert len(controller.lines(Event.LIFECYCLE_COMPLETED)) == 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
-import time
 import venv
 import zipfile
 from contextlib import AsyncExitStack
@@ -104,9 +103,7 @@ def install(wheel: Path, home: Path) -> None:
     assert (WHEELS / "downloaded").exists(), "there is nothing to install from: run `make .wheels/downloaded`"
     venv.create(home)
     pip = [sys.executable, "-m", "pip", "--python", str(home / "bin/python"), "--disable-pip-version-check"]
-    begun = time.monotonic()
     subprocess.run([*pip, "install", "--quiet", "--no-index", "--find-links", WHEELS, wheel], check=True)
-    print(f"installed within {time.monotonic() - begun:.1f} s")
 
 
 async def test_dynsrv_works_where_nothing_but_the_wheel_was_installed(

@@ -107,8 +107,8 @@ async def _the_backend_is_rejected(stage: Stage) -> None:
 async def _the_guard_refuses(stage: Stage) -> None:
     stage.controller.want(stage.servers[:1])
     reason = (
-        "3 of 4 serving servers would go, 3 fewer than served within the last 60 s, and at most 2 may"
-        " (limits.max_removed: 50%); if that is meant, use dynsrv apply --force"
+        "3 of 4 serving servers would be removed, 3 fewer than served within the last 60 s; the limit is 2"
+        " (limits.max_removed: 50%); if this is intended, run dynsrv apply --force"
     )
     status = await stage.api.shows(lambda status: status["backends"][0].get("refusals"))
     backend = status["backends"][0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from dynsrv.logs import Event
@@ -14,9 +12,8 @@ from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
 
-async def _all_serve_again(haproxy: HAProxy, servers: list[WebServer], *, old: int) -> float:
-    """Return how many seconds it took until another process had all servers serving."""
-    begun = time.monotonic()
+async def _all_serve_again(haproxy: HAProxy, servers: list[WebServer], *, old: int) -> None:
+    """Wait until another process has all servers serving."""
     wanted = {server.port for server in servers}
 
     async def again() -> bool:
@@ -26,7 +23,6 @@ async def _all_serve_again(haproxy: HAProxy, servers: list[WebServer], *, old: i
             return False
 
     await eventually(again)
-    return time.monotonic() - begun
 
 
 async def test_after_a_reload_what_served_just_before_serves_at_once(
@@ -42,12 +38,10 @@ async def test_after_a_reload_what_served_just_before_serves_at_once(
     await serves(haproxy, servers)
     await controller.logged(Event.BACKEND_IN_SYNC)
     old = await haproxy.begin_reload()
-    seconds = await _all_serve_again(haproxy, servers, old=old)
+    await _all_serve_again(haproxy, servers, old=old)
     line = await controller.logged(Event.HAPROXY_RELOADED)
     assert f"old_pid={old}" in line
     assert "it was serving before HAProxy was reloaded or restarted" in controller.log.read_text()
-    print(f"HAProxy {haproxy.version}: all served again {seconds:.2f} s after SIGUSR2")
-    assert seconds < 5
 
 
 @pytest.mark.parametrize("way", ["-sf", "SIGUSR2", "SIGKILL"])
@@ -64,7 +58,6 @@ async def test_a_reload_under_load_costs_requests_only_until_the_servers_are_bac
     async with load(haproxy.frontend) as counts:
         await eventually(lambda: counts.sent > 200)
         old = await haproxy.pid()
-        begun = time.monotonic()
         match way:
             case "-sf":
                 await haproxy.replace()
@@ -74,14 +67,11 @@ async def test_a_reload_under_load_costs_requests_only_until_the_servers_are_bac
                 await haproxy.stop(kill=True)
                 await haproxy.start()
         await _all_serve_again(haproxy, servers, old=old)
-        seconds = time.monotonic() - begun
         sent = counts.sent
         await eventually(lambda: counts.sent > sent + 200)  # what was on its way has had its answer
         failed = counts.failed.total()
         await eventually(lambda: counts.sent > sent + 700)
     assert counts.failed.total() == failed  # none after that
-    told = f"{seconds:.2f} s after {way}, {failed} requests had no server meanwhile"
-    print(f"HAProxy {haproxy.version}: all served again {told}")
 
 
 async def test_with_the_master_cli_a_reload_is_noticed_without_asking(
@@ -98,8 +88,7 @@ async def test_with_the_master_cli_a_reload_is_noticed_without_asking(
     await controller.logged(Event.BACKEND_IN_SYNC)
     for _ in range(2):
         old = await haproxy.begin_reload()
-        seconds = await _all_serve_again(haproxy, servers, old=old)
-        print(f"HAProxy {haproxy.version}: all served again {seconds:.2f} s after SIGUSR2, with the master CLI")
+        await _all_serve_again(haproxy, servers, old=old)
 
 
 async def test_a_restart_is_noticed_by_the_sockets_file_without_asking(
