@@ -1,15 +1,15 @@
-"""Is dynsrv alive? Docker asks in the container: the exit code is 0 if /healthz answers 200.
+"""Is dynsrv alive? Docker runs this in the container; it exits with 0 if /healthz answers 200.
 
-The standard library alone: a whole dynsrv, started every few seconds, would cost more than the one that it asks.
+It uses the standard library only: importing dynsrv every few seconds would cost more than the daemon itself.
 """
 
 import os
 import ssl
 import urllib.request
 
-# A certificate for 127.0.0.1 is nobody's, and a proxy of the environment is not meant.
+# No certificate is valid for 127.0.0.1, and proxies in the environment do not apply.
 handlers = (
     urllib.request.ProxyHandler({}),
-    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()),  # noqa: S323, SLF001 - asks itself
+    urllib.request.HTTPSHandler(context=ssl._create_unverified_context()),  # noqa: S323, SLF001 - loopback
 )
 urllib.request.build_opener(*handlers).open(os.environ["DYNSRV_HEALTH_URL"], timeout=4).close()

@@ -1,4 +1,4 @@
-"""A web server that registers itself in Consul, and deregisters when it is told to stop. It answers with its name."""
+"""A web server that registers itself in Consul, deregisters on SIGTERM, and answers with its name."""
 
 import json
 import os
@@ -13,7 +13,7 @@ PORT = 8080
 NAME = socket.gethostname()
 ADDRESS = socket.gethostbyname(NAME)
 STOP = {signal.SIGTERM}
-LAST_REQUESTS = 5.0  # seconds after the deregistration: what is on its way is answered still
+LAST_REQUESTS = 5.0  # seconds after the deregistration, to answer requests in flight
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -27,44 +27,44 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_request(self, *_: object) -> None:
-        """Say nothing of what went well."""
+        """Do not log successful requests."""
 
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: HAProxy's check connects and goes."""
+        """Do not log: HAProxy's check connects and closes."""
 
 
-def tell_consul(path: str, body: object = None) -> None:
+def put(path: str, body: object = None) -> None:
     data = b"" if body is None else json.dumps(body).encode()
     url = f"{os.environ['CONSUL']}/v1/agent/service/{path}"
     urllib.request.urlopen(urllib.request.Request(url, data, method="PUT"), timeout=5).close()  # noqa: S310
 
 
 def register() -> bool:
-    """Return whether it is registered: Consul may not be up yet when it is told to stop."""
+    """Register, retrying until Consul is up; return False if SIGTERM arrives first."""
     check = {"HTTP": f"http://{ADDRESS}:{PORT}/", "Interval": "2s", "Timeout": "1s", "Status": "passing"}
-    # One that was killed goes, too, if not at once.
+    # Removes a server that was killed, after a while.
     check["DeregisterCriticalServiceAfter"] = "1m"
     service = {"Name": "web", "ID": NAME, "Address": ADDRESS, "Port": PORT, "Check": check}
     while True:
         try:
-            tell_consul("register", service)
+            put("register", service)
             return True
         except OSError:
             if signal.sigtimedwait(STOP, 0.5):
                 return False
 
 
-# Before any thread starts: it waits for sigwait, while signal.pause() can miss one that comes just before it.
+# Block the signal before any thread starts; then sigwait cannot miss it, as signal.pause() can.
 signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
 server = Server(("", PORT), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 if register():
     signal.sigwait(STOP)
     try:
-        tell_consul(f"deregister/{NAME}")
+        put(f"deregister/{NAME}")
     finally:
         time.sleep(LAST_REQUESTS)
