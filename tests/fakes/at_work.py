@@ -23,7 +23,7 @@ from dynsrv.planning import Policy
 from dynsrv.reconcile.audit import AuditLog
 from dynsrv.settings import BackendSettings, ProxySettings
 from dynsrv.settings.process import ResyncSettings
-from dynsrv.web import application
+from dynsrv.web.server import application
 from dynsrv.wiring import App, ManagedBackend, ManagedProxy
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy

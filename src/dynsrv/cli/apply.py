@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from dynsrv.errors import DynsrvError
 from dynsrv.haproxy.proxy import HAProxy
@@ -42,11 +41,13 @@ class Apply:
         self._only = only
         self._timeout = timeout
         self._force = force
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+        from rich import progress  # noqa: PLC0415 - only this command shows one
+
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )

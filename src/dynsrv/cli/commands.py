@@ -20,10 +20,6 @@ from dynsrv.api_model import BackendStatuses, Plan, to_json
 from dynsrv.cli import dry_run, output
 from dynsrv.cli.apply import Apply
 from dynsrv.cli.check import check_live
-from dynsrv.daemon.config_watch import watch_config
-from dynsrv.daemon.daemon import Daemon
-from dynsrv.daemon.sd_notify import Notifier
-from dynsrv.demo import run as run_demo
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
 from dynsrv.reconcile.view import BackendView
@@ -88,6 +84,10 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
 
     Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
     """
+    from dynsrv.daemon.config_watch import watch_config  # noqa: PLC0415 - no other command needs it
+    from dynsrv.daemon.daemon import Daemon  # noqa: PLC0415
+    from dynsrv.daemon.sd_notify import Notifier  # noqa: PLC0415
+
     manager = Notifier(os.environ)
     try:
         path = find(config)
@@ -217,6 +217,8 @@ def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's wa
 
     Starts a HAProxy of its own and a few web servers on loopback, and scales them up and down before your eyes.
     """
+    from dynsrv.demo import run as run_demo  # noqa: PLC0415 - no other command needs it
+
     try:
         sys.exit(asyncio.run(run_demo(haproxy=haproxy, keep=keep)))
     except DynsrvError as error:

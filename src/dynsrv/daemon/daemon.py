@@ -7,7 +7,6 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
-from dynsrv import web
 from dynsrv.daemon.operations import Operations
 from dynsrv.daemon.runner import Running, Unit
 from dynsrv.daemon.sd_notify import Notifier
@@ -20,7 +19,6 @@ from dynsrv.metrics import Metrics
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.runtime import parse_address
 from dynsrv.settings import OnRemoved
-from dynsrv.web.server_metrics import ServerMetrics
 from dynsrv.wiring import App, ManagedBackend, ManagedProxy
 
 log = get_logger()
@@ -150,18 +148,21 @@ class Daemon:
         settings, address = app.settings.web, app.settings.web_address
         if settings is None or address is None:
             return
+        from dynsrv.web import server  # noqa: PLC0415 - aiohttp, only for those who listen
+        from dynsrv.web.server_metrics import ServerMetrics  # noqa: PLC0415
+
         tls = token_file = None
         if settings.tls is not None:
             key_file = app.directory / settings.tls.key_file if settings.tls.key_file else None
-            tls = web.tls_context(app.directory / settings.tls.cert_file, key_file)
+            tls = server.tls_context(app.directory / settings.tls.cert_file, key_file)
         if settings.token_file is not None:
             token_file = app.directory / settings.token_file
         if tls is None and not is_loopback(address[0]):
             log.warning(Event.WEB_EXPOSED, web=settings.listen)
         if settings.server_metrics:
             self._status.registry.register(ServerMetrics(self._status))
-        site = web.application(self._status, Operations(self._running), token_file=token_file)
-        await stack.enter_async_context(web.serving(site, host=address[0], port=address[1], tls=tls))
+        site = server.application(self._status, Operations(self._running), token_file=token_file)
+        await stack.enter_async_context(server.serving(site, host=address[0], port=address[1], tls=tls))
 
     def _close(self) -> None:
         self._running.app.close()  # not the one that was first: another may have been taken over

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dynsrv.errors import ConfigurationError
-from dynsrv.web import tls_context
 from dynsrv.web.api import MAX_SUBSCRIBERS, WRITE_TIMEOUT
 from dynsrv.web.event_stream import HEARTBEAT
 from dynsrv.web.openapi import document
+from dynsrv.web.server import tls_context
 
 DOCS = Path(__file__).parents[3] / "docs"
 API = (DOCS / "api.md").read_text()

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynsrv.errors import ConfigurationError
-from dynsrv.web import application, serving
 from dynsrv.web.event_stream import StatusSection
 from dynsrv.web.interfaces import OperatorActions, StatusReader
+from dynsrv.web.server import application, serving
 
 
 class FakeReader:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from dynsrv.errors import ConfigurationError
 from dynsrv.logs import Event
-from dynsrv.web import tls_context
+from dynsrv.web.server import tls_context
 
 NONE = "there is no such file; write it, or correct the path"
 EXPECTED = "expected a certificate and its key, not encrypted, in PEM"

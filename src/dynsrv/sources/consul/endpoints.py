@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeVar
 
 from dynsrv.documents import show
 from dynsrv.model import MAX_WEIGHT, Endpoint, EndpointState, Snapshot
 from dynsrv.sources import endpoint_values as values
 from dynsrv.sources.consul.answers import Instance, Status, Weights
+from dynsrv.sources.consul.values import OnCritical
 
 T = TypeVar("T")
 
 META_PREFIX = "dynsrv-"
 """What the keys of a service's meta begin with that are meant for dynsrv."""
-
-
-class OnCritical(StrEnum):
-    """What becomes of an instance whose checks in Consul are critical."""
-
-    REMOVE = "remove"
-    DRAIN = "drain"
-    KEEP = "keep"
 
 
 @dataclass(frozen=True, slots=True)

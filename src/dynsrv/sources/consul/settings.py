@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from dynsrv.documents import KeyPath
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Duration, FilePath, Section, between
 from dynsrv.sources.consul import environment, values
-from dynsrv.sources.consul.access import Access, Secret
-from dynsrv.sources.consul.agents import Agents, Budget
-from dynsrv.sources.consul.endpoints import OnCritical, Reading
-from dynsrv.sources.consul.questions import Query
-from dynsrv.sources.consul.source import ConsulSource
-from dynsrv.sources.consul.transport import Connections, HttpTransport
-from dynsrv.sources.consul.values import Addresses, ServiceName, Text, Word
-from dynsrv.sources.consul.watch import Watch
-from dynsrv.sources.source import SourceContext
-from dynsrv.tls import Certificates, TlsSettings
-
-
-def _beside(directory: Path, path: Path | None) -> Path | None:
-    return None if path is None else directory / path
-
-
-def _kept(value: SecretStr | None, file: Path | None, directory: Path) -> Secret:
-    return Secret(None if value is None else value.get_secret_value(), _beside(directory, file))
+from dynsrv.sources.consul.values import Addresses, OnCritical, ServiceName, Text, Word
+from dynsrv.sources.source import Source, SourceContext
+from dynsrv.tls import TlsSettings
 
 
 class ConsulSourceSettings(Section):
@@ -105,35 +89,8 @@ class ConsulSourceSettings(Section):
             raise problems_at(type(self), problems)
         return self
 
-    def create(self, place: SourceContext) -> ConsulSource:
-        """Return the source for the backend of *place*."""
-        directory, shared = place.directory, place.shared
-        token = _kept(self.token, self.token_file, directory)
-        auth = _kept(self.auth, self.auth_file, directory)
-        tls = self.tls.beside(directory)
-        query = Query(
-            service=self.service,
-            tags=self.tags,
-            filter=self.filter,
-            datacenter=self.datacenter,
-            namespace=self.namespace,
-            partition=self.partition,
-            near=self.near,
-            stale=self.stale,
-        )
-        budget = shared.get(("budget", frozenset(self.address)), Budget)
-        connections = shared.get(("connections", self.address), Connections)
-        certificates = shared.get(tls, lambda: Certificates(tls))
-        door = (self.address, token, auth, tls)
+    def create(self, context: SourceContext) -> Source:
+        """Return the source for the backend of *context*."""
+        from dynsrv.sources.consul.source import consul_source  # noqa: PLC0415 - loads Consul's client
 
-        def agents() -> Agents:
-            transport = HttpTransport(Access(token=token, auth=auth, certificates=certificates), connections)
-            return Agents(self.address, transport=transport, budget=budget)
-
-        def watch() -> Watch:
-            return Watch(shared.get(door, agents), query, wait=self.wait)
-
-        reading = Reading(
-            on_critical=self.on_critical, only_passing=self.only_passing, tagged_address=self.tagged_address
-        )
-        return ConsulSource(shared.get((door, query, self.wait), watch), reading, backend=place.backend)
+        return consul_source(self, context)

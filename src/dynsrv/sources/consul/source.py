@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Server, Snapshot
+from dynsrv.sources.consul.access import Access, Secret
+from dynsrv.sources.consul.agents import Agents, Budget
 from dynsrv.sources.consul.answers import Instance
 from dynsrv.sources.consul.endpoints import Reading
 from dynsrv.sources.consul.inspection import inspect
+from dynsrv.sources.consul.questions import Query
+from dynsrv.sources.consul.transport import Connections, HttpTransport
 from dynsrv.sources.consul.watch import Watch
+from dynsrv.sources.source import SourceContext
+from dynsrv.tls import Certificates
+
+if TYPE_CHECKING:
+    from dynsrv.sources.consul.settings import ConsulSourceSettings
 
 
 class ConsulSource:
@@ -61,3 +74,43 @@ class ConsulSource:
         ):
             return before  # `near` puts them into another order all the time
         return snapshot
+
+
+def consul_source(settings: ConsulSourceSettings, context: SourceContext) -> ConsulSource:
+    """Return the source for the backend of *context*; what it can share with others, it does."""
+    directory, shared = context.directory, context.shared
+    token = _secret(settings.token, settings.token_file, directory)
+    auth = _secret(settings.auth, settings.auth_file, directory)
+    tls = settings.tls.beside(directory)
+    query = Query(
+        service=settings.service,
+        tags=settings.tags,
+        filter=settings.filter,
+        datacenter=settings.datacenter,
+        namespace=settings.namespace,
+        partition=settings.partition,
+        near=settings.near,
+        stale=settings.stale,
+    )
+    budget = shared.get(("budget", frozenset(settings.address)), Budget)
+    connections = shared.get(("connections", settings.address), Connections)
+    certificates = shared.get(tls, lambda: Certificates(tls))
+    connection_key = (settings.address, token, auth, tls)
+
+    def agents() -> Agents:
+        transport = HttpTransport(Access(token=token, auth=auth, certificates=certificates), connections)
+        return Agents(settings.address, transport=transport, budget=budget)
+
+    def watch() -> Watch:
+        return Watch(shared.get(connection_key, agents), query, wait=settings.wait)
+
+    reading = Reading(
+        on_critical=settings.on_critical,
+        only_passing=settings.only_passing,
+        tagged_address=settings.tagged_address,
+    )
+    return ConsulSource(shared.get((connection_key, query, settings.wait), watch), reading, backend=context.backend)
+
+
+def _secret(value: SecretStr | None, file: Path | None, directory: Path) -> Secret:
+    return Secret(None if value is None else value.get_secret_value(), None if file is None else directory / file)

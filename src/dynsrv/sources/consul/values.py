@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -17,6 +18,14 @@ _HTTP = re.compile(
 )
 _PORTS = {"http": 8500, "https": 8501}
 _SECRET = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+
+
+class OnCritical(StrEnum):
+    """What happens to an instance whose checks in Consul are critical."""
+
+    REMOVE = "remove"
+    DRAIN = "drain"
+    KEEP = "keep"
 
 
 def agent_address(text: str) -> str:

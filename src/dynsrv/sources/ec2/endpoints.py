@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 
 from dynsrv.documents import show
 from dynsrv.model import Endpoint, EndpointState, Location, Snapshot
 from dynsrv.sources import endpoint_values as values
 from dynsrv.sources.ec2.answers import Instance, Inventory
-
-
-class AddressKind(StrEnum):
-    """Which address of an instance is meant."""
-
-    PRIVATE = "private"
-    PUBLIC = "public"
-    IPV6 = "ipv6"
-
+from dynsrv.sources.ec2.values import AddressKind
 
 WAITING_TO_END = "Terminating:Wait"
 """Auto Scaling keeps such an instance until its lifecycle action is completed, or the hook's time is over."""

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import aiohttp
-
 from dynsrv.errors import SourceError
 
 _THROTTLED = {
@@ -53,6 +51,7 @@ def failures_told(where: str) -> Iterator[None]:
     Its reason is credentials, denied, throttled, request, server, unreachable, timeout,
     invalid or client.
     """
+    import aiohttp  # noqa: PLC0415
     from botocore import exceptions as botocore  # noqa: PLC0415 - of an extra
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 

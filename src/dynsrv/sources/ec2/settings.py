@@ -5,56 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from dynsrv.documents import KeyPath, show
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Duration, PortNumber, Section, between, matching
-from dynsrv.sources.ec2.account import Account, installed
-from dynsrv.sources.ec2.aws import Aws
-from dynsrv.sources.ec2.endpoints import AddressKind, Reading
-from dynsrv.sources.ec2.lifecycle import Farewells
-from dynsrv.sources.ec2.poll import Poll
-from dynsrv.sources.ec2.source import Ec2Source
-from dynsrv.sources.source import SourceContext
-
-Text = Annotated[str, matching(r"[ -~]*[!-~][ -~]*", "printable ASCII")]
-Word = Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")]
-_REGION = r"[a-z]{2,}(-[a-z]+)+-[0-9]+"
-Region = Annotated[str, matching(_REGION, "a region such as eu-central-1")]
-Role = Annotated[
-    str, matching(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+", "a role's ARN: arn:aws:iam::123456789012:role/name")
-]
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, str):
-        return [value]
-    if value == [] or not isinstance(value, list | tuple):
-        raise ValueError("expected a text, or a list of one text or more; put numbers and true or false in quotes")
-    return value
-
-
-def _with_a_port(url: str) -> str:
-    try:
-        urlsplit(url).port  # noqa: B018 - it is looked at
-    except ValueError:
-        raise ValueError("expected a URL with a port from 1 to 65535") from None
-    return url
-
-
-Url = Annotated[
-    str,
-    matching(r"https?://[A-Za-z0-9._\[\]:-]+(/[!-~]*)?", "a URL: https://host or http://host:port"),
-    AfterValidator(_with_a_port),
-]
-Values = Annotated[
-    tuple[Text, ...],
-    BeforeValidator(_listed),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-]
+from dynsrv.documents.values import Duration, PortNumber, Section, between
+from dynsrv.sources.ec2.account import installed
+from dynsrv.sources.ec2.values import REGION, AddressKind, Region, Role, Text, Url, Values, Word
+from dynsrv.sources.source import Source, SourceContext
 
 
 class Ec2SourceSettings(Section):
@@ -113,7 +72,7 @@ class Ec2SourceSettings(Section):
         region = environ.get("AWS_REGION")
         if not isinstance(keys, Mapping) or keys.get("region") is not None or not region:
             return keys
-        if not re.fullmatch(_REGION, region):
+        if not re.fullmatch(REGION, region):
             problem = f"found {show(region)} in AWS_REGION, expected a region such as eu-central-1"
             raise problems_at(cls, [(("region",), problem)])
         return {**keys, "region": region}
@@ -141,24 +100,8 @@ class Ec2SourceSettings(Section):
             raise problems_at(type(self), problems)
         return self
 
-    def create(self, place: SourceContext) -> Ec2Source:
-        """Return the source for the backend of *place*."""
-        shared = place.shared
-        account = Account(self.region, self.profile, self.role_arn, self.external_id, self.endpoint_url)
-        aws = shared.get(account, lambda: Aws(account))
-        filters, groups = tuple(sorted(self.filters.items())), tuple(sorted(self.auto_scaling_group or ()))
-        poll = shared.get(
-            (account, filters, groups, self.interval),
-            lambda: Poll(aws, filters=filters, groups=groups, interval=self.interval),
-        )
-        reading = Reading(
-            port=self.port,
-            port_tag=self.port_tag,
-            address=self.address,
-            weight_tag=self.weight_tag,
-            releases=self.complete_lifecycle,
-        )
-        farewells = None
-        if self.complete_lifecycle:
-            farewells = shared.get((account, "lifecycle"), lambda: Farewells(aws))
-        return Ec2Source(poll, reading, backend=place.backend, farewells=farewells, hook=self.lifecycle_hook)
+    def create(self, context: SourceContext) -> Source:
+        """Return the source for the backend of *context*."""
+        from dynsrv.sources.ec2.source import ec2_source  # noqa: PLC0415 - loads what works with AWS' client
+
+        return ec2_source(self, context)

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Server, Snapshot
+from dynsrv.sources.ec2.account import Account
 from dynsrv.sources.ec2.answers import Inventory
+from dynsrv.sources.ec2.aws import Aws
 from dynsrv.sources.ec2.endpoints import WAITING_TO_END, Reading
 from dynsrv.sources.ec2.lifecycle import Farewells, Share
 from dynsrv.sources.ec2.poll import Poll
+from dynsrv.sources.source import SourceContext
+
+if TYPE_CHECKING:
+    from dynsrv.sources.ec2.settings import Ec2SourceSettings
 
 
 class Ec2Source:
@@ -100,3 +107,26 @@ def _counted(thing: str, states: Iterable[str]) -> str:
     number = counts.total()
     told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     return f"{number} {thing}{'' if number == 1 else 's'}{f': {told}' if told else ''}"
+
+
+def ec2_source(settings: Ec2SourceSettings, context: SourceContext) -> Ec2Source:
+    """Return the source for the backend of *context*; what it can share with others, it does."""
+    shared = context.shared
+    account = Account(settings.region, settings.profile, settings.role_arn, settings.external_id, settings.endpoint_url)
+    aws = shared.get(account, lambda: Aws(account))
+    filters, groups = tuple(sorted(settings.filters.items())), tuple(sorted(settings.auto_scaling_group or ()))
+    poll = shared.get(
+        (account, filters, groups, settings.interval),
+        lambda: Poll(aws, filters=filters, groups=groups, interval=settings.interval),
+    )
+    reading = Reading(
+        port=settings.port,
+        port_tag=settings.port_tag,
+        address=settings.address,
+        weight_tag=settings.weight_tag,
+        releases=settings.complete_lifecycle,
+    )
+    farewells = None
+    if settings.complete_lifecycle:
+        farewells = shared.get((account, "lifecycle"), lambda: Farewells(aws))
+    return Ec2Source(poll, reading, backend=context.backend, farewells=farewells, hook=settings.lifecycle_hook)

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsrv.settings import json_schema
-from dynsrv.sources.consul.endpoints import OnCritical
 from dynsrv.sources.consul.settings import ConsulSourceSettings
-from dynsrv.sources.consul.values import agent_address
+from dynsrv.sources.consul.values import OnCritical, agent_address
 from dynsrv.tls import TlsSettings
 from tests.unit.sources.consul.configurations import FIRST_LINE, the_error_of, the_settings_of
 

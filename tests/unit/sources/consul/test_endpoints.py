@@ -5,7 +5,8 @@ from itertools import permutations
 import pytest
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
-from dynsrv.sources.consul.endpoints import OnCritical, Reading
+from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.values import OnCritical
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 
 READY, DRAIN = EndpointState.READY, EndpointState.DRAIN

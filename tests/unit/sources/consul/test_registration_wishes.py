@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
 from dynsrv.server_keywords import MANAGED, STATIC_ONLY
-from dynsrv.sources.consul.endpoints import OnCritical, Reading
+from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.values import OnCritical
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 
 MAINTENANCE = a_check("critical", id="_service_maintenance:web1")

@@ -11,11 +11,12 @@ import pytest
 from dynsrv.settings import load
 from dynsrv.sources.consul.access import Access
 from dynsrv.sources.consul.agents import Budget
-from dynsrv.sources.consul.endpoints import OnCritical, Reading
+from dynsrv.sources.consul.endpoints import Reading
 from dynsrv.sources.consul.questions import Query
 from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import HttpTransport
+from dynsrv.sources.consul.values import OnCritical
 from dynsrv.sources.source import SharedResources, SourceContext
 from dynsrv.wiring import App
 
@@ -37,7 +38,9 @@ class Place:
 
     def a_source(self, backend: str = "be_app", **keys: Any) -> ConsulSource:
         settings = ConsulSourceSettings.model_validate({"kind": "consul", "service": "web", **keys})
-        return settings.create(SourceContext(backend, self.directory, self.shared))
+        source = settings.create(SourceContext(backend, self.directory, self.shared))
+        assert isinstance(source, ConsulSource)
+        return source
 
 
 def test_two_backends_that_ask_the_same_share_one_watch() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
-from dynsrv.sources.consul.endpoints import OnCritical, Reading
+from dynsrv.sources.consul.endpoints import Reading
 from dynsrv.sources.consul.source import ConsulSource
+from dynsrv.sources.consul.values import OnCritical
 from dynsrv.sources.consul.watch import Watch
 from tests.fakes.consul import FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from dynsrv.settings import json_schema
 from dynsrv.sources.ec2 import settings as ec2_settings
-from dynsrv.sources.ec2.endpoints import AddressKind
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
+from dynsrv.sources.ec2.values import AddressKind
 from tests.unit.sources.ec2.configurations import ENOUGH, FIRST_LINE, OF_A_GROUP, WHERE, the_error_of, the_settings_of
 
 ROLE = "arn:aws:iam::123456789012:role/dynsrv"

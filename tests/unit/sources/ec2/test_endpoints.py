@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dynsrv.errors import SourceError
 from dynsrv.model import Endpoint, EndpointState, Snapshot
 from dynsrv.sources.ec2.answers import Inventory
-from dynsrv.sources.ec2.endpoints import AddressKind, Reading
+from dynsrv.sources.ec2.endpoints import Reading
+from dynsrv.sources.ec2.values import AddressKind
 from tests.fakes.ec2 import an_instance
 from tests.unit.sources.ec2.looks import a_look
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
+from dynsrv.sources.ec2.source import Ec2Source
 from dynsrv.sources.source import SharedResources, SourceContext
 from tests.fakes.ec2 import GROUP, FakeAws, refusal
 from tests.fakes.ec2_clients import REGION
@@ -202,7 +203,9 @@ async def test_backends_of_one_hook_wait_for_each_other_whether_they_name_it_or_
     def configured(name: str, **keys: Any) -> AtWork:
         usual = {"kind": "ec2", "region": REGION, "auto_scaling_group": GROUP, "port": 80, "interval": "5s"}
         settings = Ec2SourceSettings.model_validate({**usual, "complete_lifecycle": True, **keys})
-        return AtWork(name, settings.create(SourceContext(name, Path("/etc"), shared)), ["lb1"])
+        source = settings.create(SourceContext(name, Path("/etc"), shared))
+        assert isinstance(source, Ec2Source)
+        return AtWork(name, source, ["lb1"])
 
     one, other = configured("be_web"), configured("be_api", lifecycle_hook="drain")
     async with stage.running(one, other):

@@ -10,10 +10,11 @@ import pytest
 
 from dynsrv.settings import load
 from dynsrv.sources.ec2.account import Account
-from dynsrv.sources.ec2.endpoints import AddressKind, Reading
+from dynsrv.sources.ec2.endpoints import Reading
 from dynsrv.sources.ec2.poll import GROUP_TAG
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
 from dynsrv.sources.ec2.source import Ec2Source
+from dynsrv.sources.ec2.values import AddressKind
 from dynsrv.sources.source import SharedResources, SourceContext
 from dynsrv.wiring import App
 
@@ -31,7 +32,9 @@ class Place:
         usual = {"kind": "ec2", "region": "eu-central-1", "filters": {"tag:app": "web"}}
         ports = {} if "port_tag" in keys else {"port": 80}
         settings = Ec2SourceSettings.model_validate({**usual, **ports, **keys})
-        return settings.create(SourceContext(backend, Path("/etc/dynsrv"), self.shared))
+        source = settings.create(SourceContext(backend, Path("/etc/dynsrv"), self.shared))
+        assert isinstance(source, Ec2Source)
+        return source
 
 
 def test_two_backends_that_ask_the_same_share_one_poll() -> None:
