@@ -187,7 +187,11 @@ class StepResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The result of each step of a plan, in the plan's order; with an *error*, of those that were sent before it."""
+    """The result of each step, in the order of the steps.
+
+    With an *error*, all steps from the batch on that it cut short are *unanswered*: they may have been sent or not.
+    """
 
     results: tuple[StepResult, ...] = ()
+    unanswered: tuple[Step, ...] = ()
     error: DynsrvError | None = None

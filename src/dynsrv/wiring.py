@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,9 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Snapshot
 from dynsrv.planning import Policy
 from dynsrv.reconcile.audit import AuditLog
-from dynsrv.reconcile.event_log import Telling
+from dynsrv.reconcile.event_log import EventLog
+from dynsrv.reconcile.observer import PassObserver
+from dynsrv.reconcile.pass_metrics import PassMetrics
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.runtime import Client, connecting
 from dynsrv.runtime.errors import ConnectFailed
@@ -66,17 +69,26 @@ class ManagedBackend:
             raise SourceError("timeout", f"the source did not answer within {timeout:g} s") from None
         raise SourceError("ended", "the source ended by itself")
 
-    def reconciler(self, proxy: HAProxy, app: App, *, force: bool = False) -> Reconciler:
-        """Return what keeps this backend of *proxy* as desired; with *force*, without the guard."""
+    def reconciler(
+        self, proxy: HAProxy, app: App, *, observers: Iterable[PassObserver] = (), force: bool = False
+    ) -> Reconciler:
+        """Return what keeps this backend of *proxy* as desired, and is logged, measured and audited.
+
+        *observers* hear of it, too. With *force*, the guard lets everything through.
+        """
+        backend, name = self.name, proxy.name
         until = self.settings.limits.override_until
         return Reconciler(
-            backend=self.name,
+            backend=backend,
             proxy=proxy,
             policy=self.policy,
-            telling=Telling(
-                proxy=proxy.name, backend=self.name, owns=self.policy.owns, metrics=app.metrics, audit_log=app.audit_log
-            ),
             resync=self.resync.interval,
+            observers=(
+                app.audit_log.observer(proxy=name, backend=backend),
+                EventLog(proxy=name, backend=backend),
+                PassMetrics(app.metrics, proxy=name, backend=backend, owns=self.policy.owns),
+                *observers,
+            ),
             override_until=math.inf if force else until.timestamp() if until else 0.0,
         )
 

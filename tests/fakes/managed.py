@@ -8,7 +8,9 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint
 from dynsrv.planning import Policy
 from dynsrv.reconcile.audit import AuditLog
-from dynsrv.reconcile.event_log import Telling
+from dynsrv.reconcile.event_log import EventLog
+from dynsrv.reconcile.observer import PassObserver
+from dynsrv.reconcile.pass_metrics import PassMetrics
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.reconcile.result import Result
 from tests.fakes.behind import Behind
@@ -22,29 +24,40 @@ WHERE = {"proxy": "lb1", "backend": "be_app"}
 class Managed:
     """A reconciler, the HAProxy that it keeps in line, and the clock that both go by."""
 
-    def __init__(self, *, policy: Policy = UNCHECKED, override_until: float = 0, **backend: Any) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy = UNCHECKED,
+        override_until: float = 0,
+        **backend: Any,
+    ) -> None:
         self.behind = Behind(**backend)
         self.haproxy = self.behind.haproxy
         self.metrics = Metrics()
         self.audit_log = AuditLog()
         self.policy = policy
+        self.observers: list[PassObserver] = [
+            self.audit_log.observer(proxy="lb1", backend="be_app", clock=self.haproxy.clock),
+            EventLog(proxy="lb1", backend="be_app"),
+            self.pass_metrics(),
+        ]
+        """Those of the reconciler; more may join."""
         self.reconciler = Reconciler(
             backend="be_app",
             proxy=self.behind.proxy,
             policy=policy,
-            telling=Telling(
-                proxy="lb1",
-                backend="be_app",
-                owns=policy.owns,
-                metrics=self.metrics,
-                audit_log=self.audit_log,
-                clock=self.haproxy.clock,
-            ),
             resync=RESYNC,
+            observers=self.observers,
             override_until=override_until,
             clock=self.haproxy.clock,
             wall_clock=self.haproxy.clock,
         )
+
+    def pass_metrics(self) -> PassMetrics:
+        """Return what measures this backend, from now on."""
+        clock = self.haproxy.clock
+        owns = self.policy.owns
+        return PassMetrics(self.metrics, proxy="lb1", backend="be_app", owns=owns, clock=clock, wall_clock=clock)
 
     async def attempt(self, *wanted: Endpoint) -> float:
         """Make one pass."""

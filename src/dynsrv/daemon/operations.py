@@ -11,7 +11,7 @@ from dynsrv.api_model import OperationResult
 from dynsrv.daemon.runner import Running, Unit
 from dynsrv.errors import DynsrvError
 from dynsrv.logs import Event, get_logger
-from dynsrv.model import AdminState, Server
+from dynsrv.model import AdminState, Backend, Server
 from dynsrv.planning import held
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.steps import Admit, Disable, Drain, Outcome, Step
@@ -91,23 +91,19 @@ class Operations:
         """Do one step on one proxy, or return why not."""
         if not unit.backend.policy.owns(server):
             return ActionRefused(403, f"the server {server} is not dynsrv's, which never touches others")
-        proxy = reconciler.proxy
-        try:
-            observed = await proxy.observe(reconciler.backend, with_maxconn=False)
+
+        def choose(observed: Backend) -> Step:
             found = next((one for one in observed.servers if one.name == server), None)
             if found is None:
-                return ActionRefused(404, f"there is no server {server} in the backend {reconciler.backend}")
-            steps = [step(found)]
-            applied = await proxy.apply(observed, steps)
-            await reconciler.telling.steps(steps, applied)
-            if applied.error is not None:
-                raise applied.error
+                raise ActionRefused(404, f"there is no server {server} in the backend {reconciler.backend}")
+            return step(found)
+
+        try:
+            result = await reconciler.perform(choose)
         except ActionRefused as denied:
             return denied
         except DynsrvError as error:
             return _done(reconciler, outcome="error", detail=str(error))
-        reconciler.wake()
-        (result,) = applied.results
         return _done(reconciler, outcome=result.outcome, detail=result.detail)
 
     def _reconcilers(self, backend: str | None, proxy: str | None) -> list[tuple[Unit, Reconciler]]:

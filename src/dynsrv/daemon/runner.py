@@ -28,7 +28,9 @@ class Unit:
             metrics=app.metrics,
         )
         self.desired = DesiredState([self.feed], backend=backend.name, policy=backend.policy, metrics=app.metrics)
-        self.reconcilers = [backend.reconciler(proxy, app) for proxy in backend.proxies]
+        self.reconcilers = [
+            backend.reconciler(proxy, app, observers=[self.desired.observer(proxy.name)]) for proxy in backend.proxies
+        ]
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self, tasks: asyncio.TaskGroup, probes: dict[HAProxy, ProcessWatch]) -> None:

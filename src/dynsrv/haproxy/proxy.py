@@ -116,7 +116,7 @@ class HAProxy:
                         for step, one in zip(chunk, written, strict=True)
                     ]
         except DynsrvError as error:  # what was answered before it was done all the same
-            return Applied(tuple(results), error)
+            return Applied(tuple(results), tuple(steps[len(results) :]), error)
         return Applied(tuple(results))
 
     def _chunks(self, backend: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from dynsrv.api_model import Change, utc_time
 from dynsrv.logs import Event, get_logger
-from dynsrv.steps import Outcome, Step, StepResult
+from dynsrv.reconcile.observer import PassObserver
+from dynsrv.steps import Applied, Outcome, Step
 
 RECENT = 200
 """How many changes are remembered."""
@@ -35,11 +38,13 @@ class AuditLog:
         self._writing: asyncio.Future[str | None] | None = None
         self._failure: str | None = None
 
-    async def record(
-        self, results: Sequence[StepResult], outcome_unknown: Sequence[Step], *, proxy: str, backend: str, now: float
-    ) -> None:
-        """Take note of what became of steps, at Unix time *now*; the *unanswered* ones may have been sent or not."""
-        changes = [one for one in results if one.outcome is Outcome.DONE or not one.expected]
+    def observer(self, *, proxy: str, backend: str, clock: Callable[[], float] = time.time) -> PassObserver:
+        """Return what records every step sent to *backend* of *proxy*; *clock* is Unix time."""
+        return _Recorder(self, proxy=proxy, backend=backend, clock=clock)
+
+    async def record(self, applied: Applied, *, proxy: str, backend: str, now: float) -> None:
+        """Record what became of steps, at Unix time *now*."""
+        changes = [one for one in applied.results if one.outcome is Outcome.DONE or not one.expected]
         self._number += len(changes)
         for number, one in enumerate(changes[-RECENT:], self._number - len(changes[-RECENT:]) + 1):
             step = one.step
@@ -56,13 +61,13 @@ class AuditLog:
                     detail=one.detail,
                 )
             )
-        if self.audit is not None and (results or outcome_unknown):
+        if self.audit is not None and (applied.results or applied.unanswered):
             where = {"time": datetime.fromtimestamp(now, UTC).isoformat(), "proxy": proxy, "backend": backend}
             answered = (
                 _line(where, one.step, one.outcome, command=one.command, reply=one.detail, seconds=one.seconds)
-                for one in results
+                for one in applied.results
             )
-            lost = (_line(where, step, "unanswered") for step in outcome_unknown)
+            lost = (_line(where, step, "unanswered") for step in applied.unanswered)
             await self._append(self.audit, "".join([*answered, *lost]))
 
     async def _append(self, path: Path, lines: str) -> None:
@@ -80,6 +85,15 @@ class AuditLog:
             elif problem is None and self._failure is not None:
                 log.info(Event.AUDIT_WRITE_RECOVERED, path=str(path))
             self._failure = problem
+
+
+class _Recorder(PassObserver):
+    def __init__(self, audit_log: AuditLog, *, proxy: str, backend: str, clock: Callable[[], float]) -> None:
+        self._record = partial(audit_log.record, proxy=proxy, backend=backend)
+        self._clock = clock
+
+    async def on_steps(self, applied: Applied) -> None:
+        await self._record(applied, now=self._clock())
 
 
 def _line(where: dict[str, str], step: Step, outcome: str, **said: str | float) -> str:

@@ -13,6 +13,8 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Backend, Server, Snapshot
 from dynsrv.planning import Desired, Policy, desired_servers
 from dynsrv.reconcile.merge import merge
+from dynsrv.reconcile.observer import PassObserver
+from dynsrv.reconcile.result import Pass
 from dynsrv.sources.feed import Feed
 
 _LARGE = 1000  # endpoints; what so many cost is done in a thread
@@ -92,6 +94,10 @@ class DesiredState:
                 return
         self._tell_sources()
 
+    def observer(self, proxy: str) -> PassObserver:
+        """Return what reports what each pass over *proxy* observed."""
+        return _Reports(self, proxy)
+
     def on_observed(self, proxy: str, observed: Backend, *, changed_at: float) -> None:
         """Note what *proxy* had in a pass that began with the servers of *changed_at*."""
         self._observed[proxy] = (changed_at, observed)
@@ -137,3 +143,13 @@ class DesiredState:
             if conflict not in self._conflicts:
                 self._log.warning(Event.SOURCES_DISAGREE, what=conflict)
         self._conflicts = frozenset(conflicts)
+
+
+class _Reports(PassObserver):
+    def __init__(self, state: DesiredState, proxy: str) -> None:
+        self._state = state
+        self._proxy = proxy
+
+    async def on_pass(self, this: Pass) -> None:
+        if this.desired_since is not None:
+            self._state.on_observed(self._proxy, this.observed, changed_at=this.desired_since)

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.model import Backend
-from dynsrv.steps import Applied, Outcome, Plan, StepResult, Wait, WaitsFor
+from dynsrv.steps import Add, Admit, Applied, EnableHealth, Outcome, Plan, SetWeight, StepResult, Wait, WaitsFor
+
+_ADMITTING = (Add, EnableHealth, Admit, SetWeight)
+_ADMISSION_WAITS = {WaitsFor.CHECK, WaitsFor.SUCCESSOR}
 
 
 class Result(StrEnum):
@@ -23,13 +27,26 @@ class Result(StrEnum):
     UNREACHABLE = "unreachable"
     RELOADED = "reloaded"
 
+    @classmethod
+    def of(cls, error: DynsrvError) -> Result:
+        """Return how a pass ended that failed with *error*."""
+        match error:
+            case BackendRejected():
+                return cls.REJECTED
+            case ProxyChanged():
+                return cls.RELOADED
+            case _:
+                return cls.UNREACHABLE
+
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass that got as far as a plan: what was seen, what was to be done, and what became of it.
+    """A pass that got as far as a plan: what was observed, what was to be done, and what became of it.
 
-    *drift*: HAProxy was as desired before, and neither dynsrv nor the source changed anything since. *drains* is
-    since when each server has been in drain, in Unix time, by its name; *seen_at* is when HAProxy was looked at.
+    *drift*: HAProxy was in sync before, and neither dynsrv nor the source changed anything since. *drains* is since
+    when each server has been in drain, in Unix time, by its name; *seen_at* is when HAProxy was observed.
+    *desired_since* is when what is desired last changed, by the clock of whoever follows it; None: that is not known.
+    *seconds* is how long it took.
     """
 
     observed: Backend
@@ -38,17 +55,19 @@ class Pass:
     drift: bool = False
     drains: Mapping[str, float] = field(default_factory=dict)
     seen_at: float = 0.0
+    desired_since: float | None = None
+    seconds: float = 0.0
 
     @cached_property
     def result(self) -> Result:
-        """CHANGED if HAProxy did anything, REFUSED where it would not, GUARDED where the guard would not, and so on."""
+        """How it ended: the first of these that holds: in sync, something done, something rejected, all guarded."""
         if self.plan.converged:
             return Result.CONVERGED
         if self.done:
             return Result.CHANGED
         if self.refused:
             return Result.REFUSED
-        # With neither, somebody else was doing the same at the same time: the next look will tell.
+        # With neither, somebody else was doing the same at the same time: the next pass will tell.
         return Result.GUARDED if self.plan.refusals and not self.waits else Result.WAITING
 
     @cached_property
@@ -66,6 +85,14 @@ class Pass:
     def refused(self) -> list[StepResult]:
         """The refusals of HAProxy's that an operator has to know of."""
         return [one for one in self.applied.results if one.outcome is not Outcome.DONE and not one.expected]
+
+    @property
+    def admitted(self) -> bool:
+        """Whether every desired server serves: there is none left to add, to admit, or to wait for."""
+        return not (
+            any(isinstance(step, _ADMITTING) for step in self.plan.steps)
+            or any(wait.waits_for in _ADMISSION_WAITS for wait in self.plan.waits)
+        )
 
     @property
     def final(self) -> bool:

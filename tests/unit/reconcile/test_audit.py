@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from dynsrv.logs import Event
 from dynsrv.reconcile.audit import RECENT, AuditLog
-from dynsrv.steps import Admit, Delete, Outcome, Step, StepResult
+from dynsrv.steps import Admit, Applied, Delete, Outcome, Step, StepResult
 
 
 def a_result(
@@ -26,9 +26,9 @@ def a_result(
 
 
 async def record(
-    audit_log: AuditLog, *results: StepResult, outcome_unknown: Sequence[Step] = (), now: float = 1_700_000_000.5
+    audit_log: AuditLog, *results: StepResult, unanswered: Sequence[Step] = (), now: float = 1_700_000_000.5
 ) -> None:
-    await audit_log.record(results, outcome_unknown, proxy="lb1", backend="be_app", now=now)
+    await audit_log.record(Applied(results, tuple(unanswered)), proxy="lb1", backend="be_app", now=now)
 
 
 def the_lines(path: Path) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ async def test_a_line_of_the_audit_file_has_the_command_the_reply_and_why(tmp_pa
 
 async def test_a_step_without_an_answer_is_in_the_audit_file_as_that(tmp_path: Path) -> None:
     audit_log = AuditLog(tmp_path / "audit")
-    await record(audit_log, a_result(1), outcome_unknown=[Delete("dyn-2", "drained")])
+    await record(audit_log, a_result(1), unanswered=[Delete("dyn-2", "drained")])
     done, lost = the_lines(tmp_path / "audit")
     assert done["outcome"] == "done"
     assert (lost["outcome"], lost["server"]) == ("unanswered", "dyn-2")

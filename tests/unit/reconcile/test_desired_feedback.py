@@ -165,6 +165,8 @@ async def following(managed: Managed, snapshot: Snapshot) -> AsyncIterator[Told]
     told = Told(managed.haproxy.clock, proxies=(), policy=managed.policy)
     told.state.subscribe("lb1", managed.reconciler.wake)
     await told.take(snapshot)
+    reports = told.state.observer("lb1")
+    managed.observers.append(reports)
     tasks = [asyncio.create_task(told.state.run()), asyncio.create_task(managed.reconciler.run(told.state))]
     try:
         yield told
@@ -172,6 +174,7 @@ async def following(managed: Managed, snapshot: Snapshot) -> AsyncIterator[Told]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        managed.observers.remove(reports)
 
 
 async def test_each_pass_tells_the_source_what_it_found_before_it_did_anything() -> None:
