@@ -5,10 +5,16 @@ DynsrvError
 ├── SourceError            no snapshot: keep the last one, and retry the source
 ├── ProxyUnreachable       HAProxy did not answer: the pass failed and is retried
 ├── ProxyChanged           HAProxy has a new process since it was observed: start a new pass at once
-└── BackendRejected        this backend cannot be managed with HAProxy's configuration; other backends are not affected
+├── BackendRejected        this backend cannot be managed with HAProxy's configuration; other backends are not affected
+└── ActionRefused          an operator asked for something that cannot be done; nothing was sent
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+RefusalReason = Literal["not_found", "forbidden", "conflict"]
+"""It does not exist, dynsrv never touches it, or it is in a state in which that cannot be done."""
 
 
 class DynsrvError(Exception):
@@ -59,3 +65,11 @@ class BackendRejected(DynsrvError):
         self.reason = reason
         self.problem = problem
         self.remedy = remedy
+
+
+class ActionRefused(DynsrvError):
+    """What an operator asked for cannot be done; the message says why."""
+
+    def __init__(self, reason: RefusalReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,4 +1,4 @@
-"""What may an operator ask of what runs? To hold a server and to release it, to override the guard, to look again."""
+"""What may an operator ask for? To hold or release a server, to override the guard, and to reconcile now."""
 
 from __future__ import annotations
 
@@ -8,114 +8,104 @@ from collections.abc import Callable
 from typing import Literal
 
 from dynsrv.api_model import OperationResult
-from dynsrv.daemon.runner import Running, Unit
-from dynsrv.errors import DynsrvError
+from dynsrv.daemon.runner import Running
+from dynsrv.errors import ActionRefused, DynsrvError
 from dynsrv.logs import Event, get_logger
-from dynsrv.model import AdminState, Backend, Server
+from dynsrv.model import AdminState, Server
 from dynsrv.planning import held
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.steps import Admit, Disable, Drain, Outcome, Step
-from dynsrv.web.interfaces import ActionRefused, ActionResult
+from dynsrv.web.interfaces import ActionResult
 
 log = get_logger()
 
 
 class Operations:
-    """Acts on what is *running*, once. Each method returns what became of it, a mapping for each proxy.
+    """Has the reconcilers of what is *running* do it, each on its proxy. Each method returns the result of each proxy.
 
-    All raise `ActionRefused` where there is nothing to act on, or nothing that may be done, on any proxy. What may be
-    done on some is done there, and reported as refused for the others.
+    All raise `ActionRefused` if it can be done on no proxy. If it can be done on some, it is done there, and the result
+    of the others is a refusal.
     """
 
     def __init__(self, running: Running) -> None:
         self._running = running
 
     async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> ActionResult:
-        """Put a server into drain or maintenance, where it stays until it is released or set ready by hand."""
+        """Put a server into drain or maintenance, where it stays until it is released, or set to ready by hand."""
 
         def step(found: Server) -> Step:
             if found.admin is not AdminState.READY:
-                raise ActionRefused(409, f"the server {server} is in {found.admin} already")
+                raise ActionRefused("conflict", f"the server {server} is in {found.admin} already")
             if found.weight == 0:
-                raise ActionRefused(
-                    409, f"the server {server} has weight 0; dynsrv could not tell your drain from its own"
-                )
+                problem = f"the server {server} has weight 0; dynsrv could not tell your drain from its own"
+                raise ActionRefused("conflict", problem)
             reason = "held by an operator through the API"
             return Drain(server, reason) if state is AdminState.DRAIN else Disable(server, reason)
 
         return await self._each(backend, server, proxy, step)
 
     async def release(self, backend: str, server: str, *, proxy: str | None) -> ActionResult:
-        """Let a server that an operator holds get requests again."""
+        """Enable a server that an operator holds."""
 
         def step(found: Server) -> Step:
             if not held(found):
-                raise ActionRefused(409, f"the server {server} is not held by an operator")
+                raise ActionRefused("conflict", f"the server {server} is not held by an operator")
             return Admit(server, "released by an operator through the API")
 
         return await self._each(backend, server, proxy, step)
 
     def override_guard(self, backend: str, *, seconds: float, proxy: str | None) -> ActionResult:
-        """Let the guard let everything through for so many seconds; 0: not any more."""
-        pairs = self._reconcilers(backend, proxy)
-        for _, one in pairs:
-            one.override_until = time.time() + seconds if seconds else 0.0
-            one.wake()
+        """Override the guard for so many seconds; 0 ends an override."""
+        reconcilers = self._reconcilers(backend, proxy)
+        for one in reconcilers:
+            one.override_guard(until=time.time() + seconds if seconds else 0.0)
         if seconds:
             log.warning(Event.GUARD_OVERRIDDEN, backend=backend, proxy=proxy, seconds=seconds)
         else:
             log.warning(Event.GUARD_OVERRIDE_ENDED, backend=backend, proxy=proxy)
-        return [_done(one) for _, one in pairs]
+        return [_done(one) for one in reconcilers]
 
     def reconcile(self, *, backend: str | None, proxy: str | None) -> ActionResult:
-        """Look at HAProxy again now."""
-        pairs = self._reconcilers(backend, proxy)
-        for _, one in pairs:
+        """Make a pass now."""
+        reconcilers = self._reconcilers(backend, proxy)
+        for one in reconcilers:
             one.wake()
-        return [_done(one) for _, one in pairs]
+        return [_done(one) for one in reconcilers]
 
     async def _each(self, backend: str, server: str, proxy: str | None, step: Callable[[Server], Step]) -> ActionResult:
-        pairs = self._reconcilers(backend, proxy)
-        found = await asyncio.gather(*(self._act(unit, one, server, step) for unit, one in pairs))
-        denied = [one for one in found if isinstance(one, ActionRefused)]
-        if len(denied) == len(found):
-            raise max(denied, key=lambda one: one.status)  # a wrong state tells more than an absence
+        reconcilers = self._reconcilers(backend, proxy)
+        results = await asyncio.gather(*(_perform(one, server, step) for one in reconcilers))
+        refused = [one for one in results if isinstance(one, ActionRefused)]
+        if len(refused) == len(results):
+            # a wrong state on one proxy says more than that another proxy has no such server
+            raise next((one for one in refused if one.reason == "conflict"), refused[0])
         return [
-            _done(one, outcome=Outcome.REFUSED, detail=str(became)) if isinstance(became, ActionRefused) else became
-            for (_, one), became in zip(pairs, found, strict=True)
+            _done(one, outcome=Outcome.REFUSED, detail=str(result)) if isinstance(result, ActionRefused) else result
+            for one, result in zip(reconcilers, results, strict=True)
         ]
 
-    async def _act(
-        self, unit: Unit, reconciler: Reconciler, server: str, step: Callable[[Server], Step]
-    ) -> OperationResult | ActionRefused:
-        """Do one step on one proxy, or return why not."""
-        if not unit.backend.policy.owns(server):
-            return ActionRefused(403, f"the server {server} is not dynsrv's, which never touches others")
-
-        def choose(observed: Backend) -> Step:
-            found = next((one for one in observed.servers if one.name == server), None)
-            if found is None:
-                raise ActionRefused(404, f"there is no server {server} in the backend {reconciler.backend}")
-            return step(found)
-
-        try:
-            result = await reconciler.perform(choose)
-        except ActionRefused as denied:
-            return denied
-        except DynsrvError as error:
-            return _done(reconciler, outcome="error", detail=str(error))
-        return _done(reconciler, outcome=result.outcome, detail=result.detail)
-
-    def _reconcilers(self, backend: str | None, proxy: str | None) -> list[tuple[Unit, Reconciler]]:
+    def _reconcilers(self, backend: str | None, proxy: str | None) -> list[Reconciler]:
         units = [unit for unit in self._running.units.values() if backend in {None, unit.backend.name}]
         if not units:
-            raise ActionRefused(404, f"there is no backend {backend} in dynsrv's configuration")
-        found = [(unit, one) for unit in units for one in unit.reconcilers if proxy in {None, one.proxy.name}]
+            raise ActionRefused("not_found", f"there is no backend {backend} in dynsrv's configuration")
+        found = [one for unit in units for one in unit.reconcilers if proxy in {None, one.proxy.name}]
         if not found:
-            raise ActionRefused(
-                404, f"no backend{f' {backend}' if backend is not None else ''} is managed on a proxy {proxy}"
-            )
+            named = "" if backend is None else f" {backend}"
+            raise ActionRefused("not_found", f"no backend{named} is managed on a proxy {proxy}")
         return found
+
+
+async def _perform(
+    reconciler: Reconciler, server: str, step: Callable[[Server], Step]
+) -> OperationResult | ActionRefused:
+    """Do one step on one proxy, or return why not."""
+    try:
+        result = await reconciler.perform(server, step)
+    except ActionRefused as refused:
+        return refused
+    except DynsrvError as error:
+        return _done(reconciler, outcome="error", detail=str(error))
+    return _done(reconciler, outcome=result.outcome, detail=result.detail)
 
 
 def _done(

@@ -62,7 +62,9 @@ class HAProxy:
         self._client = client
         self._batch_sizer = BatchSizer()
         self._accepted: dict[str, ProcessInfo] = {}  # backends that take servers, and the process that said so
-        self._readers: dict[str, runtime.ServersReader[Server]] = {}  # by backend
+        # By backend. A reader keeps what it read last, and reads large dumps in a thread, so it takes one caller at a
+        # time: the reconciler of its backend, which serialises its passes with what operators ask for.
+        self._readers: dict[str, runtime.ServersReader[Server]] = {}
 
     @property
     def address(self) -> runtime.Address:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
+from dynsrv.errors import ActionRefused, BackendRejected, DynsrvError, ProxyChanged
 from dynsrv.haproxy.proxy import Proxy
 from dynsrv.haproxy.support import check_keywords
-from dynsrv.model import Backend, Process
+from dynsrv.model import Process, Server
 from dynsrv.planning import NO_LIMITS, Desired, Policy, make_plan
 from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.history import History
@@ -46,7 +46,8 @@ class Backoff:
 class Reconciler:
     """Keeps one backend of one proxy as desired, and lets *observers* know, in their order.
 
-    *resync* is in seconds. The guard is overridden until *override_until*, in Unix time.
+    It is the only one that changes this backend of this proxy: what operators ask for is done by it, too, one at a time
+    with its passes. *resync* is in seconds. The guard is overridden until *override_until*, in Unix time.
     """
 
     def __init__(
@@ -66,8 +67,7 @@ class Reconciler:
         self._policy = policy
         self._resync = resync
         self._observers = observers
-        self.override_until = override_until
-        """Until when the guard lets everything through, in Unix time."""
+        self._override_until = override_until
         self._clock = clock
         self._wall_clock = wall_clock
         self._history = History(policy)
@@ -87,6 +87,11 @@ class Reconciler:
     def failure(self) -> DynsrvError | None:
         """Why the last pass failed; None if it did not, or if HAProxy was only reloaded."""
         return self._failure
+
+    @property
+    def override_until(self) -> float:
+        """Until when the guard lets everything through, in Unix time."""
+        return self._override_until
 
     def wake(self) -> None:
         """Make a pass now."""
@@ -127,16 +132,26 @@ class Reconciler:
                 await observer.on_pass(this)
             return self._next(this)
 
-    async def perform(self, choose: Callable[[Backend], Step]) -> StepResult:
-        """Send the one step that *choose* returns of what is observed, when no pass is running. A pass follows.
+    def override_guard(self, *, until: float) -> None:
+        """Let the guard let everything through until then, in Unix time, and make a pass now."""
+        self._override_until = until
+        self.wake()
+
+    async def perform(self, server: str, choose: Callable[[Server], Step]) -> StepResult:
+        """Send the step that *choose* returns for *server* as it is now; not during a pass, but before another.
 
         Raises:
-            DynsrvError: HAProxy cannot be observed, or the step was not answered.
-            Exception: what *choose* raised; nothing was sent.
+            ActionRefused: *choose* raised it, there is no such server, or dynsrv does not own it.
+            DynsrvError: HAProxy cannot be observed, or did not answer.
         """
+        if not self._policy.owns(server):
+            raise ActionRefused("forbidden", f"the server {server} is not dynsrv's, which never touches others")
         async with self._turn:
             observed = await self.proxy.observe(self.backend, with_maxconn=False)
-            applied = await self.proxy.apply(observed, [choose(observed)])
+            found = next((one for one in observed.servers if one.name == server), None)
+            if found is None:
+                raise ActionRefused("not_found", f"there is no server {server} in the backend {self.backend}")
+            applied = await self.proxy.apply(observed, [choose(found)])
             self.wake()
             await self._report_steps(applied)
         (result,) = applied.results
@@ -181,7 +196,7 @@ class Reconciler:
         return Pass(observed, plan, applied, drift, drains, seen_at, since)
 
     def _policy_now(self) -> Policy:
-        if self._wall_clock() < self.override_until:
+        if self._wall_clock() < self._override_until:
             return replace(self._policy, limits=NO_LIMITS)
         return self._policy
 

@@ -26,10 +26,11 @@ from dynsrv.api_model import (
 from dynsrv.documents import Document
 from dynsrv.documents.problems import explain_validation
 from dynsrv.documents.values import Section
+from dynsrv.errors import ActionRefused, RefusalReason
 from dynsrv.model import AdminState
 from dynsrv.web import auth, openapi
 from dynsrv.web.event_stream import ChangeFeed
-from dynsrv.web.interfaces import ActionRefused, ActionResult, OperatorActions, StatusReader
+from dynsrv.web.interfaces import ActionResult, OperatorActions, RequestRefused, StatusReader
 from dynsrv.web.slices import in_slices
 
 MAX_SUBSCRIBERS = 500
@@ -37,6 +38,8 @@ MAX_SUBSCRIBERS = 500
 
 WRITE_TIMEOUT = 30.0
 """Seconds after which a client that does not read its events is disconnected."""
+
+_STATUS: dict[RefusalReason, int] = {"not_found": 404, "forbidden": 403, "conflict": 409}
 
 S = TypeVar("S", bound=Section)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -129,6 +132,8 @@ class _WriteHandlers:
                 await auth.check(request, self._token_file)
                 results = await handle(request)
             except ActionRefused as refused:
+                return error_response(_STATUS[refused.reason], str(refused))
+            except RequestRefused as refused:
                 headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {}
                 return error_response(refused.status, str(refused), headers=headers)
             done = all(one.outcome == "done" for one in results)
@@ -167,9 +172,9 @@ async def _body(request: web.Request, model: type[S]) -> S:
     try:
         data = json.loads(content) if content else {}
     except (ValueError, RecursionError):
-        raise ActionRefused(400, 'the body is not JSON; send an object such as {"proxy": "lb1"}, or nothing') from None
+        raise RequestRefused(400, 'the body is not JSON; send an object such as {"proxy": "lb1"}, or nothing') from None
     try:
         return model.model_validate(data)
     except ValidationError as error:
         problems = explain_validation(error, document=Document("the body", data, {}, data), model=model)
-        raise ActionRefused(400, str(problems).replace("\n", "; ")) from None
+        raise RequestRefused(400, str(problems).replace("\n", "; ")) from None

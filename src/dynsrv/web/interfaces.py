@@ -16,8 +16,8 @@ ActionResult = list[OperationResult]
 """What became of a request on each proxy."""
 
 
-class ActionRefused(Exception):
-    """A request that cannot be met. *status* is HTTP's; the sentence says why."""
+class RequestRefused(Exception):
+    """A request that is answered with this HTTP *status*; the sentence says why."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -48,7 +48,7 @@ class StatusReader(Protocol):
 
 
 class OperatorActions(Protocol):
-    """What an operator may request. All raise `ActionRefused`."""
+    """What an operator may request. All raise `dynsrv.errors.ActionRefused`."""
 
     async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> ActionResult: ...
 

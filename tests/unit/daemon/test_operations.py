@@ -7,9 +7,10 @@ from collections.abc import Awaitable
 import pytest
 from structlog.testing import capture_logs
 
+from dynsrv.errors import ActionRefused
 from dynsrv.logs import Event
 from dynsrv.model import AdminState, Snapshot
-from dynsrv.web.interfaces import ActionRefused, ActionResult
+from dynsrv.web.interfaces import ActionResult
 from tests.fakes.at_work import AtWork
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy, an_endpoint
@@ -38,10 +39,10 @@ def release(at_work: AtWork, *, proxy: str | None = None) -> Awaitable[ActionRes
     return at_work.controls.release("be_app", SERVER, proxy=proxy)
 
 
-async def denial(asked: Awaitable[ActionResult]) -> tuple[int, str]:
+async def denial(asked: Awaitable[ActionResult]) -> tuple[str, str]:
     with pytest.raises(ActionRefused) as caught:
         await asked
-    return caught.value.status, str(caught.value)
+    return caught.value.reason, str(caught.value)
 
 
 def outcomes(done: ActionResult) -> list[tuple[str, str, str]]:
@@ -106,7 +107,7 @@ async def test_a_server_that_is_held_already_is_not_held_again() -> None:
     at_work = await two_proxies()
     await hold(at_work)
     for state in (AdminState.DRAIN, AdminState.MAINT):
-        assert await denial(hold(at_work, state=state)) == (409, f"the server {SERVER} is in drain already")
+        assert await denial(hold(at_work, state=state)) == ("conflict", f"the server {SERVER} is in drain already")
 
 
 async def test_a_server_that_leaves_cannot_be_held() -> None:
@@ -115,26 +116,26 @@ async def test_a_server_that_leaves_cannot_be_held() -> None:
         behind.haproxy.open_session(SERVER)
     at_work.want(an_endpoint(2))
     await at_work.passes(2)
-    assert await denial(hold(at_work)) == (409, f"the server {SERVER} is in drain already")
+    assert await denial(hold(at_work)) == ("conflict", f"the server {SERVER} is in drain already")
 
 
 async def test_a_new_server_that_waits_for_its_check_cannot_be_held() -> None:
     at_work = AtWork(policy=a_policy())
     at_work.want(an_endpoint(1))
     await at_work.passes()
-    assert await denial(hold(at_work)) == (409, f"the server {SERVER} is in maint already")
+    assert await denial(hold(at_work)) == ("conflict", f"the server {SERVER} is in maint already")
 
 
 async def test_a_server_of_weight_0_cannot_be_held_because_nobody_could_tell_later() -> None:
     at_work = AtWork()
     await at_work.settle(an_endpoint(1, weight=0))
     sentence = f"the server {SERVER} has weight 0; dynsrv could not tell your drain from its own"
-    assert await denial(hold(at_work)) == (409, sentence)
+    assert await denial(hold(at_work)) == ("conflict", sentence)
 
 
 async def test_a_server_that_nobody_holds_cannot_be_released() -> None:
     at_work = await two_proxies()
-    assert await denial(release(at_work)) == (409, f"the server {SERVER} is not held by an operator")
+    assert await denial(release(at_work)) == ("conflict", f"the server {SERVER} is not held by an operator")
 
 
 async def test_what_can_be_done_on_one_proxy_is_done_there_and_told_of_the_other() -> None:
@@ -153,23 +154,23 @@ async def test_a_server_that_one_proxy_does_not_have_is_told_as_that() -> None:
     at_work.behinds[1].haproxy.reload()
     absent = f"there is no server {SERVER} in the backend be_app"
     assert outcomes(await hold(at_work)) == [("lb1", "done", ""), ("lb2", "refused", absent)]
-    assert await denial(hold(at_work, proxy="lb2")) == (404, absent)
+    assert await denial(hold(at_work, proxy="lb2")) == ("not_found", absent)
 
 
 async def test_a_wrong_state_is_told_rather_than_an_absence() -> None:
     at_work = await two_proxies()
     await hold(at_work, proxy="lb1")
     at_work.behinds[1].haproxy.reload()
-    assert await denial(hold(at_work)) == (409, f"the server {SERVER} is in drain already")
+    assert await denial(hold(at_work)) == ("conflict", f"the server {SERVER} is in drain already")
 
 
 async def test_what_does_not_exist_is_not_found() -> None:
     at_work = await two_proxies()
     absent = "there is no server dyn-none in the backend be_app"
-    assert await denial(hold(at_work, "dyn-none")) == (404, absent)
+    assert await denial(hold(at_work, "dyn-none")) == ("not_found", absent)
     unknown = "there is no backend be_none in dynsrv's configuration"
-    assert await denial(hold(at_work, backend="be_none")) == (404, unknown)
-    assert await denial(hold(at_work, proxy="lb3")) == (404, "no backend be_app is managed on a proxy lb3")
+    assert await denial(hold(at_work, backend="be_none")) == ("not_found", unknown)
+    assert await denial(hold(at_work, proxy="lb3")) == ("not_found", "no backend be_app is managed on a proxy lb3")
     for backend, sentence in (("be_app", "no backend be_app"), (None, "no backend")):
         with pytest.raises(ActionRefused, match=f"^{sentence} is managed on a proxy lb3$"):
             at_work.controls.reconcile(backend=backend, proxy="lb3")
@@ -181,15 +182,15 @@ async def test_a_server_of_somebody_else_s_is_never_touched(server: str) -> None
     at_work.behind.haproxy.answer("add server be_app/by-hand 10.0.0.9:80")
     asked = len(at_work.behind.haproxy.journal)
     sentence = f"the server {server} is not dynsrv's, which never touches others"
-    assert await denial(hold(at_work, server)) == (403, sentence)
+    assert await denial(hold(at_work, server)) == ("forbidden", sentence)
     assert len(at_work.behind.haproxy.journal) == asked
 
 
 async def test_a_name_that_could_end_a_command_is_only_looked_for() -> None:
     at_work = await two_proxies()
     before = len(at_work.behind.haproxy.changes)
-    status, _ = await denial(hold(at_work, "dyn-;\nshutdown"))
-    assert status == 404
+    reason, _ = await denial(hold(at_work, "dyn-;\nshutdown"))
+    assert reason == "not_found"
     assert len(at_work.behind.haproxy.changes) == before
 
 

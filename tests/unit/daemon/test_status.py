@@ -238,9 +238,9 @@ async def test_the_last_changes_are_told_with_their_reasons() -> None:
 async def test_until_when_the_guard_is_overridden_is_told_until_then() -> None:
     at_work = AtWork()
     until = in_a_minute()
-    at_work.unit.reconcilers[0].override_until = until
+    at_work.unit.reconcilers[0].override_guard(until=until)
     assert (await the_backend(at_work))["guard_overridden_until"] == utc_time(until).isoformat().replace("+00:00", "Z")
-    at_work.unit.reconcilers[0].override_until = until - 120
+    at_work.unit.reconcilers[0].override_guard(until=until - 120)
     assert (await the_backend(at_work))["guard_overridden_until"] is None
 
 

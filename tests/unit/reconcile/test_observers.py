@@ -73,7 +73,7 @@ async def test_an_observer_hears_of_the_step_of_an_operator_too() -> None:
     managed = Managed()
     await managed.settle(an_endpoint())
     heard = Heard(managed)
-    result = await managed.reconciler.perform(lambda _: Disable(SERVER, "somebody asked for it"))
+    result = await managed.reconciler.perform(SERVER, lambda _: Disable(SERVER, "somebody asked for it"))
     assert result.outcome is Outcome.DONE
     assert heard.of == ["1 done, 0 unanswered"]
 
@@ -84,5 +84,5 @@ async def test_of_a_step_without_an_answer_an_observer_hears_and_whoever_asked_f
     heard = Heard(managed)
     managed.behind.wire.before_line = lambda line: managed.refuse() if line.startswith("enable server") else None
     with pytest.raises(ProxyUnreachable):
-        await managed.reconciler.perform(lambda _: Admit(SERVER, "somebody asked for it"))
+        await managed.reconciler.perform(SERVER, lambda _: Admit(SERVER, "somebody asked for it"))
     assert heard.of == ["0 done, 1 unanswered"]

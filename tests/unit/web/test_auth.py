@@ -14,7 +14,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from dynsrv.web import auth
-from dynsrv.web.interfaces import ActionRefused
+from dynsrv.web.interfaces import RequestRefused
 
 NOT_SHOWN = "send the token in web.token_file: Authorization: Bearer <token>"
 WRONG = "wrong token: send the one in web.token_file"
@@ -34,7 +34,7 @@ def check(token_file: Path | None, authorization: str | None = "Bearer s3cret", 
 
 
 def the_denial(token_file: Path | None, authorization: str | None = "Bearer s3cret", **headers: str) -> tuple[int, str]:
-    with pytest.raises(ActionRefused) as caught:
+    with pytest.raises(RequestRefused) as caught:
         check(token_file, authorization, **headers)
     return caught.value.status, str(caught.value)
 
