@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from itertools import takewhile
+from itertools import groupby
 from typing import Any, Protocol, assert_never
 
 from dynsrv import runtime
@@ -13,7 +13,7 @@ from dynsrv.haproxy import rows as server_rows
 from dynsrv.haproxy.batching import BatchSizer
 from dynsrv.haproxy.support import unsupported
 from dynsrv.model import AdminState, Backend, Process, Server
-from dynsrv.runtime import Capabilities, Command, Ok, ProcessInfo, Reply, State, commands, errors
+from dynsrv.runtime import Batch, Capabilities, Command, Ok, ProcessInfo, Reply, State, commands, errors
 from dynsrv.steps import (
     Add,
     Admit,
@@ -103,33 +103,27 @@ class HAProxy:
         not_added: set[str] = set()
         try:
             with self._mapping_errors():
-                for chunk in self._chunks(backend.name, steps):
-                    written = [_encode(backend.name, step) for step in chunk]
-                    to_send = [one for one in written if isinstance(one, Command)]
-                    batch = await self._client.batch(to_send, process=process)
+                for group in self._groups(backend.name, steps):
+                    encoded, invalid = _encode(backend.name, group)
+                    batch = await self._client.batch([command for _, command in encoded], process=process)
                     self._batch_sizer.observe(
-                        batch.seconds, backend=backend.name, kind=chunk[0].kind, commands=len(chunk)
+                        batch.seconds, backend=backend.name, kind=group[0].kind, commands=len(group)
                     )
-                    replies, seconds = iter(batch.replies), batch.seconds / len(chunk)
-                    results += [
-                        _result(step, one.line, next(replies), seconds=seconds, not_added=not_added)
-                        if isinstance(one, Command)
-                        else _unencodable(step, one, not_added)
-                        for step, one in zip(chunk, written, strict=True)
-                    ]
+                    new = [*invalid, *_results(encoded, batch, not_added=not_added)]
+                    not_added |= {one.step.server for one in new if _is_failed_add(one)}
+                    results += new
         except DynsrvError as error:  # what was answered before it was done all the same
             return Applied(tuple(results), tuple(steps[len(results) :]), error)
         return Applied(tuple(results))
 
-    def _chunks(self, backend: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
-        """Yield *steps* of one kind, as many as the pace allows when it comes to them."""
-        begin = 0
-        while begin < len(steps):
-            kind = steps[begin].kind
-            longest = steps[begin : begin + self._batch_sizer.size(backend, kind)]
-            chunk = list(takewhile(lambda step: step.kind == kind, longest))  # noqa: B023 - used up at once
-            begin += len(chunk)
-            yield chunk
+    def _groups(self, backend: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+        """Yield *steps* in groups of one kind, each as large as a batch may be when its turn comes."""
+        for kind, run in groupby(steps, key=lambda step: step.kind):
+            same, begin = list(run), 0
+            while begin < len(same):
+                end = begin + self._batch_sizer.size(backend, kind)
+                yield same[begin:end]
+                begin = end
 
     async def algorithm(self, backend: str) -> str | None:
         """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""
@@ -217,34 +211,51 @@ def _command(backend: str, step: Step) -> Command[None]:
             assert_never(step)
 
 
-def _encode(backend: str, step: Step) -> Command[None] | errors.InvalidArgument:
-    """Return the command for a step, or why it cannot be written as one."""
-    try:
-        return _command(backend, step)
-    except errors.InvalidArgument as error:
-        return error
+def _encode(backend: str, steps: Iterable[Step]) -> tuple[list[tuple[Step, Command[None]]], list[StepResult]]:
+    """Return the steps with their commands, and the results of those that cannot be written as one."""
+    encoded: list[tuple[Step, Command[None]]] = []
+    invalid: list[StepResult] = []
+    for step in steps:
+        try:
+            encoded.append((step, _command(backend, step)))
+        except errors.InvalidArgument as error:
+            invalid.append(StepResult(step, Outcome.REFUSED, str(error)))
+    return encoded, invalid
 
 
-def _unencodable(step: Step, error: errors.InvalidArgument, not_added: set[str]) -> StepResult:
-    not_added.add(step.server)
-    return StepResult(step, Outcome.REFUSED, str(error))
+def _results(
+    encoded: Sequence[tuple[Step, Command[None]]], batch: Batch, *, not_added: Set[str]
+) -> Iterator[StepResult]:
+    """Yield what became of each step; *not_added* are the servers whose Add failed before."""
+    for (step, command), reply in zip(encoded, batch.replies, strict=True):
+        seconds = batch.seconds / len(encoded)
+        text = " ".join((reply.text if isinstance(reply, Ok) else reply.sentence).split())
+        expected = _is_expected(step, reply, not_added)
+        yield StepResult(step, _outcome(reply), text, expected, command.line, seconds)
 
 
-def _result(step: Step, command: str, reply: Reply[Any], *, seconds: float, not_added: set[str]) -> StepResult:
-    """Return what became of *step*; a server that was not added joins *not_added*."""
-    expected = False
+def _outcome(reply: Reply[None]) -> Outcome:
     match reply:
-        case Ok(text=text):
-            return StepResult(step, Outcome.DONE, " ".join(text.split()), expected, command, seconds)
-        case errors.StillInUse():
-            expected = True
-        case errors.NoSuchServer():
-            # deleted by someone else, which a removal wants, or never added, which its Add has told already
-            expected = isinstance(step, Delete | Disable | CloseSessions | Drain) or step.server in not_added
-        case errors.Refused() | errors.UnknownReply():
-            if isinstance(step, Add):
-                not_added.add(step.server)
+        case Ok():
+            return Outcome.DONE
+        case errors.UnknownReply():
+            return Outcome.UNKNOWN
+        case errors.Refused():
+            return Outcome.REFUSED
         case _:
             assert_never(reply)
-    outcome = Outcome.UNKNOWN if isinstance(reply, errors.UnknownReply) else Outcome.REFUSED
-    return StepResult(step, outcome, " ".join(reply.sentence.split()), expected, command, seconds)
+
+
+def _is_expected(step: Step, reply: Reply[None], not_added: Set[str]) -> bool:
+    """Whether *reply* is a refusal that resolves itself, or follows from one that has been reported."""
+    match reply:
+        case errors.StillInUse():
+            return True
+        case errors.NoSuchServer():  # somebody else deleted it, or it was never added
+            return isinstance(step, Delete | Disable | CloseSessions | Drain) or step.server in not_added
+        case _:
+            return False
+
+
+def _is_failed_add(result: StepResult) -> bool:
+    return isinstance(result.step, Add) and result.outcome is not Outcome.DONE
