@@ -1,6 +1,8 @@
-"""Which numbers does dynsrv tell? Every metric with its name, help and labels, in one place."""
+"""Which metrics does dynsrv export? Each with its name, help and labels, in one list."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, Info, PlatformCollector
 from prometheus_client import ProcessCollector as ProcessResources
@@ -14,169 +16,141 @@ _CONVERGENCE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 class Metrics:
-    """All metrics of one dynsrv, in a registry of its own. Label values are configured names, or few words."""
+    """All metrics of one dynsrv, in their own registry. Label values are configured names, or of a small fixed set."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessResources(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
-        Info("dynsrv_build", "The version of dynsrv.", registry=registry).info({"version": __version__})
+        self.registry = CollectorRegistry()
+        self._gauges: list[tuple[Gauge, frozenset[str]]] = []  # with the names of their labels
+        gauge, counter, histogram = self._gauge, self._counter, self._histogram
+        where, source = ("proxy", "backend"), ("backend", "kind")
 
-        self.config_good = Gauge(
-            "dynsrv_config_last_reload_successful",
-            "1 if the configuration file was good when it was last read.",
-            registry=registry,
+        ProcessResources(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        Info("dynsrv_build", "The version of dynsrv.", registry=self.registry).info({"version": __version__})
+
+        # The configuration
+        self.config_good = gauge(
+            "dynsrv_config_last_reload_successful", "1 if the configuration file was valid when it was last read."
         )
-        self.config_time = Gauge(
-            "dynsrv_config_last_reload_success_timestamp_seconds",
-            "Unix time at which a configuration was last taken over.",
-            registry=registry,
+        self.config_time = gauge(
+            "dynsrv_config_last_reload_success_timestamp_seconds", "Unix time of the last successful reload."
         )
-        where = ("proxy", "backend")
-        self.servers = Gauge(
-            "dynsrv_servers", "Servers of ours in HAProxy, and those it refused.", (*where, "state"), registry=registry
+
+        # Sources
+        self.desired_servers = gauge("dynsrv_desired_servers", "Servers that the sources want.", "backend")
+        self.source_up = gauge("dynsrv_source_up", "1 if the source's last answer was valid.", *source)
+        self.source_last_success = gauge(
+            "dynsrv_source_last_success_timestamp_seconds", "Unix time of the source's last valid answer.", *source
         )
-        self.desired_servers = Gauge(
-            "dynsrv_desired_servers", "Endpoints in the source's last snapshot.", ("backend",), registry=registry
+        self.source_errors = counter(
+            "dynsrv_source_errors_total", "Failures of the source by reason.", *source, "reason"
         )
-        self.reconcile_duration = Histogram(
-            "dynsrv_reconcile_duration_seconds", "Time to observe, plan and apply once.", where, registry=registry
+        self.source_ignored = gauge(
+            "dynsrv_source_ignored",
+            "Entries of the source's last answer that were ignored; the log names each.",
+            *source,
         )
-        self.reconcile_total = Counter(
+
+        # Passes
+        self.reconcile_duration = histogram(
+            "dynsrv_reconcile_duration_seconds", "Time to observe, plan and apply once.", *where
+        )
+        self.reconcile_total = counter(
             "dynsrv_reconcile_total",
             "Passes by result: converged, changed, waiting, guarded, refused, rejected, unreachable, reloaded.",
-            (*where, "result"),
-            registry=registry,
+            *where,
+            "result",
         )
-        self.steps = Counter(
-            "dynsrv_steps_total",
-            "Steps sent to HAProxy by result: done, refused, unknown.",
-            (*where, "step", "result"),
-            registry=registry,
+        self.steps = counter(
+            "dynsrv_steps_total", "Steps sent to HAProxy by result: done, refused, unknown.", *where, "step", "result"
         )
-        self.convergence = Histogram(
+        self.convergence = histogram(
             "dynsrv_convergence_seconds",
-            "Time from the source's event until every wanted server took traffic.",
-            ("backend",),
+            "Time from a change in the source until every desired server was admitted.",
+            "backend",
             buckets=_CONVERGENCE_BUCKETS,
-            registry=registry,
         )
-        self.guard_refusals = Counter(
-            "dynsrv_guard_refusals_total",
-            "Passes whose removals the guard refused, by rule: max_removed, min_ready, on_empty.",
-            ("backend", "rule"),
-            registry=registry,
+        self.converged = gauge(
+            "dynsrv_converged", "1 if the backend was in sync in the last pass; 0 also if the pass failed.", *where
         )
-        self.guarded_servers = Gauge(
+        self.drift = counter(
+            "dynsrv_drift_total",
+            "Servers found changed though neither dynsrv nor the source had changed anything.",
+            *where,
+        )
+        self.backend_rejected = gauge(
+            "dynsrv_backend_rejected", "1 if HAProxy cannot add servers to the backend at runtime.", *where, "reason"
+        )
+
+        # Servers
+        self.servers = gauge(
+            "dynsrv_servers", "Servers of dynsrv in HAProxy by state, and those that HAProxy refused.", *where, "state"
+        )
+        self.held_servers = gauge(
+            "dynsrv_held_servers",
+            "Servers that an operator put into maintenance or drain, and that stay there.",
+            *where,
+        )
+        self.oldest_wait = gauge(
+            "dynsrv_oldest_wait_timestamp_seconds",
+            "Unix time since which the longest-waiting server has been waiting to be admitted.",
+            *where,
+        )
+        self.oldest_drain = gauge(
+            "dynsrv_oldest_drain_timestamp_seconds", "Unix time at which the oldest drain in progress began.", *where
+        )
+        self.guarded_servers = gauge(
             "dynsrv_guarded_servers",
             "Servers that the source no longer wants and the guard keeps, by rule: max_removed, min_ready, on_empty.",
-            (*where, "rule"),
-            registry=registry,
+            *where,
+            "rule",
         )
-        self.drift = Counter(
-            "dynsrv_drift_total",
-            "Servers that were found changed though neither dynsrv nor the source had changed anything.",
-            where,
-            registry=registry,
+        self.guard_refusals = counter(
+            "dynsrv_guard_refusals_total",
+            "Passes whose removals the guard blocked, by rule: max_removed, min_ready, on_empty.",
+            "backend",
+            "rule",
         )
-        self.held_servers = Gauge(
-            "dynsrv_held_servers",
-            "Servers that an operator put into maintenance or drain by hand, and that stay there.",
-            where,
-            registry=registry,
-        )
-        self.converged = Gauge(
-            "dynsrv_converged",
-            "1 if HAProxy was as the source wants it when it was last looked at; 0 also if it could not be looked at.",
-            where,
-            registry=registry,
-        )
-        self.oldest_wait = Gauge(
-            "dynsrv_oldest_wait_timestamp_seconds",
-            "Unix time since when the server has waited that has waited for longest to get requests.",
-            where,
-            registry=registry,
-        )
-        self.oldest_drain = Gauge(
-            "dynsrv_oldest_drain_timestamp_seconds",
-            "Unix time at which the server began to drain that has been leaving for longest.",
-            where,
-            registry=registry,
-        )
-        self.backend_rejected = Gauge(
-            "dynsrv_backend_rejected",
-            "1 if HAProxy cannot add servers to the backend at runtime.",
-            (*where, "reason"),
-            registry=registry,
-        )
-        self.source_up = Gauge(
-            "dynsrv_source_up", "1 if the source's last answer was good.", ("backend", "kind"), registry=registry
-        )
-        self.source_last_success = Gauge(
-            "dynsrv_source_last_success_timestamp_seconds",
-            "Unix time at which the source last told what is desired.",
-            ("backend", "kind"),
-            registry=registry,
-        )
-        self.source_errors = Counter(
-            "dynsrv_source_errors_total",
-            "Failures of the source by reason; the last snapshot stays.",
-            ("backend", "kind", "reason"),
-            registry=registry,
-        )
-        self.source_ignored = Gauge(
-            "dynsrv_source_ignored",
-            "What the source's last answer had but could not be used as it was; the log tells each.",
-            ("backend", "kind"),
-            registry=registry,
-        )
-        self.proxy_up = Gauge("dynsrv_proxy_up", "1 if HAProxy answers.", ("proxy",), registry=registry)
-        self.proxy_reloads = Counter(
-            "dynsrv_proxy_reloads_total",
-            "Reloads and restarts of HAProxy that were noticed.",
-            ("proxy",),
-            registry=registry,
-        )
-        self.command_duration = Histogram(
+
+        # HAProxy
+        self.proxy_up = gauge("dynsrv_proxy_up", "1 if HAProxy responds.", "proxy")
+        self.proxy_reloads = counter("dynsrv_proxy_reloads_total", "Reloads and restarts of HAProxy.", "proxy")
+        self.command_duration = histogram(
             "dynsrv_runtime_command_duration_seconds",
-            "Time HAProxy took for a command: the mean of a run of equal ones sent at once.",
-            ("proxy", "command"),
+            "Time that HAProxy took for a command: the mean over equal ones that were sent at once.",
+            "proxy",
+            "command",
             buckets=_COMMAND_BUCKETS,
-            registry=registry,
         )
-        self.connections_broken = Counter(
+        self.connections_broken = counter(
             "dynsrv_runtime_connections_broken_total",
-            "Connections given up before all replies had come.",
-            ("proxy", "error"),
-            registry=registry,
+            "Connections that were closed before all replies had arrived.",
+            "proxy",
+            "error",
         )
 
-    def forget(self, backend: str, *, proxy: str | None = None) -> None:
-        """Tell no more of *backend*, which is no longer managed: on *proxy*, or anywhere."""
-        if proxy is not None:
-            for metric in (
-                self.servers,
-                self.held_servers,
-                self.guarded_servers,
-                self.converged,
-                self.oldest_wait,
-                self.oldest_drain,
-                self.backend_rejected,
-            ):
-                metric.remove_by_labels({"proxy": proxy, "backend": backend})
-        else:
-            for metric in (self.desired_servers, self.source_up, self.source_last_success, self.source_ignored):
-                metric.remove_by_labels({"backend": backend})
+    def _gauge(self, name: str, help: str, *labels: str) -> Gauge:
+        gauge = Gauge(name, help, labels, registry=self.registry)
+        self._gauges.append((gauge, frozenset(labels)))
+        return gauge
 
-    def forget_source(self, backend: str, kind: str) -> None:
-        """Tell no more of the source of this *kind* of *backend*, which has none of that kind any more."""
-        for metric in (self.source_up, self.source_last_success, self.source_ignored):
-            metric.remove_by_labels({"backend": backend, "kind": kind})
+    def _counter(self, name: str, help: str, *labels: str) -> Counter:
+        return Counter(name, help, labels, registry=self.registry)
 
-    def forget_proxy(self, proxy: str) -> None:
-        """Tell no more of *proxy*, which is no longer named."""
-        self.proxy_up.remove_by_labels({"proxy": proxy})
+    def _histogram(
+        self, name: str, help: str, *labels: str, buckets: Sequence[float] = Histogram.DEFAULT_BUCKETS
+    ) -> Histogram:
+        return Histogram(name, help, labels, buckets=buckets, registry=self.registry)
+
+    def forget(self, **labels: str) -> None:
+        """Remove every series with these labels from all gauges: what they describe is no longer managed.
+
+        An alert on such a series would never end. Counters and histograms stay, as `rate()` expects.
+        """
+        for gauge, names in self._gauges:
+            if labels.keys() <= names:
+                gauge.remove_by_labels(labels)
 
     def runtime_hook(self, proxy: str) -> Hook:
         """Return the hook that measures the Runtime API of *proxy*."""
@@ -192,7 +166,7 @@ class Metrics:
 
 
 def server_state(server: Server, *, waits_for_check: bool) -> str:
-    """Return the state of a server of ours in the words of `dynsrv_servers`."""
+    """Return the state of a server as the label of `dynsrv_servers` has it."""
     if waits_for_check:
         return "waiting_check"
     return {

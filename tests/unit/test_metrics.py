@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
+from prometheus_client import Gauge
 
 from dynsrv import __version__
 from dynsrv.metrics import Metrics
@@ -94,54 +96,48 @@ def test_a_run_of_commands_is_measured_by_the_mean() -> None:
     assert value("dynsrv_runtime_connections_broken_total", {"proxy": "lb1", "error": "ReplyTimeout"}) == 1
 
 
-def test_what_is_no_longer_managed_is_no_longer_told() -> None:
-    metrics = Metrics()
-    for backend in ("be_app", "be_other"):
-        for proxy in ("lb1", "lb2"):
-            metrics.servers.labels(proxy, backend, "ready").set(1)
-            metrics.held_servers.labels(proxy, backend).set(1)
-            metrics.guarded_servers.labels(proxy, backend, "min_ready").set(1)
-            metrics.converged.labels(proxy, backend).set(1)
-            metrics.oldest_wait.labels(proxy, backend).set(1)
-            metrics.oldest_drain.labels(proxy, backend).set(1)
-            metrics.backend_rejected.labels(proxy, backend, "level").set(1)
-        metrics.desired_servers.labels(backend).set(1)
-        metrics.source_up.labels(backend, "file").set(1)
-        metrics.source_last_success.labels(backend, "file").set(1)
-        metrics.source_ignored.labels(backend, "file").set(1)
+def set_all_gauges(metrics: Metrics, **values: tuple[str, ...]) -> None:
+    """Set every gauge that has labels, for all combinations of these values of them."""
+    for metric in vars(metrics).values():
+        if isinstance(metric, Gauge) and metric._labelnames:
+            for labels in product(*(values.get(name, ("other",)) for name in metric._labelnames)):
+                metric.labels(*labels).set(1)
 
-    def told() -> set[tuple[str, str | None]]:
-        return {
-            (sample.labels["backend"], sample.labels.get("proxy"))
-            for family in metrics.registry.collect()
-            for sample in family.samples
-            if "backend" in sample.labels
-        }
 
-    metrics.forget("be_app", proxy="lb1")
-    assert told() == {(one, other) for one in ("be_app", "be_other") for other in ("lb1", "lb2", None)} - {
-        ("be_app", "lb1")
+def gauges_with(metrics: Metrics, **labels: str) -> set[str]:
+    """Return the gauges that have a series with these labels."""
+    return {
+        family.name
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if family.type == "gauge" and labels.items() <= sample.labels.items()
     }
-    metrics.forget("be_app")
-    assert ("be_app", None) not in told()
-    assert ("be_other", None) in told()
 
 
-def test_a_source_of_a_kind_that_a_backend_has_no_more_is_no_longer_told() -> None:
+@pytest.mark.parametrize(
+    "gone",
+    [
+        {"backend": "be_app"},
+        {"proxy": "lb1"},
+        {"proxy": "lb1", "backend": "be_app"},
+        {"backend": "be_app", "kind": "file"},
+    ],
+)
+def test_every_gauge_of_what_is_no_longer_managed_ends_and_no_other(gone: dict[str, str]) -> None:
     metrics = Metrics()
-    for kind in ("file", "consul"):
-        for metric in (metrics.source_up, metrics.source_last_success, metrics.source_ignored):
-            metric.labels("be_app", kind).set(1)
-    metrics.forget_source("be_app", "file")
-    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
-    assert [sample.labels["kind"] for sample in samples if "kind" in sample.labels] == ["consul"] * 3
+    set_all_gauges(metrics, proxy=("lb1", "lb2"), backend=("be_app", "be_other"), kind=("file", "consul"))
+    others = [{name: value} for name, value in {"proxy": "lb2", "backend": "be_other", "kind": "consul"}.items()]
+    before = [gauges_with(metrics, **other) for other in others]
+    assert gauges_with(metrics, **gone) == {
+        name for name, (kind, *labels) in METRICS.items() if kind == "gauge" and gone.keys() <= set(labels)
+    }
+    metrics.forget(**gone)
+    assert gauges_with(metrics, **gone) == set()
+    assert [gauges_with(metrics, **other) for other in others] == before
 
 
-def test_a_proxy_that_is_no_longer_named_is_not_told_to_be_down() -> None:
+def test_counters_outlive_what_they_count() -> None:
     metrics = Metrics()
-    for proxy in ("lb1", "lb2"):
-        metrics.proxy_up.labels(proxy).set(0)
-    metrics.forget_proxy("lb2")
-    value = metrics.registry.get_sample_value
-    assert value("dynsrv_proxy_up", {"proxy": "lb1"}) == 0
-    assert value("dynsrv_proxy_up", {"proxy": "lb2"}) is None
+    metrics.drift.labels("lb1", "be_app").inc()
+    metrics.forget(backend="be_app")
+    assert metrics.registry.get_sample_value("dynsrv_drift_total", {"proxy": "lb1", "backend": "be_app"}) == 1

@@ -133,7 +133,7 @@ class Daemon:
         for proxy in backend.proxies:
             if (backend.name, proxy.name) in managed:
                 continue
-            app.metrics.forget(backend.name, proxy=proxy.name)
+            app.metrics.forget(backend=backend.name, proxy=proxy.name)
             drains = backend.settings.on_removed is OnRemoved.DRAIN
             log.info(Event.BACKEND_REMOVED, proxy=proxy.name, backend=backend.name, drains=drains)
             if drains:
@@ -179,7 +179,7 @@ async def _drain(reconciler: Reconciler, metrics: Metrics) -> None:
     while reconciler.last is None or not reconciler.last.plan.converged:
         await asyncio.sleep(delay)
         delay = await reconciler.attempt({})
-    metrics.forget(reconciler.backend, proxy=reconciler.proxy.name)
+    metrics.forget(backend=reconciler.backend, proxy=reconciler.proxy.name)
 
 
 def _forget(before: App, now: App) -> None:
@@ -189,8 +189,8 @@ def _forget(before: App, now: App) -> None:
         return {(one.name, one.settings.source.kind) for one in app.backends}
 
     for proxy in before.proxies.keys() - now.proxies.keys():
-        now.metrics.forget_proxy(proxy)
+        now.metrics.forget(proxy=proxy)
     for backend, kind in sources(before) - sources(now):
-        now.metrics.forget_source(backend, kind)
+        now.metrics.forget(backend=backend, kind=kind)
     for backend in {one.name for one in before.backends} - {one.name for one in now.backends}:
-        now.metrics.forget(backend)
+        now.metrics.forget(backend=backend)

@@ -45,7 +45,7 @@ class PassMetrics(PassObserver):
         """Set every counter to 0, so that `rate()` sees its first increment, and drop what an earlier one left."""
         metrics = self._metrics
         proxy, backend = self._labels
-        metrics.forget(backend, proxy=proxy)
+        metrics.forget(proxy=proxy, backend=backend)
         metrics.converged.labels(*self._labels).set(0)
         metrics.drift.labels(*self._labels)
         metrics.convergence.labels(backend)
