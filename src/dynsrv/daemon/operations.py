@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from dynsrv.api_model import OperationResult
-from dynsrv.daemon.runner import Running, Unit
+from dynsrv.daemon.runner import BackendRunner, RunningSet
 from dynsrv.errors import DynsrvError
 from dynsrv.logs import Event, get_logger
 from dynsrv.model import AdminState, Backend, Server
@@ -27,7 +27,7 @@ class Operations:
     done on some is done there, and reported as refused for the others.
     """
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: RunningSet) -> None:
         self._running = running
 
     async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> ActionResult:
@@ -76,7 +76,7 @@ class Operations:
 
     async def _each(self, backend: str, server: str, proxy: str | None, step: Callable[[Server], Step]) -> ActionResult:
         pairs = self._reconcilers(backend, proxy)
-        found = await asyncio.gather(*(self._act(unit, one, server, step) for unit, one in pairs))
+        found = await asyncio.gather(*(self._act(runner, one, server, step) for runner, one in pairs))
         denied = [one for one in found if isinstance(one, ActionRefused)]
         if len(denied) == len(found):
             raise max(denied, key=lambda one: one.status)  # a wrong state tells more than an absence
@@ -86,10 +86,10 @@ class Operations:
         ]
 
     async def _act(
-        self, unit: Unit, reconciler: Reconciler, server: str, step: Callable[[Server], Step]
+        self, runner: BackendRunner, reconciler: Reconciler, server: str, step: Callable[[Server], Step]
     ) -> OperationResult | ActionRefused:
         """Do one step on one proxy, or return why not."""
-        if not unit.backend.policy.owns(server):
+        if not runner.spec.desired.policy.owns(server):
             return ActionRefused(403, f"the server {server} is not dynsrv's, which never touches others")
 
         def choose(observed: Backend) -> Step:
@@ -106,11 +106,11 @@ class Operations:
             return _done(reconciler, outcome="error", detail=str(error))
         return _done(reconciler, outcome=result.outcome, detail=result.detail)
 
-    def _reconcilers(self, backend: str | None, proxy: str | None) -> list[tuple[Unit, Reconciler]]:
-        units = [unit for unit in self._running.units.values() if backend in {None, unit.backend.name}]
-        if not units:
+    def _reconcilers(self, backend: str | None, proxy: str | None) -> list[tuple[BackendRunner, Reconciler]]:
+        runners = [one for one in self._running.backends.values() if backend in {None, one.spec.name}]
+        if not runners:
             raise ActionRefused(404, f"there is no backend {backend} in dynsrv's configuration")
-        found = [(unit, one) for unit in units for one in unit.reconcilers if proxy in {None, one.proxy.name}]
+        found = [(one, one.reconciler) for one in runners if proxy in {None, one.spec.proxy.key}]
         if not found:
             raise ActionRefused(
                 404, f"no backend{f' {backend}' if backend is not None else ''} is managed on a proxy {proxy}"
