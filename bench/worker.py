@@ -20,33 +20,29 @@ from pathlib import Path
 from dynsrv import logs
 from dynsrv.__main__ import spare_the_event_loop
 from dynsrv.cli.apply import Apply
+from dynsrv.cli.session import Session, first_snapshot
 from dynsrv.documents import parse
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Backend
-from dynsrv.planning import desired_servers
-from dynsrv.reconcile.desired import DesiredState
 from dynsrv.settings import load
-from dynsrv.sources.feed import Feed
 from dynsrv.sources.servers_document import snapshot_of
 from dynsrv.steps import Applied, Step
-from dynsrv.wiring import App
 
 
-async def apply(app: App) -> float:
+async def apply(session: Session) -> float:
     """Apply, and return the time of the backend that took longest; all begin together."""
-    settled = await Apply(app, only=None, timeout=600).run()
-    unsettled = [one for one in settled if not one.converged]
-    if unsettled:
-        raise SystemExit(f"not converged: {unsettled[0]}")
-    return max(one.seconds for one in settled)
+    results = await Apply(session.backends, timeout=600).run()
+    missed = [one for one in results if not one.converged]
+    if missed:
+        raise SystemExit(f"not converged: {missed[0]}")
+    return max(one.seconds for one in results)
 
 
-async def passes(app: App, number: str) -> list[float]:
+async def passes(session: Session, number: str) -> list[float]:
     """Return the times of passes, without those of the first ones, which look at more than later ones."""
-    (backend,) = app.backends
-    (proxy,) = backend.proxies
-    desired = desired_servers(await backend.first_snapshot(timeout=60), backend.policy)
-    reconciler = backend.reconciler(proxy, app)
+    (backend,) = session.backends
+    (reconciler,) = backend.reconcilers(force=False)
+    desired = await backend.desired(timeout=60)
     took = []
     for _ in range(2 + int(number)):
         began = time.perf_counter()
@@ -72,16 +68,17 @@ class _Timed:
         return applied
 
 
-async def change(app: App, path: str) -> float:
+async def change(session: Session, path: str) -> float:
     """Return the time from the new snapshot to the last answer to what it changed."""
-    (backend,) = app.backends
-    timed = _Timed(backend.proxies[0])
+    (backend,) = session.backends
+    ((spec, proxy),) = backend.on
+    timed = _Timed(proxy)
     content = await asyncio.to_thread(Path(path).read_bytes)
     changed = snapshot_of(parse(content, name=path), backend=backend.name)
-    feed = Feed(backend.source, backend=backend.name, kind="file", metrics=app.metrics)
-    desired = DesiredState([feed], backend=backend.name, policy=backend.policy, metrics=app.metrics)
-    reconciler = backend.reconciler(timed, app)  # type: ignore[arg-type]  # a Proxy like any other
-    feed.publish(await backend.first_snapshot(timeout=60))
+    feed = backend.factory.feed(backend.spec.sources[0])
+    desired = backend.factory.desired_state(backend.spec, [feed])
+    reconciler = backend.factory.reconciler(spec, timed)
+    feed.publish(await first_snapshot(feed.source, timeout=60))
     await desired.update()
     for _ in range(2):  # as the daemon, which looked at this backend before
         await reconciler.attempt(desired.servers or {})
@@ -98,11 +95,11 @@ WORK: dict[str, Callable[..., Awaitable[object]]] = {"apply": apply, "passes": p
 async def _main(what: str, configuration: str, *more: str) -> object:
     settings = load(Path(configuration), os.environ)
     logs.configure(level=settings.log.level, form=settings.log.format)
-    app = App(settings, directory=Path(configuration).parent)
+    session = Session(settings, directory=Path(configuration).parent)
     try:
-        return await WORK[what](app, *more)
+        return await WORK[what](session, *more)
     finally:
-        app.close()
+        session.close()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from dynsrv.haproxy.proxy import HAProxy
@@ -15,8 +16,17 @@ from tests.fakes.streams import Wire
 class Behind:
     """A proxy, and the HAProxy behind it."""
 
-    def __init__(self, version: str = "3.2.26-1", *, level: str = "admin", proxy: str = "lb1", **backend: Any) -> None:
-        self.haproxy = FakeHAProxy(version, level=level, backends=[FakeBackend(**backend)])
+    def __init__(
+        self,
+        version: str = "3.2.26-1",
+        *,
+        level: str = "admin",
+        proxy: str = "lb1",
+        others: Iterable[str] = (),
+        **backend: Any,
+    ) -> None:
+        backends = [FakeBackend(**backend), *map(FakeBackend, others)]
+        self.haproxy = FakeHAProxy(version, level=level, backends=backends)
         self.wire = Wire(self.haproxy)
         self.client = Client("/run/haproxy/admin.sock", opener=self.wire, reply_timeout=1, connect_timeout=1)
         self.proxy = HAProxy(proxy, self.client)

@@ -1,25 +1,25 @@
-"""Has everything that is desired now been done? Passes over all backends until there is nothing left to do."""
+"""How is HAProxy brought in sync, once? The engine of `dynsrv apply`: passes until nothing is left to do."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Console
 
+from dynsrv.cli.session import Backend
 from dynsrv.errors import DynsrvError
-from dynsrv.haproxy.proxy import HAProxy
-from dynsrv.planning import Desired, desired_servers
+from dynsrv.planning import Desired
 from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.reconcile.result import Result
-from dynsrv.wiring import App, ManagedBackend
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
-    """What became of one backend of one proxy. *left* says what is not done, one sentence each."""
+    """The result for one backend on one proxy. *left* has a sentence for everything that is not done."""
 
     backend: str
     proxy: str
@@ -31,14 +31,10 @@ class ApplyResult:
 
 
 class Apply:
-    """One run of `dynsrv apply` over the backend *only*, or over all, *timeout* seconds at most.
+    """One run of `dynsrv apply` over *backends*, *timeout* seconds at most. *force* overrides the guard."""
 
-    *force* overrides the guard.
-    """
-
-    def __init__(self, app: App, *, only: str | None, timeout: float, force: bool = False) -> None:
-        self._app = app
-        self._only = only
+    def __init__(self, backends: Iterable[Backend], *, timeout: float, force: bool = False) -> None:
+        self._backends = list(backends)
         self._timeout = timeout
         self._force = force
         from rich import progress  # noqa: PLC0415 - only this command shows one
@@ -53,27 +49,25 @@ class Apply:
         )
 
     async def run(self) -> list[ApplyResult]:
-        """Make the passes and return what became of each backend of each proxy."""
-        backends = [backend for backend in self._app.backends if self._only in {None, backend.name}]
+        """Reconcile, and return the result for each backend on each of its proxies."""
         deadline = time.monotonic() + self._timeout
         with self._progress:
-            settled = await asyncio.gather(*(self._backend(backend, deadline) for backend in backends))
-        return [one for several in settled for one in several]
+            results = await asyncio.gather(*(self._backend(backend, deadline) for backend in self._backends))
+        return [one for several in results for one in several]
 
-    async def _backend(self, backend: ManagedBackend, deadline: float) -> list[ApplyResult]:
+    async def _backend(self, backend: Backend, deadline: float) -> list[ApplyResult]:
         try:
-            snapshot = await backend.first_snapshot(timeout=self._timeout)
+            desired = await backend.desired(timeout=self._timeout)
         except DynsrvError as error:
             return [
                 ApplyResult(backend.name, proxy.name, 0, 0.0, converged=False, error=str(error))
                 for proxy in backend.proxies
             ]
-        desired = desired_servers(snapshot, backend.policy)
-        return await asyncio.gather(*(self._proxy(backend, proxy, desired, deadline) for proxy in backend.proxies))
+        reconcilers = backend.reconcilers(force=self._force)
+        return await asyncio.gather(*(self._reconcile(one, desired, deadline) for one in reconcilers))
 
-    async def _proxy(self, backend: ManagedBackend, proxy: HAProxy, desired: Desired, deadline: float) -> ApplyResult:
-        reconciler = backend.reconciler(proxy, self._app, force=self._force)
-        task = self._progress.add_task(f"{backend.name} on {proxy.name}", total=None)
+    async def _reconcile(self, reconciler: Reconciler, desired: Desired, deadline: float) -> ApplyResult:
+        task = self._progress.add_task(f"{reconciler.backend} on {reconciler.proxy.name}", total=None)
         began = time.monotonic()
         steps = 0
         while True:
@@ -86,7 +80,7 @@ class Apply:
             if _is_final(reconciler) or late:
                 break
             await asyncio.sleep(delay)
-        return _settled(reconciler, steps=steps, seconds=time.monotonic() - began)
+        return _result(reconciler, steps=steps, seconds=time.monotonic() - began)
 
 
 def _is_final(reconciler: Reconciler) -> bool:
@@ -96,7 +90,7 @@ def _is_final(reconciler: Reconciler) -> bool:
     return reconciler.last is not None and reconciler.last.final
 
 
-def _settled(reconciler: Reconciler, *, steps: int, seconds: float) -> ApplyResult:
+def _result(reconciler: Reconciler, *, steps: int, seconds: float) -> ApplyResult:
     last = reconciler.last
     error = str(reconciler.failure) if reconciler.failure else None
     left: list[str] = []

@@ -1,4 +1,4 @@
-"""Would it work? Asks each HAProxy and each source that the configuration names, and changes nothing."""
+"""Would it work? The engine of `dynsrv check --live`: asks each HAProxy and each source, and changes nothing."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from dynsrv.cli.session import Backend, Session, first_snapshot
 from dynsrv.errors import DynsrvError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.haproxy.support import check_keywords
 from dynsrv.runtime import Capabilities
-from dynsrv.wiring import App, ManagedBackend
+from dynsrv.sources.source import Source
+from dynsrv.specs import SourceSpec
 
 _SOURCE_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one thing."""
+    """One line of the report: what was checked, whether it is good, and what was found."""
 
     good: bool
     what: str
     found: str
 
 
-async def check_live(app: App) -> list[Finding]:
-    """Return one finding for each proxy, for each source, and for each backend on each of its proxies."""
-    proxies = await asyncio.gather(*(_proxy(one.haproxy) for one in app.proxies.values()))
-    backends = await asyncio.gather(*(_backend(backend) for backend in app.backends))
+async def check_live(session: Session) -> list[Finding]:
+    """Return the findings on each proxy, each source, and each backend on each of its proxies."""
+    proxies = await asyncio.gather(*map(_proxy, session.proxies.values()))
+    backends = await asyncio.gather(*map(_backend, session.backends))
     return [*proxies, *(finding for findings in backends for finding in findings)]
 
 
@@ -45,33 +47,42 @@ async def _proxy(proxy: HAProxy) -> Finding:
     return Finding(good=True, what=what, found=found)
 
 
-async def _backend(backend: ManagedBackend) -> list[Finding]:
+async def _backend(backend: Backend) -> list[Finding]:
+    sources = await asyncio.gather(
+        *(_source(spec, source) for spec, source in zip(backend.spec.sources, backend.sources, strict=True))
+    )
+    on_proxies = await asyncio.gather(*(_on_proxy(proxy, backend) for proxy in backend.proxies))
+    return [*(finding for findings in sources for finding in findings), *on_proxies]
+
+
+async def _source(spec: SourceSpec, source: Source) -> list[Finding]:
     findings = []
-    what = f"source of {backend.name} ({backend.settings.source.kind})"
+    what = f"source of {spec.backend} ({spec.settings.kind})"
     try:
-        async with asyncio.timeout(_SOURCE_TIMEOUT), aclosing(backend.source.inspect()) as inspection:
+        async with asyncio.timeout(_SOURCE_TIMEOUT), aclosing(source.inspect()) as inspection:
             async for found in inspection:
                 findings.append(Finding(good=True, what=what, found=found))  # noqa: PERF401 - those before an error stay
-        snapshot = await backend.first_snapshot(timeout=_SOURCE_TIMEOUT)
+        snapshot = await first_snapshot(source, timeout=_SOURCE_TIMEOUT)
         findings.append(Finding(good=True, what=what, found=f"{len(snapshot.endpoints)} endpoints"))
         findings += [Finding(good=False, what=what, found=note) for note in snapshot.notes]
     except TimeoutError:
         findings.append(Finding(good=False, what=what, found=f"no answer within {_SOURCE_TIMEOUT:g} s"))
     except DynsrvError as error:
         findings.append(Finding(good=False, what=what, found=str(error)))
-    for proxy in backend.proxies:
-        where = f"backend {backend.name} on {proxy.name}"
-        try:
-            observed = await proxy.observe(backend.name, with_maxconn=False)
-            check_keywords(observed, backend.policy.options, proxy=proxy.name)
-            algorithm = await proxy.algorithm(backend.name)
-            cookie = await proxy.cookie(backend.name)
-        except DynsrvError as error:
-            findings.append(Finding(good=False, what=where, found=str(error)))
-            continue
-        balance = f", balance {algorithm}" if algorithm else ""
-        found = f"takes servers at runtime{balance}; {len(observed.servers)} servers now"
-        if cookie and not Capabilities.of(observed.process.version).takes("cookie"):
-            found += f"; warning: before 3.0 a server added at runtime takes `cookie {cookie}` from its clients"
-        findings.append(Finding(good=True, what=where, found=found))
     return findings
+
+
+async def _on_proxy(proxy: HAProxy, backend: Backend) -> Finding:
+    what = f"backend {backend.name} on {proxy.name}"
+    try:
+        observed = await proxy.observe(backend.name, with_maxconn=False)
+        check_keywords(observed, backend.policy.options, proxy=proxy.name)
+        algorithm = await proxy.algorithm(backend.name)
+        cookie = await proxy.cookie(backend.name)
+    except DynsrvError as error:
+        return Finding(good=False, what=what, found=str(error))
+    balance = f", balance {algorithm}" if algorithm else ""
+    found = f"takes servers at runtime{balance}; {len(observed.servers)} servers now"
+    if cookie and not Capabilities.of(observed.process.version).takes("cookie"):
+        found += f"; warning: before 3.0 a server added at runtime takes `cookie {cookie}` from its clients"
+    return Finding(good=True, what=what, found=found)

@@ -20,11 +20,11 @@ from dynsrv.api_model import BackendStatuses, Plan, to_json
 from dynsrv.cli import dry_run, output
 from dynsrv.cli.apply import Apply
 from dynsrv.cli.check import check_live
+from dynsrv.cli.session import Backend, Session
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
 from dynsrv.reconcile.view import BackendView
 from dynsrv.settings import Settings, find, json_schema, load
-from dynsrv.wiring import App
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -88,18 +88,19 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
     from dynsrv.daemon.daemon import Daemon  # noqa: PLC0415
     from dynsrv.daemon.sd_notify import Notifier  # noqa: PLC0415
 
-    manager = Notifier(os.environ)
+    notifier = Notifier(os.environ)
     try:
         path = find(config)
         changes = watch_config(path) if reload_on_change else None
-        asyncio.run(Daemon(partial(_read, path), manager, changes=changes).run())
+        daemon = Daemon(partial(_read, path), notifier, directory=_directory(path), changes=changes)
+        asyncio.run(daemon.run())
     except* ConfigurationError as errors:
-        manager.status(str(errors.exceptions[0]))
+        notifier.status(str(errors.exceptions[0]))
         _fail(str(errors.exceptions[0]))
     except* Exception as errors:  # noqa: BLE001 - whatever it was, an operator has to see it
-        # a bug: the supervisor should start dynsrv again, which goes on where HAProxy stands
+        # a bug: the service manager should restart dynsrv, which continues from what HAProxy has
         Console(stderr=True).print_exception()
-        manager.status(f"a task died: {errors.exceptions[0]!r}")
+        notifier.status(f"a task died: {errors.exceptions[0]!r}")
         _fail(f"a task died: {errors.exceptions[0]!r}", code=EXIT_DIED)
 
 
@@ -114,7 +115,8 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
 
     Exit code: 0 if there is nothing to do, 2 if there is, 1 for an error.
     """
-    views = _look(_open(config, backend=backend, quiet=True), backend)
+    session = _open(config, quiet=True)
+    views = _with(session, dry_run.plan_all(_select(session, backend)))
     if as_json:
         click.echo(to_json(Plan(backends=[view.planned() for view in views]), indent=2))
     else:
@@ -137,9 +139,10 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
     if watch:
         if as_json:
             _fail("--watch prints no JSON; programs can follow /api/v1/events of the daemon")
-        app = _open(config, quiet=True)
-        _with(app, _watch(app))
-    views = _look(_open(config, quiet=True), None)
+        session = _open(config, quiet=True)
+        _with(session, _watch(session))
+    session = _open(config, quiet=True)
+    views = _with(session, dry_run.plan_all(session.backends))
     if as_json:
         click.echo(to_json(BackendStatuses(backends=[view.status() for view in views]), indent=2))
     else:
@@ -161,13 +164,12 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
         seconds = parse_duration(timeout)
     except ValueError as error:
         _fail(f"--timeout: {error}")
-    app = _open(config, backend=backend)
-    applying = Apply(app, only=backend, timeout=seconds, force=force)
-    outcome = _with(app, applying.run())
-    output.print_applied(outcome)
-    if any(one.error for one in outcome):
+    session = _open(config)
+    results = _with(session, Apply(_select(session, backend), timeout=seconds, force=force).run())
+    output.print_applied(results)
+    if any(one.error for one in results):
         sys.exit(EXIT_ERROR)
-    if not all(one.converged for one in outcome):
+    if not all(one.converged for one in results):
         sys.exit(EXIT_NOT_CONVERGED)
 
 
@@ -184,8 +186,8 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
     path, settings = _load(config)
     click.echo(f"{path}: good ({len(settings.proxies)} proxies, {len(settings.backends)} backends)")
     if live:
-        app = App(settings, directory=path.absolute().parent)
-        findings = _with(app, check_live(app))
+        session = Session(settings, directory=_directory(path))
+        findings = _with(session, check_live(session))
         output.print_findings(findings)
         if not all(finding.good for finding in findings):
             sys.exit(EXIT_ERROR)
@@ -236,10 +238,14 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
-def _read(path: Path, previous: App | None) -> App:
+def _read(path: Path) -> Settings:
     settings = load(path, os.environ)
     logs.configure(level=settings.log.level, form=settings.log.format)
-    return App(settings, directory=path.absolute().parent, previous=previous)
+    return settings
+
+
+def _directory(path: Path) -> Path:
+    return path.absolute().parent
 
 
 def _load(config: Path | None) -> tuple[Path, Settings]:
@@ -250,32 +256,34 @@ def _load(config: Path | None) -> tuple[Path, Settings]:
         _fail(str(error))
 
 
-def _open(config: Path | None, *, backend: str | None = None, quiet: bool = False) -> App:
+def _open(config: Path | None, *, quiet: bool = False) -> Session:
     path, settings = _load(config)
-    names = {one.name for one in settings.backends}
-    if backend is not None and backend not in names:
-        _fail(f"--backend: found {backend!r}, expected one of {path}: {', '.join(sorted(names))}")
     logs.configure(level="error" if quiet else settings.log.level, form=settings.log.format)
-    return App(settings, directory=path.absolute().parent)
+    return Session(settings, directory=_directory(path))
 
 
-def _look(app: App, backend: str | None) -> list[BackendView]:
-    return _with(app, dry_run.plan_all(app, only=backend))
+def _select(session: Session, name: str | None) -> list[Backend]:
+    """Return the backends that --backend names; all without it."""
+    selected = [backend for backend in session.backends if name in {None, backend.name}]
+    if not selected:
+        names = sorted({backend.name for backend in session.backends})
+        _fail(f"--backend: found {name!r}, expected one of the configuration's backends: {', '.join(names)}")
+    return selected
 
 
-async def _watch(app: App) -> NoReturn:
-    watching = output.LiveStatus(interval=WATCH_INTERVAL)
+async def _watch(session: Session) -> NoReturn:
+    live = output.LiveStatus(interval=WATCH_INTERVAL)
     while True:
-        watching.show(await dry_run.plan_all(app, only=None))
+        live.show(await dry_run.plan_all(session.backends))
         await asyncio.sleep(WATCH_INTERVAL)
 
 
-def _with(app: App, work: Coroutine[Any, Any, T]) -> T:
+def _with(session: Session, work: Coroutine[Any, Any, T]) -> T:
     async def run() -> T:
         try:
             return await work
         finally:
-            app.close()
+            session.close()
 
     return asyncio.run(run())
 

@@ -1,36 +1,37 @@
-"""What does HAProxy have, and what would be done about it? Looks once, and changes nothing."""
+"""What does HAProxy have, and what would be done about it? The engine of `dynsrv plan` and `dynsrv status`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
+from dynsrv.cli.session import Backend
 from dynsrv.errors import DynsrvError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.haproxy.support import check_keywords
-from dynsrv.planning import Desired, desired_servers, make_plan
+from dynsrv.planning import Desired, make_plan
 from dynsrv.reconcile.history import History
 from dynsrv.reconcile.view import BackendView
-from dynsrv.wiring import App, ManagedBackend
 
 _SOURCE_TIMEOUT = 10.0
 
 
-async def plan_all(app: App, *, only: str | None) -> list[BackendView]:
-    """Look at every backend of every proxy, or at the backend *only*, all at the same time."""
-    views = await asyncio.gather(*(_look_at(backend) for backend in app.backends if only in {None, backend.name}))
+async def plan_all(backends: Iterable[Backend]) -> list[BackendView]:
+    """Return what there is and what would be done in each backend on each of its proxies."""
+    views = await asyncio.gather(*map(_plan_backend, backends))
     return [one for several in views for one in several]
 
 
-async def _look_at(backend: ManagedBackend) -> list[BackendView]:
+async def _plan_backend(backend: Backend) -> list[BackendView]:
     try:
-        desired = desired_servers(await backend.first_snapshot(timeout=_SOURCE_TIMEOUT), backend.policy)
+        desired = await backend.desired(timeout=_SOURCE_TIMEOUT)
     except DynsrvError as error:
         return [BackendView(backend.name, proxy.name, backend.policy, error=error) for proxy in backend.proxies]
-    return await asyncio.gather(*(_look_on(backend, proxy, desired) for proxy in backend.proxies))
+    return await asyncio.gather(*(_plan_on(proxy, backend, desired) for proxy in backend.proxies))
 
 
-async def _look_on(backend: ManagedBackend, proxy: HAProxy, desired: Desired) -> BackendView:
+async def _plan_on(proxy: HAProxy, backend: Backend, desired: Desired) -> BackendView:
     try:
         observed = await proxy.observe(backend.name, with_maxconn=True)
         check_keywords(observed, backend.policy.options, proxy=proxy.name)

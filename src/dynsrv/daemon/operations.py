@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from dynsrv.api_model import OperationResult
-from dynsrv.daemon.runner import Running
+from dynsrv.daemon.runner import RunningSet
 from dynsrv.errors import ActionRefused, DynsrvError
 from dynsrv.logs import Event, get_logger
 from dynsrv.model import AdminState, Server
@@ -27,7 +27,7 @@ class Operations:
     of the others is a refusal.
     """
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: RunningSet) -> None:
         self._running = running
 
     async def hold(self, backend: str, server: str, *, state: AdminState, proxy: str | None) -> ActionResult:
@@ -85,10 +85,10 @@ class Operations:
         ]
 
     def _reconcilers(self, backend: str | None, proxy: str | None) -> list[Reconciler]:
-        units = [unit for unit in self._running.units.values() if backend in {None, unit.backend.name}]
-        if not units:
+        runners = [one for one in self._running.backends.values() if backend in {None, one.spec.name}]
+        if not runners:
             raise ActionRefused("not_found", f"there is no backend {backend} in dynsrv's configuration")
-        found = [one for unit in units for one in unit.reconcilers if proxy in {None, one.proxy.name}]
+        found = [one.reconciler for one in runners if proxy in {None, one.spec.proxy.key}]
         if not found:
             named = "" if backend is None else f" {backend}"
             raise ActionRefused("not_found", f"no backend{named} is managed on a proxy {proxy}")

@@ -1,85 +1,111 @@
-"""What works now? A unit for each backend: the feed of its source, and a reconciler for each of its proxies."""
+"""What runs? A runner for each spec, with the objects that do the work."""
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
-from dynsrv.haproxy.liveness import ProcessWatch
-from dynsrv.haproxy.proxy import HAProxy
-from dynsrv.reconcile.desired import DesiredState
-from dynsrv.reconcile.reconciler import Reconciler
 from dynsrv.reconcile.view import BackendView
 from dynsrv.sources.feed import Feed
-from dynsrv.wiring import App, ManagedBackend
+from dynsrv.specs import BackendKey, BackendSpec, DesiredKey, DesiredSpec, ProxySpec, SourceSpec
+from dynsrv.wiring import Factory
 
 
-class Unit:
-    """A backend at work: its feed, and a reconciler for each of its proxies."""
+class ProxyRunner:
+    """Watches whether one HAProxy answers, and whether it is still the same process."""
 
-    def __init__(self, backend: ManagedBackend, app: App) -> None:
-        self.backend = backend
-        self.feed = Feed(
-            backend.source,
-            backend=backend.name,
-            kind=backend.settings.source.kind,
-            metrics=app.metrics,
+    def __init__(self, spec: ProxySpec, factory: Factory) -> None:
+        self.spec = spec
+        self.proxy = factory.proxy(spec)
+        self.watch = factory.process_watch(spec, self.proxy)
+
+    def __str__(self) -> str:
+        return f"watch of {self.spec.key}"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        try:
+            await self.watch.run()
+        finally:
+            self.proxy.close()
+
+
+class SourceRunner:
+    """Follows one source of one backend."""
+
+    def __init__(self, spec: SourceSpec, factory: Factory) -> None:
+        self.spec = spec
+        self.feed = factory.feed(spec)
+
+    def __str__(self) -> str:
+        return f"feed of {self.spec.backend}"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        await self.feed.run()
+
+
+class DesiredRunner:
+    """Keeps track of what one backend should be."""
+
+    def __init__(self, spec: DesiredSpec, factory: Factory, feeds: Sequence[Feed]) -> None:
+        self.spec = spec
+        self.state = factory.desired_state(spec, feeds)
+
+    def __str__(self) -> str:
+        return f"desired state of {self.spec.backend}"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        await self.state.run()
+
+
+class BackendRunner:
+    """Keeps one backend of one proxy as desired."""
+
+    def __init__(self, spec: BackendSpec, factory: Factory, desired: DesiredRunner, proxy: ProxyRunner) -> None:
+        self.spec = spec
+        self.desired = desired.state
+        self.reconciler = factory.reconciler(spec, proxy.proxy, observers=[self.desired.observer(spec.proxy.key)])
+        self._watch = proxy.watch
+
+    def __str__(self) -> str:
+        return f"reconciler of {self.spec.name} on {self.spec.proxy.key}"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        wake = self.reconciler.wake
+        self.desired.subscribe(self.spec.proxy.key, wake)
+        self._watch.subscribe(wake)
+        try:
+            await self.reconciler.run(self.desired)
+        finally:
+            self._watch.forget(wake)
+            self.desired.unsubscribe(self.spec.proxy.key)
+
+    def view(self) -> BackendView:
+        """Return what the last pass saw, and why there was none since if that is so."""
+        last, until = self.reconciler.last, self.reconciler.override_until
+        return BackendView(
+            self.spec.name,
+            self.spec.proxy.key,
+            self.spec.desired.policy,
+            desired=self.desired.servers,
+            observed=last.observed if last else None,
+            plan=last.plan if last else None,
+            error=self.reconciler.failure,
+            drains=last.drains if last else {},
+            seen_at=last.seen_at if last else None,
+            guard_overridden_until=until if until > time.time() else None,
         )
-        self.desired = DesiredState([self.feed], backend=backend.name, policy=backend.policy, metrics=app.metrics)
-        self.reconcilers = [
-            backend.reconciler(proxy, app, observers=[self.desired.observer(proxy.name)]) for proxy in backend.proxies
-        ]
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def start(self, tasks: asyncio.TaskGroup, probes: dict[HAProxy, ProcessWatch]) -> None:
-        """Begin to work in *tasks*."""
-        name = self.backend.name
-        self.tasks = [
-            tasks.create_task(self.feed.run(), name=f"feed of {name}"),
-            tasks.create_task(self.desired.run(), name=f"desired state of {name}"),
-        ]
-        for proxy, reconciler in zip(self.backend.proxies, self.reconcilers, strict=True):
-            self.desired.subscribe(proxy.name, reconciler.wake)
-            probes[proxy].subscribe(reconciler.wake)
-            task = tasks.create_task(reconciler.run(self.desired), name=f"reconciler of {name} on {proxy.name}")
-            task.add_done_callback(partial(_stop_listening, probes[proxy], reconciler))
-            self.tasks.append(task)
-
-    async def stop(self) -> None:
-        """End the work; a batch that is being sent is cut off."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.wait(self.tasks)
-
-    def views(self) -> list[BackendView]:
-        """Return what the last pass on each proxy saw, and why there was none since if that is so."""
-        return [
-            BackendView(
-                self.backend.name,
-                one.proxy.name,
-                self.backend.policy,
-                desired=self.desired.servers,
-                observed=one.last.observed if one.last else None,
-                plan=one.last.plan if one.last else None,
-                error=one.failure,
-                drains=one.last.drains if one.last else {},
-                seen_at=one.last.seen_at if one.last else None,
-                guard_overridden_until=one.override_until if one.override_until > time.time() else None,
-            )
-            for one in self.reconcilers
-        ]
 
 
 @dataclass(slots=True)
-class Running:
-    """Everything that works now. The daemon changes it; others only look at it."""
+class RunningSet:
+    """Everything that runs, by the keys of the specs. The supervisor changes it; others only read it."""
 
-    app: App
-    units: dict[ManagedBackend, Unit] = field(default_factory=dict)
-    probes: dict[HAProxy, ProcessWatch] = field(default_factory=dict)
-
-
-def _stop_listening(probe: ProcessWatch, reconciler: Reconciler, _: asyncio.Task[None]) -> None:
-    probe.forget(reconciler.wake)
+    proxies: dict[str, ProxyRunner] = field(default_factory=dict)
+    sources: dict[DesiredKey, SourceRunner] = field(default_factory=dict)
+    desired: dict[DesiredKey, DesiredRunner] = field(default_factory=dict)
+    backends: dict[BackendKey, BackendRunner] = field(default_factory=dict)

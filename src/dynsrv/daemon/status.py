@@ -3,53 +3,56 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
 
 from dynsrv import __version__
 from dynsrv.api_model import About, Change, ProxyStatus, Row, SourceStatus, utc_time
-from dynsrv.daemon.runner import Running, Unit
+from dynsrv.daemon.runner import RunningSet
 from dynsrv.model import host_port
+from dynsrv.reconcile.audit import AuditLog
 from dynsrv.reconcile.view import BackendView
+from dynsrv.specs import DesiredKey
 from dynsrv.web.event_stream import Rows, StatusSection
 
 
 class Status:
-    """The status of what is *running*. Nothing here sends a request to HAProxy or to a source."""
+    """The status of what is *running*. Nothing here sends a request to HAProxy or to a source.
 
-    def __init__(self, running: Running) -> None:
+    *registry* has all metrics, *audit_log* the most recent changes.
+    """
+
+    def __init__(self, running: RunningSet, registry: CollectorRegistry, audit_log: AuditLog) -> None:
+        self.registry = registry
         self._running = running
+        self._audit_log = audit_log
         self._started = time.time()
-
-    @property
-    def registry(self) -> CollectorRegistry:
-        """All metrics."""
-        return self._running.app.metrics.registry
 
     def not_ready(self) -> Iterator[str]:
         """Yield, for each backend and proxy that had no pass yet, the reason."""
-        for unit in self._units:
-            for view in unit.views():
-                if view.plan is not None:
-                    continue
-                if unit.desired.servers is None:
-                    why = unit.desired.failure or "the source has not answered yet"
-                    yield f"{_where(view)}: {why}"
-                else:
-                    yield str(view.error or f"{_where(view)}: the first pass is not over")
+        for runner in self._running.backends.values():
+            view = runner.view()
+            if view.plan is not None:
+                continue
+            if view.desired is None:
+                why = runner.desired.failure or "the source has not answered yet"
+                yield f"{_where(view)}: {why}"
+            else:
+                yield str(view.error or f"{_where(view)}: the first pass is not over")
 
     def degraded(self) -> Iterator[str]:
         """Yield the problems of backends that had a first pass."""
-        for unit in self._units:
-            if unit.feed.failure is not None:
-                yield f"backend {unit.backend.name}: {unit.feed.failure}"
-            for view in unit.views():
-                if view.error is not None:
-                    yield f"{_where(view)}: {view.error}"
-                elif view.plan is not None:
-                    for refusal in view.plan.refusals:
-                        yield f"{_where(view)}: guard: {refusal.reason}"
+        for source in self._running.sources.values():
+            if source.feed.failure is not None:
+                yield f"backend {source.spec.backend}: {source.feed.failure}"
+        for view in self.backends():
+            if view.error is not None:
+                yield f"{_where(view)}: {view.error}"
+            elif view.plan is not None:
+                for refusal in view.plan.refusals:
+                    yield f"{_where(view)}: guard: {refusal.reason}"
 
     def about(self) -> About:
         """Return the version of dynsrv, and since when it runs."""
@@ -57,13 +60,11 @@ class Status:
 
     def proxies(self) -> Iterator[ProxyStatus]:
         """Yield each proxy, as it last answered."""
-        for proxy in self._running.app.proxies.values():
-            probe = self._running.probes.get(proxy.haproxy)
-            process = probe.process if probe else None
-            failure = probe.failure if probe else None
+        for runner in self._running.proxies.values():
+            process, failure = runner.watch.process, runner.watch.failure
             yield ProxyStatus(
-                proxy=proxy.settings.name,
-                address=proxy.settings.address,
+                proxy=runner.spec.key,
+                address=runner.spec.settings.address,
                 up=process is not None and failure is None,
                 version=process.version if process else None,
                 pid=process.pid if process else None,
@@ -72,12 +73,16 @@ class Status:
 
     def sources(self) -> Iterator[SourceStatus]:
         """Yield the source of each backend, as it last answered."""
-        for unit in self._units:
-            feed = unit.feed
+        proxies = defaultdict[DesiredKey, list[str]](list)
+        for backend in self._running.backends.values():
+            for source in backend.spec.desired.sources:
+                proxies[source.key].append(backend.spec.proxy.key)
+        for key, runner in self._running.sources.items():
+            feed = runner.feed
             yield SourceStatus(
-                backend=unit.backend.name,
-                proxies=[one.name for one in unit.backend.proxies],
-                kind=unit.backend.settings.source.kind,
+                backend=runner.spec.backend,
+                proxies=proxies[key],
+                kind=runner.spec.settings.kind,
                 up=feed.failure is None and feed.snapshot is not None,
                 reason=feed.failure.reason if feed.failure else None,
                 error=str(feed.failure) if feed.failure else None,
@@ -88,12 +93,12 @@ class Status:
 
     def backends(self) -> Iterator[BackendView]:
         """Yield each backend on each of its proxies, as last observed."""
-        for unit in self._units:
-            yield from unit.views()
+        for runner in self._running.backends.values():
+            yield runner.view()
 
     def changes(self) -> list[Change]:
         """Return the most recent changes, the oldest first."""
-        return list(self._running.app.audit_log.recent)
+        return list(self._audit_log.recent)
 
     def sections(self) -> Iterator[StatusSection]:
         """Yield everything as rows, in sections that change independently of each other."""
@@ -107,12 +112,8 @@ class Status:
             where = f"{view.backend}@{view.proxy}"
             yield _section_of_one(f"backend:{where}", view.summary())
             yield _servers(where, view)
-        recent = tuple(self._running.app.audit_log.recent)
+        recent = tuple(self._audit_log.recent)
         yield StatusSection("changes", recent[-1:], lambda: [(f"change:{one.number}", one) for one in recent])
-
-    @property
-    def _units(self) -> list[Unit]:
-        return list(self._running.units.values())
 
 
 def _where(view: BackendView) -> str:

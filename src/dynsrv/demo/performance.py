@@ -24,7 +24,6 @@ from dynsrv.demo.story import Story
 from dynsrv.demo.summary import Outcome
 from dynsrv.demo.view import Lines, Picture, View
 from dynsrv.errors import DynsrvError
-from dynsrv.wiring import App
 
 _SPARE = 3  # web servers that run for who wants to list them, with --keep
 
@@ -76,10 +75,7 @@ async def _perform(folder: Path, proxy: RunningHaproxy, *, keep: bool, console: 
         view = Picture(console, title=title, observer=observer, load=load)
     with recorded(folder / "dynsrv.log", view.tell):
         told: Outcome | None = None
-        daemon = Daemon(
-            lambda previous: App(settings.load(configuration, {}), directory=folder, previous=previous),
-            Notifier({}),
-        )
+        daemon = Daemon(lambda: settings.load(configuration, {}), Notifier({}), directory=folder)
         try:
             async with asyncio.TaskGroup() as tasks:
                 story = Story(fleet=fleet, observer=observer, load=load, view=view, tasks=tasks)

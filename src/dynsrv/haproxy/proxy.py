@@ -71,6 +71,10 @@ class HAProxy:
         """Where its Runtime API is."""
         return self._client.address
 
+    def close(self) -> None:
+        """Close the connections that nothing uses; from now on none is kept after its use."""
+        self._client.close()
+
     async def identify(self) -> Process:
         """Return the process that answers now."""
         with self._mapping_errors():

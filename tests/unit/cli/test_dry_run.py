@@ -2,55 +2,40 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from dynsrv.api_model import to_json
 from dynsrv.cli.dry_run import plan_all
+from dynsrv.cli.session import Backend
 from dynsrv.errors import SourceError
 from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
 from dynsrv.planning import Limits, Policy
 from dynsrv.reconcile.view import BackendView
-from dynsrv.settings import BackendSettings
-from dynsrv.settings.process import ResyncSettings
 from dynsrv.steps import Plan
-from dynsrv.wiring import App, ManagedBackend
+from dynsrv.wiring import Factory
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint
+from tests.fakes.factory import a_backend_spec
 from tests.fakes.haproxy import FakeServer
 from tests.fakes.sources import ScriptedSource
 
 UNCHECKED = a_policy(options=())
 
 
-class AnApp:
-    """As much of an `App` as a look needs: its backends."""
-
-    def __init__(self, *backends: ManagedBackend) -> None:
-        self.backends = backends
-
-
-def a_managed_backend(
+def the_backend(
     behind: Behind, *said: Snapshot | Exception, policy: Policy = UNCHECKED, name: str = "be_app"
-) -> ManagedBackend:
-    settings = BackendSettings.model_validate(
-        {"name": name, "source": {"kind": "file", "path": "servers.yaml"}}, context={"directory": Path("/etc/dynsrv")}
-    )
-    source = ScriptedSource(*said)
-    return ManagedBackend(settings, ResyncSettings(), source, policy, (behind.proxy,))
-
-
-async def the_views(*backends: ManagedBackend, only: str | None = None) -> list[BackendView]:
-    return await plan_all(cast(App, AnApp(*backends)), only=only)
+) -> Backend:
+    spec = a_backend_spec(name, policy=policy)
+    return Backend(spec.desired, [ScriptedSource(*said)], [(spec, behind.proxy)], Factory())
 
 
 async def the_look(
     behind: Behind, *said: Snapshot | Exception, policy: Policy = UNCHECKED
 ) -> tuple[BackendView, dict[str, Any], dict[str, Any]]:
     """What one look finds, and what is printed of it: by `plan`, and by `status`."""
-    (found,) = await the_views(a_managed_backend(behind, *said, policy=policy))
+    (found,) = await plan_all([the_backend(behind, *said, policy=policy)])
     assert behind.haproxy.changes == []
     return found, json.loads(to_json(found.planned())), json.loads(to_json(found.status()))
 
@@ -225,9 +210,18 @@ async def test_options_that_haproxy_does_not_take_are_told() -> None:
     assert "HAProxy 2.6.12 does not take these options of a server: guid x." in plan["error"]
 
 
-async def test_one_backend_that_fails_does_not_hide_the_others_and_one_can_be_picked() -> None:
-    good = a_managed_backend(Behind(), Snapshot(()))
-    bad = a_managed_backend(Behind(), SourceError("missing", "gone"), name="be_bad")
-    assert [found.converged for found in await the_views(bad, good)] == [False, True]
-    assert [found.backend for found in await the_views(bad, good, only="be_app")] == ["be_app"]
-    assert await the_views(good, only="nope") == []
+async def test_one_backend_that_fails_does_not_hide_the_others() -> None:
+    good = the_backend(Behind(), Snapshot(()))
+    bad = the_backend(Behind(), SourceError("missing", "gone"), name="be_bad")
+    assert [(found.backend, found.converged) for found in await plan_all([bad, good])] == [
+        ("be_bad", False),
+        ("be_app", True),
+    ]
+
+
+async def test_the_servers_of_a_backend_with_several_sources_are_planned_together() -> None:
+    behind, spec = Behind(), a_backend_spec()
+    sources = [ScriptedSource(Snapshot((an_endpoint(host),))) for host in (1, 2)]
+    (found,) = await plan_all([Backend(spec.desired, sources, [(spec, behind.proxy)], Factory())])
+    assert found.plan is not None
+    assert {step.server for step in found.plan.steps} == {"dyn-10.0.0.1:80", "dyn-10.0.0.2:80"}

@@ -61,7 +61,7 @@ async def test_a_server_is_held_on_all_proxies_until_it_is_released(state: Admin
     assert states(at_work) == [admin, admin]
     await at_work.passes(3)
     assert states(at_work) == [admin, admin]
-    assert all(view.converged for view in at_work.unit.views())
+    assert all(view.converged for view in at_work.backend.views())
     why = f"held by an operator: put into {state} by hand; set it to ready to release it"
     assert (await at_work.told_of(SERVER))["why"] == why
 

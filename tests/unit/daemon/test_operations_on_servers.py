@@ -27,7 +27,7 @@ async def test_the_guard_lets_everything_through_while_it_is_overridden() -> Non
     await at_work.settle(an_endpoint(1), an_endpoint(2))
     at_work.want()
     await at_work.passes()
-    assert [one.rule for view in at_work.unit.views() if view.plan for one in view.plan.refusals] == ["on_empty"]
+    assert [one.rule for view in at_work.backend.views() if view.plan for one in view.plan.refusals] == ["on_empty"]
     with capture_logs() as logs:
         done = at_work.controls.override_guard("be_app", seconds=60, proxy=None)
     assert done == [OperationResult(backend="be_app", proxy="lb1", outcome=Outcome.DONE, detail="")]
@@ -41,7 +41,7 @@ async def test_the_guard_lets_everything_through_while_it_is_overridden() -> Non
             "seconds": 60,
         }
     ]
-    assert at_work.unit.reconcilers[0].override_until == pytest.approx(time.time() + 60, abs=5)
+    assert at_work.backend.reconcilers[0].override_until == pytest.approx(time.time() + 60, abs=5)
     await at_work.settle()
     assert at_work.behind.haproxy.backend().servers == []
 
@@ -61,7 +61,7 @@ async def test_an_override_can_be_ended_and_that_is_told_too() -> None:
 async def test_an_override_of_one_proxy_is_none_of_the_other() -> None:
     at_work = await two_proxies()
     at_work.controls.override_guard("be_app", seconds=60, proxy="lb2")
-    assert [one.override_until > time.time() for one in at_work.unit.reconcilers] == [False, True]
+    assert [one.override_until > time.time() for one in at_work.backend.reconcilers] == [False, True]
 
 
 @pytest.mark.parametrize(

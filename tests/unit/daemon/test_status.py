@@ -78,7 +78,7 @@ async def test_before_the_first_answer_of_the_source_nothing_is_known_but_that()
 async def test_before_the_first_pass_that_is_why_it_is_not_ready() -> None:
     at_work = AtWork()
     at_work.want(an_endpoint())
-    await at_work.unit.desired.update()
+    await at_work.backend.desired.update()
     assert not_ready(at_work) == ["backend be_app on lb1: the first pass is not over"]
     assert (await the_source(at_work))["up"]
 
@@ -238,9 +238,9 @@ async def test_the_last_changes_are_told_with_their_reasons() -> None:
 async def test_until_when_the_guard_is_overridden_is_told_until_then() -> None:
     at_work = AtWork()
     until = in_a_minute()
-    at_work.unit.reconcilers[0].override_guard(until=until)
+    at_work.backend.reconcilers[0].override_guard(until=until)
     assert (await the_backend(at_work))["guard_overridden_until"] == utc_time(until).isoformat().replace("+00:00", "Z")
-    at_work.unit.reconcilers[0].override_guard(until=until - 120)
+    at_work.backend.reconcilers[0].override_guard(until=until - 120)
     assert (await the_backend(at_work))["guard_overridden_until"] is None
 
 

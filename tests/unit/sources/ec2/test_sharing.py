@@ -16,7 +16,7 @@ from dynsrv.sources.ec2.settings import Ec2SourceSettings
 from dynsrv.sources.ec2.source import Ec2Source
 from dynsrv.sources.ec2.values import AddressKind
 from dynsrv.sources.source import SharedResources, SourceContext
-from dynsrv.wiring import App
+from dynsrv.specs import SourceSpec, specs_of
 
 ROLE = "arn:aws:iam::123456789012:role/dynsrv"
 LIFECYCLE: dict[str, Any] = {"auto_scaling_group": "web", "complete_lifecycle": True}
@@ -161,30 +161,23 @@ backends:
 """
 
 
-def sources_of(tmp_path: Path, text: str, previous: App | None = None, **environ: str) -> tuple[App, list[Ec2Source]]:
+def source_specs(tmp_path: Path, text: str, **environ: str) -> list[SourceSpec]:
     path = tmp_path / "dynsrv.yaml"
     path.write_text(text)
-    app = App(load(path, environ), directory=tmp_path, previous=previous)
-    sources = [backend.source for backend in app.backends]
-    assert all(isinstance(source, Ec2Source) for source in sources)
-    return app, sources  # type: ignore[return-value]
+    return list(specs_of(load(path, environ), directory=tmp_path).sources.values())
 
 
-async def test_a_reload_of_the_same_configuration_keeps_the_very_sources(tmp_path: Path) -> None:
-    app, before = sources_of(tmp_path, CONFIGURATION, AWS_REGION="eu-west-1")
-    _, after = sources_of(tmp_path, f"# a comment\n{CONFIGURATION}", app, AWS_REGION="eu-west-1")
-    assert [new is old for new, old in zip(after, before, strict=True)] == [True, True]
+def test_a_reload_of_the_same_configuration_calls_for_the_same_sources(tmp_path: Path) -> None:
+    before = source_specs(tmp_path, CONFIGURATION, AWS_REGION="eu-west-1")
+    assert source_specs(tmp_path, f"# a comment\n{CONFIGURATION}", AWS_REGION="eu-west-1") == before
 
 
-async def test_a_reload_that_changes_other_keys_of_a_backend_keeps_its_poll(tmp_path: Path) -> None:
-    app, (_, old) = sources_of(tmp_path, CONFIGURATION)
-    _, (_, new) = sources_of(tmp_path, CONFIGURATION.replace("5s", "6s"), app)
-    assert old is not new
-    assert old._poll is new._poll
+def test_a_reload_that_changes_other_keys_of_a_backend_calls_for_the_same_sources(tmp_path: Path) -> None:
+    before = source_specs(tmp_path, CONFIGURATION)
+    assert source_specs(tmp_path, CONFIGURATION.replace("5s", "6s")) == before
 
 
-async def test_a_reload_that_changes_the_region_of_the_environment_makes_other_sources(tmp_path: Path) -> None:
-    app, (old, _) = sources_of(tmp_path, CONFIGURATION, AWS_REGION="eu-west-1")
-    _, (new, other) = sources_of(tmp_path, CONFIGURATION, app, AWS_REGION="eu-central-1")
-    assert old._poll is not new._poll
-    assert new._poll is other._poll
+def test_a_reload_that_changes_the_region_of_the_environment_calls_for_other_sources(tmp_path: Path) -> None:
+    before = source_specs(tmp_path, CONFIGURATION, AWS_REGION="eu-west-1")
+    after = source_specs(tmp_path, CONFIGURATION, AWS_REGION="eu-central-1")
+    assert [new == old for new, old in zip(after, before, strict=True)] == [False, False]

@@ -1,0 +1,96 @@
+"""What does a command that runs once work on? The backends of a configuration, with their sources and proxies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynsrv.errors import SourceError
+from dynsrv.haproxy.proxy import HAProxy
+from dynsrv.model import Snapshot
+from dynsrv.planning import Desired, Policy, desired_servers
+from dynsrv.reconcile.merge import merge
+from dynsrv.reconcile.reconciler import Reconciler
+from dynsrv.settings import Settings
+from dynsrv.sources.source import Source
+from dynsrv.specs import BackendSpec, DesiredSpec, specs_of
+from dynsrv.wiring import Factory
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One backend, the sources of its servers, and its proxies, in the order of their specs."""
+
+    spec: DesiredSpec
+    sources: Sequence[Source]
+    on: Sequence[tuple[BackendSpec, HAProxy]]
+    factory: Factory
+
+    @property
+    def name(self) -> str:
+        """HAProxy's name for it."""
+        return self.spec.backend
+
+    @property
+    def policy(self) -> Policy:
+        """The operator's choices."""
+        return self.spec.policy
+
+    @property
+    def proxies(self) -> list[HAProxy]:
+        """The proxies that have it."""
+        return [proxy for _, proxy in self.on]
+
+    async def desired(self, *, timeout: float) -> Desired:
+        """Return the servers that should be there.
+
+        Raises:
+            SourceError: a source failed, or did not answer within *timeout* seconds.
+        """
+        merged = merge(await asyncio.gather(*(first_snapshot(source, timeout=timeout) for source in self.sources)))
+        assert merged is not None
+        return desired_servers(merged.snapshot, self.policy)
+
+    def reconcilers(self, *, force: bool) -> list[Reconciler]:
+        """Return a reconciler for each proxy; with *force*, without the guard."""
+        return [self.factory.reconciler(spec, proxy, force=force) for spec, proxy in self.on]
+
+
+class Session:
+    """Everything that *settings* describe, for one command. Nothing connects before it is used."""
+
+    def __init__(self, settings: Settings, *, directory: Path) -> None:
+        specs, factory = specs_of(settings, directory=directory), Factory()
+        self.proxies = {key: factory.proxy(spec) for key, spec in specs.proxies.items()}
+        self.backends = [
+            Backend(
+                spec,
+                [factory.source(source) for source in spec.sources],
+                [(one, self.proxies[one.proxy.key]) for one in specs.backends.values() if one.desired.key == key],
+                factory,
+            )
+            for key, spec in specs.desired.items()
+        ]
+
+    def close(self) -> None:
+        """Close the connections to all proxies."""
+        for proxy in self.proxies.values():
+            proxy.close()
+
+
+async def first_snapshot(source: Source, *, timeout: float) -> Snapshot:
+    """Return what *source* says now.
+
+    Raises:
+        SourceError: it failed, or did not answer within *timeout* seconds.
+    """
+    try:
+        async with asyncio.timeout(timeout), aclosing(source.watch()) as snapshots:
+            async for snapshot in snapshots:
+                return snapshot
+    except TimeoutError:
+        raise SourceError("timeout", f"the source did not answer within {timeout:g} s") from None
+    raise SourceError("ended", "the source ended by itself")

@@ -1,0 +1,125 @@
+"""What should run? Proxies, sources and backends, as values with a key that are compared by equality.
+
+A spec contains the specs of everything it depends on, so it differs when one of those does. Specs may come from
+anywhere; `specs_of` makes them from the configuration file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dynsrv.planning import Policy
+from dynsrv.settings import BackendSettings, OnRemoved, ProxySettings, Settings, SourceSettings
+
+DesiredKey = tuple[str, int]
+"""The name of a backend, and the number of its entry: it may have several, each for other proxies."""
+BackendKey = tuple[str, str]
+"""The names of a backend and of a proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySpec:
+    """One HAProxy. *probe* is the time between two probes, in seconds; relative paths begin at *directory*."""
+
+    settings: ProxySettings
+    probe: float
+    directory: Path
+
+    @property
+    def key(self) -> str:
+        """Its name."""
+        return self.settings.name
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """One source of one backend; relative paths begin at *directory*."""
+
+    key: DesiredKey
+    settings: SourceSettings
+    directory: Path
+
+    @property
+    def backend(self) -> str:
+        """HAProxy's name for the backend."""
+        return self.key[0]
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredSpec:
+    """What one backend should be, on some proxies: made from *sources* by *policy*."""
+
+    key: DesiredKey
+    sources: tuple[SourceSpec, ...]
+    policy: Policy
+
+    @property
+    def backend(self) -> str:
+        """HAProxy's name for it."""
+        return self.key[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSpec:
+    """One backend on one proxy. *resync* is in seconds, *override_until*, when the guard counts again, in Unix time."""
+
+    desired: DesiredSpec
+    proxy: ProxySpec
+    resync: float
+    override_until: float
+    on_removed: OnRemoved
+
+    @property
+    def name(self) -> str:
+        """HAProxy's name for it."""
+        return self.desired.backend
+
+    @property
+    def key(self) -> BackendKey:
+        """The names of the backend and of the proxy."""
+        return (self.name, self.proxy.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """Everything that should run, by key."""
+
+    proxies: Mapping[str, ProxySpec]
+    sources: Mapping[DesiredKey, SourceSpec]
+    desired: Mapping[DesiredKey, DesiredSpec]
+    backends: Mapping[BackendKey, BackendSpec]
+
+
+NOTHING = Specs({}, {}, {}, {})
+
+
+def specs_of(settings: Settings, *, directory: Path) -> Specs:
+    """Return what the configuration file in *directory* calls for."""
+    proxies = {each.name: ProxySpec(each, settings.resync.probe, directory) for each in settings.proxies}
+    sources: dict[DesiredKey, SourceSpec] = {}
+    desired: dict[DesiredKey, DesiredSpec] = {}
+    backends: dict[BackendKey, BackendSpec] = {}
+    entries = Counter[str]()
+    for entry in settings.backends:
+        key = (entry.name, entries[entry.name])
+        entries[entry.name] += 1
+        sources[key] = SourceSpec(key, entry.source, directory)
+        desired[key] = DesiredSpec(key, (sources[key],), entry.policy())
+        for proxy in settings.proxies_of(entry):
+            backend = BackendSpec(
+                desired=desired[key],
+                proxy=proxies[proxy.name],
+                resync=settings.resync.interval,
+                override_until=_override_until(entry),
+                on_removed=entry.on_removed,
+            )
+            backends[backend.key] = backend
+    return Specs(proxies, sources, desired, backends)
+
+
+def _override_until(entry: BackendSettings) -> float:
+    until = entry.limits.override_until
+    return until.timestamp() if until else 0.0
