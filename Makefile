@@ -17,8 +17,8 @@ EXTRAS ?= ec2
 # Debian has HAProxy in /usr/sbin, which is not in the PATH of its users.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help install demo test check format lint types imports unit integration haproxy consul prometheus kubectl browser \
-	systemd dist image images engine bench bench-whole bench-quick screenshots lock clean
+.PHONY: help install demo test check format lint types imports docs docs-check unit integration haproxy consul prometheus \
+	kubectl browser systemd dist image images engine bench bench-whole bench-quick screenshots lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -33,7 +33,7 @@ demo: install ## Show dynsrv at work on a HAProxy of its own (installs HAProxy i
 
 test: check integration ## Run every check and every test
 
-check: lint types imports unit ## Run what needs no HAProxy: lint, types, imports, unit tests
+check: lint types imports docs-check unit ## Run what needs no HAProxy: lint, types, imports, docs, unit tests
 
 format: install ## Bring the code into its usual form
 	$(BIN)/ruff check --fix-only --quiet .
@@ -48,6 +48,12 @@ types: install ## Check the types (mypy --strict)
 
 imports: install ## Check that imports point one way (import-linter)
 	$(BIN)/lint-imports
+
+docs: install ## Write the tables of docs/ that describe keys, metrics and requests, from the code
+	$(BIN)/python -m tools.generate_docs
+
+docs-check: install ## Check that the tables of docs/ are up to date
+	$(BIN)/python -m tools.generate_docs --check
 
 unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
 	$(BIN)/pytest tests/unit -n $(WORKERS) --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)

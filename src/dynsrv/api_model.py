@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, overload
 from pydantic import Field, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from dynsrv.documents.values import Duration, Section, between
+from dynsrv.documents.values import Between, Duration, Section
 from dynsrv.model import AdminState, Check, OperationalState
 from dynsrv.steps import Outcome, Rule, StepKind, WaitsFor
 
@@ -179,17 +179,19 @@ class BackendStatus(BackendSummary):
 
 # ---- what is planned for a backend on a proxy
 
+_STEP = Field(description="What is to be done.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddStep:
     """Add a server: in maintenance, with its check not enabled."""
 
-    step: Literal["add"]
+    step: Annotated[Literal["add"], _STEP]
     server: ServerName
-    id: Annotated[int, Field(description="The id that it gets in HAProxy.")]
-    address: Annotated[str, Field(description="Its IP address.")]
-    port: Annotated[int, Field(description="Its port.")]
-    weight: Annotated[int, Field(description="Its initial weight.")]
+    id: Annotated[int, Field(description="The id of the new server in HAProxy.")]
+    address: Annotated[str, Field(description="The address of the new server.")]
+    port: Annotated[int, Field(description="The port of the new server.")]
+    weight: Annotated[int, Field(description="The initial weight.")]
     options: Annotated[tuple[str, ...], Field(description="The keywords of `add server`, one with its arguments each.")]
     reason: Reason
 
@@ -198,7 +200,7 @@ class AddStep:
 class SetWeightStep:
     """Change a server's weight."""
 
-    step: Literal["set_weight"]
+    step: Annotated[Literal["set_weight"], _STEP]
     server: ServerName
     weight: Annotated[int, Field(description="The new weight, 0 to 256.")]
     reason: Reason
@@ -208,7 +210,7 @@ class SetWeightStep:
 class SetMaxconnStep:
     """Change a server's limit of concurrent connections."""
 
-    step: Literal["set_maxconn"]
+    step: Annotated[Literal["set_maxconn"], _STEP]
     server: ServerName
     maxconn: Annotated[int, Field(description="The new limit; 0: no limit.")]
     reason: Reason
@@ -218,7 +220,7 @@ class SetMaxconnStep:
 class StateStep:
     """Change the state of a server, or delete it."""
 
-    step: Literal["enable_health", "admit", "drain", "disable", "close_sessions", "delete"]
+    step: Annotated[Literal["enable_health", "admit", "drain", "disable", "close_sessions", "delete"], _STEP]
     server: ServerName
     reason: Reason
 
@@ -256,12 +258,13 @@ class BackendStatuses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Status(BackendStatuses):
+class Status:
     """Everything that dynsrv knows."""
 
     dynsrv: About
     proxies: Annotated[list[ProxyStatus], Field(description="Each HAProxy in the configuration.")]
     sources: Annotated[list[SourceStatus], Field(description="The source of each backend.")]
+    backends: Annotated[list[BackendStatus], Field(description="Each backend, once for each of its proxies.")]
     changes: Annotated[list[Change], Field(description="The most recent changes, the oldest first.")]
 
 
@@ -334,7 +337,7 @@ class HoldRequest(ReleaseRequest):
 class OverrideRequest(ReleaseRequest):
     """For how long the guard is overridden."""
 
-    duration: Annotated[Duration, between("0s", "1h")] = Field(
+    duration: Annotated[Duration, Between("0s", "1h")] = Field(
         default=600.0,
         description="For how long; `0s` ends an override.",
         json_schema_extra={

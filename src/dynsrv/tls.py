@@ -29,13 +29,19 @@ class Tls:
 class TlsSettings(Section):
     """How TLS is spoken with the other side. Files are read again when they change."""
 
-    ca_file: FilePath | None = Field(default=None, description="The authorities to trust; by default the system's.")
-    ca_path: FilePath | None = Field(default=None, description="A directory of such, as of `openssl rehash`.")
-    cert_file: FilePath | None = Field(default=None, description="The certificate that dynsrv shows.")
-    key_file: FilePath | None = Field(default=None, description="Its key; by default in cert_file, too.")
-    verify: bool = Field(default=True, description="Whether the other side's certificate must be good.")
+    ca_file: FilePath | None = Field(
+        default=None, description="The certificate authorities to trust, in PEM. Default: those of the system."
+    )
+    ca_path: FilePath | None = Field(
+        default=None, description="A directory of certificate authorities, prepared with `openssl rehash`."
+    )
+    cert_file: FilePath | None = Field(default=None, description="The client certificate, in PEM.")
+    key_file: FilePath | None = Field(
+        default=None, description="Its private key, unencrypted. Default: in `cert_file`."
+    )
+    verify: bool = Field(default=True, description="Whether to verify the server's certificate.")
     server_name: Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")] | None = Field(
-        default=None, description="The name in the other side's certificate; by default the host of its address."
+        default=None, description="The name to expect in the server's certificate. Default: the host of the address."
     )
 
     def beside(self, directory: Path) -> Tls:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import re
 from itertools import product
-from pathlib import Path
 
 import pytest
 from prometheus_client import Gauge
@@ -10,8 +8,6 @@ from prometheus_client import Gauge
 from dynsrv import __version__
 from dynsrv.metrics import Metrics
 from dynsrv.runtime import Broke, Replied
-
-ROOT = Path(__file__).parents[2]
 
 # other people's dashboards and alerts depend on these
 METRICS = {
@@ -50,17 +46,6 @@ def test_every_metric_has_the_name_the_type_and_the_labels_that_are_documented()
         if hasattr(metric, "_labelnames")
     }
     assert found == METRICS
-
-
-def test_every_metric_is_in_the_table_of_the_documentation_with_its_labels() -> None:
-    table = (ROOT / "docs" / "operations.md").read_text().partition("| Metric |")[2].partition("\n\n")[0]
-    documented = {
-        name: re.findall(r"`(\w+)`", labels)
-        for names, labels in re.findall(r"^\| (`dynsrv_.*?) \| (.*?) \|", table, flags=re.MULTILINE)
-        for name in re.findall(r"`(\w+)`", names)
-    }
-    for name, (kind, *labels) in METRICS.items():
-        assert documented[f"{name}_total" if kind == "counter" else name] == labels
 
 
 def test_every_metric_is_told_and_says_what_it_is() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -13,10 +14,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h)")
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
@@ -30,6 +35,13 @@ class Section(BaseModel):
     """A mapping of the configuration file: it has no keys but its own, and never changes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JsonSchemaGenerator(GenerateJsonSchema):
+    """Gives keys no title, which would only repeat their names; a title is then the name of a type: duration."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
+        return False
 
 
 def parse_duration(text: object) -> float:
@@ -59,15 +71,23 @@ def in_milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def between(low: str, high: str) -> AfterValidator:
-    """Return a validator of seconds that wants them from *low* to *high*, both written as durations."""
+@dataclass(frozen=True, slots=True)
+class Between:
+    """An annotation of a `Duration`, which must be from *low* to *high*, both written as durations."""
 
-    def check(seconds: float) -> float:
-        if not parse_duration(low) <= seconds <= parse_duration(high):
-            raise ValueError(f"expected a duration from {low} to {high}")
+    low: str
+    high: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-minimum": self.low, "x-maximum": self.high}
+
+    def _check(self, seconds: float) -> float:
+        if not parse_duration(self.low) <= seconds <= parse_duration(self.high):
+            raise ValueError(f"expected a duration from {self.low} to {self.high}")
         return seconds
-
-    return AfterValidator(check)
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
@@ -154,11 +174,18 @@ Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "2s", "1m"]}),
+    WithJsonSchema(
+        {
+            "title": "duration",
+            "type": "string",
+            "pattern": f"^{_DURATION.pattern}$",
+            "examples": ["500ms", "2s", "1m"],
+        }
+    ),
 ]
-CheckTime = Annotated[Duration, between("1ms", "576h")]
+CheckTime = Annotated[Duration, Between("1ms", "576h")]
 """What HAProxy takes for `inter` and its like: it counts milliseconds in 31 bits, some 24 days."""
-Interval = Annotated[Duration, between("10ms", "576h")]
+Interval = Annotated[Duration, Between("10ms", "576h")]
 
 
 def _share(value: object) -> object:
@@ -176,7 +203,12 @@ Share = Annotated[
     float | int,
     BeforeValidator(_share),
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "pattern": "^(100|[0-9]{1,2})%$"}, {"type": "integer", "minimum": 0}]}
+        {
+            "anyOf": [
+                {"title": "percentage", "type": "string", "pattern": "^(100|[0-9]{1,2})%$"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
     ),
 ]
 """A share as a float from 0.0 to 1.0, or a number as an int."""

@@ -16,6 +16,7 @@ from dynsrv.documents.values import (
     Count,
     Duration,
     HaproxyName,
+    JsonSchemaGenerator,
     Label,
     Prefix,
     RuntimeAddress,
@@ -41,18 +42,19 @@ class ProxySettings(Section):
     """One HAProxy, reached by one runtime address."""
 
     address: RuntimeAddress = Field(
-        description="HAProxy's stats socket, of level admin: unix:///path, a path (relative to this file), "
-        "tcp://host:port, or tcp+tls://host:port."
-    )
-    tls: TlsSettings | None = Field(default=None, description="How TLS is spoken with a tcp+tls:// address.")
-    master: RuntimeAddress | None = Field(
-        default=None,
-        description="HAProxy's master CLI (haproxy -W -S); with it a reload is noticed at once.",
+        description="HAProxy's stats socket with `level admin`: `unix:///path`, a path, `tcp://host:port` or"
+        " `tcp+tls://host:port`.",
     )
     name: Label = Field(
         default_factory=lambda others: str(others["address"]),
-        description="Its name in logs, metrics and backends[].proxies; by default its address.",
+        description="The name in logs, metrics and `backends[].proxies`. Default: the address.",
     )
+    master: RuntimeAddress | None = Field(
+        default=None,
+        description="HAProxy's master CLI (`haproxy -W -S /run/haproxy/master.sock`), written like `address`. With"
+        " it, a reload is detected at once instead of within `resync.probe`.",
+    )
+    tls: TlsSettings | None = Field(default=None, description="TLS for `tcp+tls://` addresses.")
 
     @model_validator(mode="after")
     def _tls_is_of_use(self) -> Self:
@@ -82,20 +84,20 @@ class LimitsSettings(Section):
     max_removed: Share = Field(
         default=0.5,
         json_schema_extra={"default": "50%"},
-        description="Serving servers that may leave within the window: a share (50%) or a number.",
+        description="How far the number of serving servers may fall within `window`.",
     )
     window: Duration = Field(
         default=60.0,
-        description="The time that max_removed speaks of.",
+        description="The period for `max_removed`.",
         json_schema_extra={"default": "1m"},
     )
-    min_ready: Count = Field(default=1, description="Serving servers that the backend is never taken below.")
+    min_ready: Count = Field(default=1, description="The number of serving servers below which the guard removes none.")
     on_empty: OnEmpty = Field(
         default=OnEmpty.KEEP,
-        description="What a source that wants no servers at all means: keep those, or remove them.",
+        description="What happens when the source lists no servers: keep the current ones, or remove them.",
     )
     override_until: AwareDatetime | None = Field(
-        default=None, description="Until this time (2026-01-31T12:00:00Z) the guard lets everything through."
+        default=None, description="Until this time, such as `2026-01-31T12:00:00Z`, the guard allows every removal."
     )
 
 
@@ -104,7 +106,7 @@ class DrainSettings(Section):
 
     timeout: Duration = Field(
         default=30.0,
-        description="How long its sessions may take to end.",
+        description="How long the sessions of a removed server may take to end.",
         json_schema_extra={"default": "30s"},
     )
     on_timeout: DrainTimeoutAction = Field(
@@ -146,27 +148,34 @@ class BackendSettings(Section):
 
     name: HaproxyName = Field(description="The backend's name in HAProxy's configuration.")
     proxies: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None, description="The names of the proxies that have this backend; all by default."
+        default=None, description="The names of the proxies that have this backend. Default: all."
     )
-    source: SourceSettings = Field(description="What tells which servers are desired.")
-    server: ServerSettings = Field(default=ServerSettings(), description="What every added server gets.")
+    source: SourceSettings = Field(description="Where the servers come from.")
+    server: ServerSettings = Field(
+        default=ServerSettings(), description="The settings of every server that dynsrv adds."
+    )
     admit: Annotated[Admission, BeforeValidator(_refuse_the_old_value)] = Field(
         default=Admission.AFTER_CHECK,
-        description="When a new server receives requests: after its first passed check, or immediately.",
+        description="When a new server receives requests: after its first passed check, or immediately. A server"
+        " without a check is admitted immediately.",
     )
     drain: DrainSettings = Field(default=DrainSettings(), description="How a server is removed.")
-    limits: LimitsSettings = Field(default=LimitsSettings(), description="What the guard lets a plan take away.")
+    limits: LimitsSettings = Field(default=LimitsSettings(), description="The guard: what may be removed at most.")
     adopt: Adopt = Field(
         default=Adopt.PREFIX,
-        description="Which servers are dynsrv's: those whose name begins with the prefix, or all of the backend.",
+        description="Which servers dynsrv manages: those whose name begins with `prefix`, or all servers of the"
+        " backend. With `all`, a server in HAProxy's configuration file at the address of an endpoint is kept as it"
+        " is; one at any other address is drained and deleted.",
     )
     on_removed: OnRemoved = Field(
         default=OnRemoved.LEAVE,
-        description="What becomes of its servers when this backend is removed from the file and SIGHUP is sent.",
+        description="What happens to the servers when this backend is removed from the configuration: leave them, or"
+        " drain and delete them.",
     )
     prefix: Prefix = Field(
         default="dyn-",
-        description="What the names of added servers begin with. A server of another name is never touched.",
+        description="The prefix of the names of added servers: 1 to 100 letters, digits and `_ : . -`. Unless `adopt`"
+        " is `all`, dynsrv changes no server with another name.",
     )
 
     def policy(self) -> Policy:
@@ -194,8 +203,12 @@ class Settings(Section):
 
     proxies: tuple[ProxySettings, ...] = Field(min_length=1, description="The HAProxies to manage.")
     backends: tuple[BackendSettings, ...] = Field(min_length=1, description="The backends to manage.")
-    resync: ResyncSettings = Field(default=ResyncSettings(), description="How often HAProxy is looked at.")
-    web: WebSettings | None = Field(default=WebSettings(), description="Metrics and status; null: off.")
+    resync: ResyncSettings = Field(
+        default=ResyncSettings(), description="How often HAProxy is observed without an event."
+    )
+    web: WebSettings | None = Field(
+        default=WebSettings(), description="Metrics, health, status page and API over HTTP; null: off."
+    )
     log: LogSettings = Field(default=LogSettings(), description="What is logged, and how.")
     audit: AuditSettings | None = Field(default=None, description="A record of every change; null: off.")
 
@@ -277,4 +290,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the configuration file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Settings.model_json_schema(schema_generator=JsonSchemaGenerator),
+    }

@@ -14,12 +14,12 @@ class ResyncSettings(Section):
 
     interval: Interval = Field(
         default=30.0,
-        description="Time between two whole comparisons of a backend.",
+        description="Time between two full comparisons of a backend when no event triggers one.",
         json_schema_extra={"default": "30s"},
     )
     probe: Interval = Field(
         default=1.0,
-        description="Time in which a reload of HAProxy is noticed.",
+        description="Time within which a reload or restart of HAProxy is detected.",
         json_schema_extra={"default": "1s"},
     )
 
@@ -27,24 +27,27 @@ class ResyncSettings(Section):
 class WebTlsSettings(Section):
     """How HTTPS is spoken."""
 
-    cert_file: FilePath = Field(description="The certificate, with those between it and its authority.")
-    key_file: FilePath | None = Field(default=None, description="Its key; by default in cert_file, too.")
+    cert_file: FilePath = Field(description="The certificate and any intermediate certificates, in PEM.")
+    key_file: FilePath | None = Field(
+        default=None, description="Its private key, unencrypted. Default: in `cert_file`."
+    )
 
 
 class WebSettings(Section):
     """Metrics, health, status and the API over HTTP."""
 
     listen: ListenAddress | None = Field(
-        default="127.0.0.1:9105", description="Address and port to listen on; null: off."
+        default="127.0.0.1:9105", description="Address and port to listen on; null: do not listen."
     )
     token_file: FilePath | None = Field(
         default=None,
-        description="A file with the token that whoever changes something over the API has to show; without it nobody "
-        "can. It is read each time.",
+        description="The file with the token that a request must have to change anything; without it, nothing can be"
+        " changed through the API. It is read for each request.",
     )
-    tls: WebTlsSettings | None = Field(default=None, description="Speak HTTPS with this certificate; null: HTTP.")
+    tls: WebTlsSettings | None = Field(default=None, description="Serve HTTPS with this certificate; null: HTTP.")
     server_metrics: bool = Field(
-        default=False, description="Whether /metrics tells of every single server, too: some series for each."
+        default=False,
+        description="Whether `/metrics` includes metrics of every single server, with two to four series for each.",
     )
 
 
@@ -52,14 +55,15 @@ class LogSettings(Section):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least severe lines that are written."
+        default="info", description="The lowest level that is logged."
     )
-    format: Literal["text", "json"] = Field(default="text", description="For people, or for machines.")
+    format: Literal["text", "json"] = Field(default="text", description="Text for people, or JSON for programs.")
 
 
 class AuditSettings(Section):
     """A record of everything that is sent to HAProxy to change something."""
 
     path: FilePath = Field(
-        description="The file to append to: one JSON object a line, with the command and HAProxy's reply."
+        description="The file to which every command that changes HAProxy is appended, with HAProxy's reply: a JSON"
+        " object per line.",
     )

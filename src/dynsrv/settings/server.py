@@ -16,12 +16,12 @@ class SslSettings(Section):
     """TLS from HAProxy to the servers."""
 
     verify: Literal["required", "none"] = Field(
-        default="required", description="Whether a server's certificate must be good."
+        default="required", description="Whether HAProxy verifies the server's certificate."
     )
     ca_file: Annotated[str, AfterValidator(server_keywords.checked_argument)] | None = Field(
         default=None,
-        description="The authorities to trust: a file that HAProxy's own configuration loads already, or "
-        "@system-ca. Needed for verify: required.",
+        description="The certificate authorities to trust; required for `verify: required`. HAProxy accepts only a"
+        " file that its own configuration already loads, or `@system-ca`.",
     )
     sni: (
         Annotated[str, matching("[A-Za-z0-9._-]+", "a host name; an expression goes into options: sni ssl_fc_sni")]
@@ -40,18 +40,35 @@ class ServerSettings(Section):
     """What every server that dynsrv adds is given."""
 
     check: bool = Field(default=True, description="Whether HAProxy checks the server's health.")
-    inter: CheckTime | None = Field(default=None, description="Time between two checks.")
-    fastinter: CheckTime | None = Field(default=None, description="The same while the state changes.")
-    downinter: CheckTime | None = Field(default=None, description="The same while the server is down.")
-    fall: PositiveCount | None = Field(default=None, description="Failed checks until it is down.")
-    rise: PositiveCount | None = Field(default=None, description="Passed checks until it is up again.")
-    maxconn: Count = Field(default=0, description="Concurrent connections at most; 0: no limit.")
-    slowstart: CheckTime | None = Field(default=None, description="Time in which traffic grows to the full.")
-    weight: Weight = Field(default=100, description="The weight of endpoints that bring none.")
-    ssl: SslSettings | None = Field(default=None, description="TLS to the servers; its checks use it as well.")
+    inter: CheckTime | None = Field(default=None, description="Time between two checks. Default: HAProxy's.")
+    fastinter: CheckTime | None = Field(
+        default=None, description="Time between two checks while the server changes its state. Default: `inter`."
+    )
+    downinter: CheckTime | None = Field(
+        default=None, description="Time between two checks while the server is down. Default: `inter`."
+    )
+    fall: PositiveCount | None = Field(
+        default=None, description="Failed checks until the server is down. Default: HAProxy's."
+    )
+    rise: PositiveCount | None = Field(
+        default=None, description="Passed checks until it is up again. Default: HAProxy's."
+    )
+    maxconn: Count = Field(
+        default=0, description="The limit of concurrent connections; 0: no limit. A change is applied in place."
+    )
+    slowstart: CheckTime | None = Field(
+        default=None, description="Time in which its traffic grows to its full share after it came up."
+    )
+    weight: Weight = Field(
+        default=100,
+        description="The weight of endpoints without one of their own. A change is applied in place. HAProxy's own"
+        " default is 1.",
+    )
+    ssl: SslSettings | None = Field(default=None, description="TLS to the servers, for traffic and checks.")
     options: tuple[Annotated[str, AfterValidator(server_keywords.checked_option)], ...] = Field(
         default=(),
-        description="More keywords of HAProxy's server line, one with its arguments an item: send-proxy-v2.",
+        description='More keywords of HAProxy\'s `server` line, each with its arguments: `["send-proxy-v2",'
+        ' "on-marked-down shutdown-sessions"]`.',
     )
 
     @model_validator(mode="after")

@@ -43,9 +43,7 @@ class FileSourceSettings(Section):
     """Servers from a file."""
 
     kind: Literal["file"] = Field(description="The kind of source.")
-    path: FilePath = Field(
-        description="The file that lists the servers, YAML or JSON; relative to the configuration file."
-    )
+    path: FilePath = Field(description="The file that lists the servers, YAML or JSON, of at most 64 MiB.")
 
     def create(self, place: SourceContext) -> FileSource:
         """Return the source for the backend of *place*."""

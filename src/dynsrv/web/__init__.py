@@ -7,6 +7,7 @@ page            the status page at /, for people
 auth            who may change something
 interfaces      what all of this needs from the rest of dynsrv
 server_metrics  the metrics of single servers
+slices          how long computations leave the event loop to others
 
 Those that need aiohttp are imported by a daemon that listens, and by nothing else.
 """

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaMode, JsonSchemaValue
 
 from dynsrv import __version__
 from dynsrv.api_model import (
@@ -20,6 +20,7 @@ from dynsrv.api_model import (
     Results,
     Status,
 )
+from dynsrv.documents.values import JsonSchemaGenerator
 
 Json = dict[str, Any]
 
@@ -40,12 +41,12 @@ def document() -> Json:
         },
         "paths": {
             "/api/v1/status": _read(
-                "The status of every proxy, source, backend and server, and the last changes", Status
+                "The status of every proxy, source, backend and server, and the last changes.", Status
             ),
-            "/api/v1/plan": _read("What the last pass over each backend planned, and what it waits for", Plan),
+            "/api/v1/plan": _read("What the last pass over each backend planned, and what it waits for.", Plan),
             "/api/v1/events": {
                 "get": {
-                    "summary": "The status as server-sent events: first everything, then what changes",
+                    "summary": "The status as server-sent events: first everything, then every change to it.",
                     "description": "The data of each event is one `Event`. The keys of its rows are `dynsrv`,"
                     " `proxy:…`, `source:…`, `backend:…`, `server:…`, `missing:…` and `change:…`.",
                     "responses": {
@@ -61,18 +62,18 @@ def document() -> Json:
                                 }
                             },
                         },
-                        "503": _answer("Too many clients follow the events already.", Error),
+                        "503": _answer("Too many clients are subscribed to the events.", Error),
                     },
                 }
             },
             f"{server}/hold": _write(
-                "Put a server into drain or maintenance, until it is released", HoldRequest, "backend", "server"
+                "Put a server into drain or maintenance, until it is released.", HoldRequest, "backend", "server"
             ),
-            f"{server}/release": _write("Let a held server serve again", ReleaseRequest, "backend", "server"),
+            f"{server}/release": _write("Put a held server back into service.", ReleaseRequest, "backend", "server"),
             "/api/v1/backends/{backend}/override-guard": _write(
-                "Let the guard allow every removal for up to an hour", OverrideRequest, "backend"
+                "Let the guard allow every removal, for up to an hour.", OverrideRequest, "backend"
             ),
-            "/api/v1/reconcile": _write("Reconcile now, instead of at the next resync", ReconcileRequest),
+            "/api/v1/reconcile": _write("Reconcile now, instead of at the next resync.", ReconcileRequest),
         },
         "components": {
             "schemas": _schemas(),
@@ -89,8 +90,8 @@ def _read(summary: str, answer: type) -> Json:
 
 def _write(summary: str, request: type[BaseModel], *parameters: str) -> Json:
     acts = {
-        "409": _answer("The server is not in a state in which this can be done.", Error),
-        "502": _answer("It was not done on every proxy.", Results),
+        "409": _answer("The server is not in a suitable state, on any proxy.", Error),
+        "502": _answer("At least one proxy did not carry it out.", Results),
     }
     return {
         "post": {
@@ -101,17 +102,17 @@ def _write(summary: str, request: type[BaseModel], *parameters: str) -> Json:
             ],
             "requestBody": {"required": False, "content": {"application/json": {"schema": _ref(request)}}},
             "responses": {
-                "200": _answer("It was done on every proxy.", Results),
-                "400": _answer("The body is not valid.", Error),
+                "200": _answer("Every proxy carried it out.", Results),
+                "400": _answer("The body is not valid; the sentence says what was found.", Error),
                 "401": _answer("The token is missing or wrong.", Error),
                 "403": _answer(
-                    "No token is configured, the request is from a page of another site, or dynsrv does not manage"
-                    " the server.",
+                    "There is no `web.token_file`, the request comes from a page of another site, or dynsrv does not"
+                    " manage the server.",
                     Error,
                 ),
                 "404": _answer("There is no such backend, proxy or server.", Error),
-                "413": _answer("The body is too large.", Error),
-                "503": _answer("The file of the token cannot be read.", Error),
+                "413": _answer("The body is larger than 16 KiB.", Error),
+                "503": _answer("The token file cannot be read.", Error),
                 **(acts if "server" in parameters else {}),
             },
         }
@@ -126,11 +127,8 @@ def _ref(kind: type) -> Json:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
-class _Schemas(GenerateJsonSchema):
-    """Adds what an answer promises, and leaves out the titles, which only repeat the keys."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
-        return False
+class _Schemas(JsonSchemaGenerator):
+    """Says that an answer has no other keys."""
 
     def dataclass_schema(self, schema: Any) -> JsonSchemaValue:
         return {**super().dataclass_schema(schema), "additionalProperties": False}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,7 +16,6 @@ from dynsrv.web.interfaces import StatusReader
 from dynsrv.web.server_metrics import ServerMetrics
 from tests.fakes.builders import a_backend, a_policy, a_server, an_endpoint
 
-DOCUMENTATION = Path(__file__).parents[3] / "docs" / "operations.md"
 METRICS = {
     "dynsrv_server_state": ["proxy", "backend", "server", "state"],
     "dynsrv_server_weight": ["proxy", "backend", "server"],
@@ -51,9 +48,7 @@ def samples(*views: BackendView) -> dict[str, dict[tuple[str, ...], float]]:
     }
 
 
-def test_every_metric_of_servers_is_in_the_table_of_the_documentation_with_its_labels() -> None:
-    rows = re.findall(r"^\| `(dynsrv_server_\w+)` \| (.*?) \|", DOCUMENTATION.read_text(), flags=re.MULTILINE)
-    assert {name: re.findall(r"`(\w+)`", labels) for name, labels in rows} == METRICS
+def test_every_metric_has_its_name_and_its_labels() -> None:
     draining = a_server(admin=AdminState.DRAIN, sessions=1)
     view = a_view(draining, drains={draining.name: 1.0})
     registry = CollectorRegistry()

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from dynsrv.documents import KeyPath
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Duration, FilePath, Section, between
+from dynsrv.documents.values import Between, Duration, FilePath, Section
 from dynsrv.sources.consul import environment, values
 from dynsrv.sources.consul.values import Addresses, OnCritical, ServiceName, Text, Word
 from dynsrv.sources.source import Source, SourceContext
@@ -22,48 +22,64 @@ class ConsulSourceSettings(Section):
     kind: Literal["consul"] = Field(description="The kind of source.")
     address: Addresses = Field(
         default=("http://127.0.0.1:8500",),
-        description="Consul's HTTP API: http://host:port, https://host:port or unix:///path; of a list, the next is "
-        "asked when one fails. By default CONSUL_HTTP_ADDR.",
+        description="Consul's HTTP API: `http://host:port`, `https://host:port`, `unix:///path` or `host:port`. With"
+        " a list, the next address is used when one fails. `CONSUL_HTTP_ADDR` takes precedence over the default.",
     )
     service: ServiceName = Field(description="The name of the service.")
     tags: tuple[Text, ...] = Field(default=(), description="Tags that an instance must have, all of them.")
     filter: Text | None = Field(
-        default=None, description='An expression of Consul\'s that instances must match: Service.Meta.v == "2".'
+        default=None,
+        description="An expression in Consul's filter language that instances must match: `Service.Meta.version =="
+        ' "2"`.',
     )
-    datacenter: Word | None = Field(default=None, description="The datacenter to ask about; by default the agent's.")
-    namespace: Word | None = Field(default=None, description="Of Consul Enterprise. By default CONSUL_NAMESPACE.")
-    partition: Word | None = Field(default=None, description="Of Consul Enterprise. By default CONSUL_PARTITION.")
+    datacenter: Word | None = Field(default=None, description="The datacenter to query. Default: the agent's.")
+    namespace: Word | None = Field(
+        default=None, description="The namespace, in Consul Enterprise. Default: `CONSUL_NAMESPACE`."
+    )
+    partition: Word | None = Field(
+        default=None, description="The admin partition, in Consul Enterprise. Default: `CONSUL_PARTITION`."
+    )
     near: Word | None = Field(
         default=None,
-        description="A node, or _agent: Consul sorts its answer by the distance to it; all are wanted alike.",
+        description="A node, or `_agent`: Consul sorts its answer by the distance from it. The order makes no"
+        " difference to dynsrv.",
     )
-    token: values.Secret | None = Field(default=None, description="The ACL token. By default CONSUL_HTTP_TOKEN.")
+    token: values.Secret | None = Field(default=None, description="The ACL token. Default: `CONSUL_HTTP_TOKEN`.")
     token_file: FilePath | None = Field(
         default=None,
-        description="A file with the ACL token, read again when it changes. By default CONSUL_HTTP_TOKEN_FILE.",
+        description="A file with the ACL token, read again when it changes. Default: `CONSUL_HTTP_TOKEN_FILE`.",
     )
     auth: values.Secret | None = Field(
-        default=None, description="user:password of HTTP's basic authentication. By default CONSUL_HTTP_AUTH."
+        default=None,
+        description="`user:password` for HTTP basic authentication, for a Consul behind a reverse proxy. Default:"
+        " `CONSUL_HTTP_AUTH`.",
     )
-    auth_file: FilePath | None = Field(default=None, description="A file with the same.")
+    auth_file: FilePath | None = Field(
+        default=None, description="A file with `user:password`, read again when it changes."
+    )
     tls: TlsSettings = Field(
-        default=TlsSettings(), description="How an https address is talked to. By default CONSUL_CACERT and its like."
+        default=TlsSettings(),
+        description="TLS for `https` addresses. Defaults: `CONSUL_CACERT`, `CONSUL_CAPATH`, `CONSUL_CLIENT_CERT`,"
+        " `CONSUL_CLIENT_KEY`, `CONSUL_HTTP_SSL_VERIFY`, `CONSUL_TLS_SERVER_NAME`.",
     )
     only_passing: bool = Field(default=False, description="Whether an instance with a warning counts as critical, too.")
     on_critical: OnCritical = Field(
         default=OnCritical.REMOVE,
-        description="What becomes of an instance that Consul's checks find critical; keep: HAProxy's check decides.",
+        description="What happens to an instance that Consul's checks report as critical: remove it, drain it, or"
+        " keep it and leave it to HAProxy's own check.",
     )
     tagged_address: Word | None = Field(
-        default=None, description="Which of the tagged addresses is meant: lan, wan or another tag."
+        default=None,
+        description="The tagged address to use: `lan`, `wan` or another tag. Default: the address of the service, or"
+        " else of its node.",
     )
     stale: bool = Field(
         default=False,
-        description="Whether any server of Consul's may answer, with what it knows, not only the leader.",
+        description="Whether any Consul server may answer with what it knows, not only the leader.",
     )
-    wait: Annotated[Duration, between("1s", "1m")] = Field(
+    wait: Annotated[Duration, Between("1s", "1m")] = Field(
         default=30.0,
-        description="How long Consul may keep a question that has no news.",
+        description="How long Consul may hold a blocking query while nothing changes.",
         json_schema_extra={"default": "30s"},
     )
 

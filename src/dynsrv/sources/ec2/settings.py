@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from dynsrv.documents import KeyPath, show
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Duration, PortNumber, Section, between
+from dynsrv.documents.values import Between, Duration, PortNumber, Section
 from dynsrv.sources.ec2.account import installed
 from dynsrv.sources.ec2.values import REGION, AddressKind, Region, Role, Text, Url, Values, Word
 from dynsrv.sources.source import Source, SourceContext
@@ -19,46 +19,57 @@ from dynsrv.sources.source import Source, SourceContext
 class Ec2SourceSettings(Section):
     """The instances of EC2's that match filters, or that are in an Auto Scaling group."""
 
-    kind: Literal["ec2"] = Field(description="The kind of source; it needs the extra: pip install 'dynsrv[ec2]'.")
+    kind: Literal["ec2"] = Field(description="The kind of source. It requires the extra: `pip install 'dynsrv[ec2]'`.")
     region: Region | None = Field(
-        default=None, description="The region, such as eu-central-1. By default AWS_REGION, or the profile's."
+        default=None,
+        description="The region, such as `eu-central-1`. Default: `AWS_REGION`, else `AWS_DEFAULT_REGION` or the"
+        " profile's.",
     )
     profile: Word | None = Field(
-        default=None, description="A profile in AWS' configuration files. By default AWS_PROFILE."
+        default=None, description="A profile in AWS' configuration files. Default: `AWS_PROFILE`."
     )
-    role_arn: Role | None = Field(default=None, description="A role to assume, with the credentials that are found.")
-    external_id: Word | None = Field(default=None, description="What that role's owner wants to be told.")
+    role_arn: Role | None = Field(
+        default=None, description="The ARN of a role to assume, with the credentials that were found."
+    )
+    external_id: Word | None = Field(default=None, description="The external id that the owner of the role requires.")
     endpoint_url: Url | None = Field(
         default=None,
-        description="The address of all AWS services that are asked. By default AWS' own, or AWS_ENDPOINT_URL.",
+        description="The URL of all AWS services. Default: AWS' own, or `AWS_ENDPOINT_URL` and its variants.",
     )
     filters: Mapping[Word, Values] = Field(
         default={},
-        description='EC2\'s own filters, all of which must match, each with a value or a list: {"tag:app": web}.',
+        description="EC2's own filters, as in `DescribeInstances`, each with a value or a list of values:"
+        ' `{"tag:app": web}`. An instance must match all of them.',
     )
     auto_scaling_group: Values | None = Field(
-        default=None, description="An Auto Scaling group, or a list of them: its instances, by their states there."
+        default=None,
+        description="An Auto Scaling group, or a list of groups. Instances are used according to their lifecycle"
+        " state.",
     )
-    port: PortNumber | None = Field(default=None, description="The port of every instance.")
+    port: PortNumber | None = Field(
+        default=None, description="The port of every instance. Either this or `port_tag` is required."
+    )
     port_tag: Text | None = Field(
-        default=None, description="The tag that has an instance's port; several with commas: a server for each."
+        default=None,
+        description="The tag with an instance's port. Several ports with commas (`8080, 8081`) are a server each.",
     )
-    address: AddressKind = Field(default=AddressKind.PRIVATE, description="Which address of an instance is meant.")
+    address: AddressKind = Field(default=AddressKind.PRIVATE, description="Which address of an instance is used.")
     weight_tag: Text | None = Field(
-        default=None, description="The tag that has an instance's weight, 0 to 256; without it, server.weight."
+        default=None, description="The tag with an instance's weight, 0 to 256. Without it, `server.weight` applies."
     )
-    interval: Annotated[Duration, between("1s", "1h")] = Field(
+    interval: Annotated[Duration, Between("1s", "1h")] = Field(
         default=30.0,
-        description="Time between two looks, more or less a tenth; while instances come and go, 5s if that is less.",
+        description="Time between two polls, plus or minus a tenth. While instances come and go, and for a minute"
+        " after, at most `5s`.",
         json_schema_extra={"default": "30s"},
     )
     complete_lifecycle: bool = Field(
         default=False,
-        description="Whether Auto Scaling is made to wait with the end of an instance until HAProxy let go of it; it "
-        "needs a lifecycle hook at termination.",
+        description="Whether Auto Scaling has to wait until HAProxy has drained an instance before it terminates it."
+        " This requires a lifecycle hook for termination.",
     )
     lifecycle_hook: Word | None = Field(
-        default=None, description="The hook that is dynsrv's to complete. By default the group's only one."
+        default=None, description="The lifecycle hook that dynsrv completes. Default: the group's only one."
     )
 
     @model_validator(mode="before")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynsrv.settings import json_schema
-from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.consul.values import OnCritical, agent_address
-from dynsrv.tls import TlsSettings
 from tests.unit.sources.consul.configurations import FIRST_LINE, the_error_of, the_settings_of
 
 AN_ADDRESS = "expected an address of Consul's HTTP API: http://host:port, https://host:port, unix:///path or host:port"
@@ -211,16 +208,6 @@ def test_a_service_has_to_be_named() -> None:
 @pytest.mark.parametrize("line", ["token_file: {}", "auth_file: {}", "tls: {{ca_file: {}}}"])
 def test_a_path_that_is_none_is_refused(line: str, path: str) -> None:
     assert "expected the path of a file" in the_error_of(line.format(path))
-
-
-def test_every_key_is_documented() -> None:
-    documentation = (Path(__file__).parents[4] / "docs" / "configuration.md").read_text()
-    section = documentation.partition("## The source `consul`")[2].partition("\n## ")[0]
-    keys = {
-        key for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE) for key in re.findall(r"`(.*?)`", row)
-    }
-    tls = {f"tls.{key}" for key in TlsSettings.model_fields}
-    assert keys == ConsulSourceSettings.model_fields.keys() - {"tls"} | tls
 
 
 def test_a_text_and_a_list_are_both_an_address_for_an_editor_too() -> None:
