@@ -49,6 +49,7 @@ async def test_a_registered_instance_serves_and_a_deregistered_one_goes_without_
         await serves(haproxy, [new])
         assert {await one for one in slow} == {old.port, new.port}
     assert not counts.failed
+    await controller.logged(Event.SERVER_DELETED)
     assert len(controller.lines(Event.SERVER_DELETED)) == 1
     await consul.deregister(f"web-{new.port}")
     await serves(haproxy, [])

@@ -52,6 +52,7 @@ async def test_a_launched_instance_serves_and_a_terminated_one_goes_without_losi
         await serves(haproxy, [new])
         assert {await one for one in slow} == {old.port, new.port}
     assert not counts.failed
+    await controller.logged(Event.SERVER_DELETED)
     assert len(controller.lines(Event.SERVER_DELETED)) == 1
     await aws.terminate(second)
     await serves(haproxy, [])

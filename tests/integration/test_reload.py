@@ -41,7 +41,7 @@ async def test_after_a_reload_what_served_just_before_serves_at_once(
     await _all_serve_again(haproxy, servers, old=old)
     line = await controller.logged(Event.HAPROXY_RELOADED)
     assert f"old_pid={old}" in line
-    await eventually(lambda: "it was serving before HAProxy was reloaded or restarted" in controller.log.read_text())
+    await controller.logged(Event.SERVER_ENABLED, "it was serving before HAProxy was reloaded or restarted")
 
 
 @pytest.mark.parametrize("way", ["-sf", "SIGUSR2", "SIGKILL"])
