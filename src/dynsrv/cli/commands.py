@@ -1,4 +1,7 @@
-"""What can an operator ask of dynsrv? The commands, their output and their exit codes."""
+"""What can an operator ask of dynsrv? The commands, their output and their exit codes.
+
+Each command imports what it alone needs, so that shell completion does not wait for all of dynsrv.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,19 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import get_completion_class
-from rich.console import Console
 
 from dynsrv import __version__, logs
-from dynsrv.api_model import BackendStatuses, Plan, to_json
-from dynsrv.cli import dry_run, output
-from dynsrv.cli.apply import Apply
-from dynsrv.cli.check import check_live
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
-from dynsrv.reconcile.view import BackendView
 from dynsrv.settings import Settings, find, json_schema, load
-from dynsrv.wiring import App
+
+if TYPE_CHECKING:
+    from dynsrv.reconcile.view import BackendView
+    from dynsrv.wiring import App
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -84,9 +84,9 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
 
     Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
     """
-    from dynsrv.daemon.config_watch import watch_config  # noqa: PLC0415 - no other command needs it
-    from dynsrv.daemon.daemon import Daemon  # noqa: PLC0415
-    from dynsrv.daemon.sd_notify import Notifier  # noqa: PLC0415
+    from dynsrv.daemon.config_watch import watch_config
+    from dynsrv.daemon.daemon import Daemon
+    from dynsrv.daemon.sd_notify import Notifier
 
     manager = Notifier(os.environ)
     try:
@@ -98,6 +98,8 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
         _fail(str(errors.exceptions[0]))
     except* Exception as errors:  # noqa: BLE001 - whatever it was, an operator has to see it
         # a bug: the supervisor should start dynsrv again, which goes on where HAProxy stands
+        from rich.console import Console
+
         Console(stderr=True).print_exception()
         manager.status(f"a task died: {errors.exceptions[0]!r}")
         _fail(f"a task died: {errors.exceptions[0]!r}", code=EXIT_DIED)
@@ -114,6 +116,9 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
 
     Exit code: 0 if there is nothing to do, 2 if there is, 1 for an error.
     """
+    from dynsrv.api_model import Plan, to_json
+    from dynsrv.cli import output
+
     views = _look(_open(config, backend=backend, quiet=True), backend)
     if as_json:
         click.echo(to_json(Plan(backends=[view.planned() for view in views]), indent=2))
@@ -134,6 +139,9 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
 
     Exit code: 0 if they are in sync, 2 if they are out of sync, 1 for an error, 130 after Ctrl-C.
     """
+    from dynsrv.api_model import BackendStatuses, to_json
+    from dynsrv.cli import output
+
     if watch:
         if as_json:
             _fail("--watch prints no JSON; programs can follow /api/v1/events of the daemon")
@@ -157,6 +165,9 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
 
     Exit code: 0 if converged, 1 for an error, 4 if not converged in time.
     """
+    from dynsrv.cli import output
+    from dynsrv.cli.apply import Apply
+
     try:
         seconds = parse_duration(timeout)
     except ValueError as error:
@@ -184,6 +195,10 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
     path, settings = _load(config)
     click.echo(f"{path}: good ({len(settings.proxies)} proxies, {len(settings.backends)} backends)")
     if live:
+        from dynsrv.cli import output
+        from dynsrv.cli.check import check_live
+        from dynsrv.wiring import App
+
         app = App(settings, directory=path.absolute().parent)
         findings = _with(app, check_live(app))
         output.print_findings(findings)
@@ -217,7 +232,7 @@ def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's wa
 
     Starts a HAProxy of its own and a few web servers on loopback, and scales them up and down before your eyes.
     """
-    from dynsrv.demo import run as run_demo  # noqa: PLC0415 - no other command needs it
+    from dynsrv.demo import run as run_demo
 
     try:
         sys.exit(asyncio.run(run_demo(haproxy=haproxy, keep=keep)))
@@ -237,6 +252,8 @@ def main() -> None:
 
 
 def _read(path: Path, previous: App | None) -> App:
+    from dynsrv.wiring import App
+
     settings = load(path, os.environ)
     logs.configure(level=settings.log.level, form=settings.log.format)
     return App(settings, directory=path.absolute().parent, previous=previous)
@@ -251,6 +268,8 @@ def _load(config: Path | None) -> tuple[Path, Settings]:
 
 
 def _open(config: Path | None, *, backend: str | None = None, quiet: bool = False) -> App:
+    from dynsrv.wiring import App
+
     path, settings = _load(config)
     names = {one.name for one in settings.backends}
     if backend is not None and backend not in names:
@@ -260,10 +279,14 @@ def _open(config: Path | None, *, backend: str | None = None, quiet: bool = Fals
 
 
 def _look(app: App, backend: str | None) -> list[BackendView]:
+    from dynsrv.cli import dry_run
+
     return _with(app, dry_run.plan_all(app, only=backend))
 
 
 async def _watch(app: App) -> NoReturn:
+    from dynsrv.cli import dry_run, output
+
     watching = output.LiveStatus(interval=WATCH_INTERVAL)
     while True:
         watching.show(await dry_run.plan_all(app, only=None))
