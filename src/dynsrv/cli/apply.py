@@ -37,7 +37,7 @@ class Apply:
         self._backends = list(backends)
         self._timeout = timeout
         self._force = force
-        from rich import progress  # noqa: PLC0415 - only this command shows one
+        from rich import progress  # noqa: PLC0415 - output.py imports this module, and shows no progress
 
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),

@@ -1,4 +1,8 @@
-"""What can an operator ask of dynsrv? The commands, their output and their exit codes."""
+"""What can an operator ask of dynsrv? The commands, their output and their exit codes.
+
+Each command imports what it needs, so that a completion of the shell or `dynsrv plan` loads neither the web nor the
+demo.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,19 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import get_completion_class
-from rich.console import Console
 
 from dynsrv import __version__, logs
-from dynsrv.api_model import BackendStatuses, Plan, to_json
-from dynsrv.cli import dry_run, output
-from dynsrv.cli.apply import Apply
-from dynsrv.cli.check import check_live
-from dynsrv.cli.session import Backend, Session
 from dynsrv.documents.values import parse_duration
 from dynsrv.errors import ConfigurationError, DynsrvError
-from dynsrv.reconcile.view import BackendView
 from dynsrv.settings import Settings, find, json_schema, load
+
+if TYPE_CHECKING:
+    from dynsrv.cli.session import Backend, Session
+    from dynsrv.reconcile.view import BackendView
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -84,9 +85,9 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
 
     Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
     """
-    from dynsrv.daemon.config_watch import watch_config  # noqa: PLC0415 - no other command needs it
-    from dynsrv.daemon.daemon import Daemon  # noqa: PLC0415
-    from dynsrv.daemon.sd_notify import Notifier  # noqa: PLC0415
+    from dynsrv.daemon.config_watch import watch_config
+    from dynsrv.daemon.daemon import Daemon
+    from dynsrv.daemon.sd_notify import Notifier
 
     notifier = Notifier(os.environ)
     try:
@@ -99,6 +100,8 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
         _fail(str(errors.exceptions[0]))
     except* Exception as errors:  # noqa: BLE001 - whatever it was, an operator has to see it
         # a bug: the service manager should restart dynsrv, which continues from what HAProxy has
+        from rich.console import Console
+
         Console(stderr=True).print_exception()
         notifier.status(f"a task died: {errors.exceptions[0]!r}")
         _fail(f"a task died: {errors.exceptions[0]!r}", code=EXIT_DIED)
@@ -115,6 +118,9 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
 
     Exit code: 0 if there is nothing to do, 2 if there is, 1 for an error.
     """
+    from dynsrv.api_model import Plan, to_json
+    from dynsrv.cli import dry_run, output
+
     session = _open(config, quiet=True)
     views = _with(session, dry_run.plan_all(_select(session, backend)))
     if as_json:
@@ -136,6 +142,9 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
 
     Exit code: 0 if they are in sync, 2 if they are out of sync, 1 for an error, 130 after Ctrl-C.
     """
+    from dynsrv.api_model import BackendStatuses, to_json
+    from dynsrv.cli import dry_run, output
+
     if watch:
         if as_json:
             _fail("--watch prints no JSON; programs can follow /api/v1/events of the daemon")
@@ -164,6 +173,9 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
         seconds = parse_duration(timeout)
     except ValueError as error:
         _fail(f"--timeout: {error}")
+    from dynsrv.cli import output
+    from dynsrv.cli.apply import Apply
+
     session = _open(config)
     results = _with(session, Apply(_select(session, backend), timeout=seconds, force=force).run())
     output.print_applied(results)
@@ -186,6 +198,10 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
     path, settings = _load(config)
     click.echo(f"{path}: good ({len(settings.proxies)} proxies, {len(settings.backends)} backends)")
     if live:
+        from dynsrv.cli import output
+        from dynsrv.cli.check import check_live
+        from dynsrv.cli.session import Session
+
         session = Session(settings, directory=_directory(path))
         findings = _with(session, check_live(session))
         output.print_findings(findings)
@@ -219,7 +235,7 @@ def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's wa
 
     Starts a HAProxy of its own and a few web servers on loopback, and scales them up and down before your eyes.
     """
-    from dynsrv.demo import run as run_demo  # noqa: PLC0415 - no other command needs it
+    from dynsrv.demo import run as run_demo
 
     try:
         sys.exit(asyncio.run(run_demo(haproxy=haproxy, keep=keep)))
@@ -257,6 +273,8 @@ def _load(config: Path | None) -> tuple[Path, Settings]:
 
 
 def _open(config: Path | None, *, quiet: bool = False) -> Session:
+    from dynsrv.cli.session import Session
+
     path, settings = _load(config)
     logs.configure(level="error" if quiet else settings.log.level, form=settings.log.format)
     return Session(settings, directory=_directory(path))
@@ -272,6 +290,8 @@ def _select(session: Session, name: str | None) -> list[Backend]:
 
 
 async def _watch(session: Session) -> NoReturn:
+    from dynsrv.cli import dry_run, output
+
     live = output.LiveStatus(interval=WATCH_INTERVAL)
     while True:
         live.show(await dry_run.plan_all(session.backends))
