@@ -169,7 +169,7 @@ async def test_what_haproxy_does_not_do_is_a_502_with_the_sentence(api: Api, hap
     async def told() -> bool:
         status, answer = await api.hold("dyn-1")
         assert status == 502
-        gone = "nobody listens (the socket is left over from a HAProxy that is gone)"
+        gone = "connection refused (the socket was left behind by a HAProxy that is gone)"
         return bool(answer == results(("lb1", "error", f"lb1: unix://{haproxy.socket}: {gone}")))
 
     await eventually(told)

@@ -88,7 +88,7 @@ async def test_a_missing_socket_and_a_left_over_one_are_told_apart(haproxy: HAPr
     await haproxy.stop(kill=True)  # leaves the socket's file
     finished = await controller.run("plan")
     assert finished.code == 1, finished
-    assert "nobody listens (the socket is left over from a HAProxy that is gone)" in finished.out
+    assert "connection refused (the socket was left behind by a HAProxy that is gone)" in finished.out
     haproxy.socket.unlink()
     finished = await controller.run("plan")
     assert finished.code == 1, finished

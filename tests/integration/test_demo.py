@@ -59,7 +59,7 @@ def test_a_signal_ends_the_demo_with_one_line(name: signal.Signals) -> None:
         output, _ = demo.communicate(timeout=10)
 
         assert demo.returncode == 130, output
-        assert re.match(r"interrupted after \d of 7 acts; .*, 0 failed$", output.splitlines()[-1])
+        assert re.match(r"interrupted after \d of 7 phases; .*, 0 failed$", output.splitlines()[-1])
 
 
 def test_the_demo_ends_when_nobody_reads_what_it_prints() -> None:

@@ -166,8 +166,8 @@ async def test_a_haproxy_that_does_not_answer(site: Site) -> None:
     page = await site.begin()
     await site.haproxy.stop(kill=True)
     await page.tells(
-        f"Problem lb1 does not answer: unix://{site.haproxy.socket}: nobody listens (the socket is left over from a"
-        " HAProxy that is gone). Its servers are shown as last observed, and cannot be changed until it answers."
+        f"Problem lb1 does not answer: unix://{site.haproxy.socket}: connection refused (the socket was left behind by"
+        " a HAProxy that is gone). Its servers are shown as last observed, and cannot be changed until it answers."
     )
     await says(page, "dyn-app-1", "HAProxy does not answer; last observed: as desired")
     assert (await page.servers())["dyn-app-1"][2] == "unknown"

@@ -115,7 +115,7 @@ async def test_a_certificate_that_is_renewed_is_read_again(
     controller.want(servers)
     await controller.start()
     line = await controller.logged(Event.HAPROXY_UNREACHABLE)
-    assert "does not take our certificate, or wants one and got none (tlsv1 alert unknown ca)" in line
+    assert "rejects dynsrv's certificate, or requires one and received none (tlsv1 alert unknown ca)" in line
     assert await haproxy.servers() == {}
     _copy(certificates.client, shown)
     await serves(haproxy, servers)
@@ -128,9 +128,9 @@ async def test_what_is_wrong_with_tls_is_told_as_such(
     good = _all_of(certificates)
     others = str(make_certificates(tmp_path / "others").authority)
     wrong: list[tuple[dict[str, object], str]] = [
-        ({**good, "ca_file": others}, "HAProxy's certificate is not good: unable to get local issuer certificate"),
+        ({**good, "ca_file": others}, "HAProxy's certificate is not valid: unable to get local issuer certificate"),
         ({**good, "server_name": "lb2"}, "Hostname mismatch, certificate is not valid for 'lb2'"),
-        ({"ca_file": good["ca_file"]}, "wants one and got none (tlsv13 alert certificate required)"),
+        ({"ca_file": good["ca_file"]}, "requires one and received none (tlsv13 alert certificate required)"),
         ({**good, "ca_file": "none.pem"}, f"tls.ca_file {tmp_path}/none.pem: there is no such file; write it"),
         ({**good, "key_file": others}, "expected a certificate and its key, not encrypted, in PEM"),
     ]
@@ -156,7 +156,7 @@ async def test_a_stats_socket_line_ignores_tls_which_is_told_before_anybody_reli
     controller.want([])
     finished = await controller.run("check", "--live")
     assert finished.code == 1
-    assert "HAProxy ignores `ssl` on a `stats socket` line; let a `listen` section" in finished.out + finished.err
+    assert "HAProxy ignores `ssl` on a `stats socket` line; add a `listen` section" in finished.out + finished.err
     plain = dynsrv(proxies=[{"name": "lb1", "address": f"tcp://127.0.0.1:{port}"}])
     assert (await plain.run("check", "--live")).code == 0, "whoever reaches the port is let in without a certificate"
 

@@ -1,7 +1,7 @@
-"""What does dynsrv do? A story to watch: a HAProxy and web servers on loopback, of which nothing stays behind."""
+"""What does dynsrv do? A demonstration with its own HAProxy and web servers on loopback, all removed at the end."""
 
 from __future__ import annotations
 
-from dynsrv.demo.performance import run
+from dynsrv.demo.runner import run
 
 __all__ = ["run"]

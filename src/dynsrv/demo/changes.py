@@ -1,4 +1,4 @@
-"""What does dynsrv do meanwhile? Its log lines, written to a file, and told in few words as they come."""
+"""What does dynsrv do during the demo? Writes its log to a file, and passes on a short form of each line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from structlog.typing import EventDict, WrappedLogger
 
 
 @contextmanager
-def recorded(path: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """Inside the block, write log lines to the file at *path*, and *tell* each that is about a server or a problem."""
+def logging_to(path: Path, show: Callable[[str], None]) -> Iterator[None]:
+    """Inside the block, write the log to the file at *path*, and *show* each line about a server or a problem."""
 
     def short(_: WrappedLogger, level: str, fields: EventDict) -> EventDict:
         if "server" in fields or level != "info":
             about = fields.get("server", "")
             why = fields.get("reason") or fields.get("error") or fields.get("answer")
-            tell(" ".join(filter(None, (about, fields["event"], why and f"({why})"))))
+            show(" ".join(filter(None, (about, fields["event"], why and f"({why})"))))
         return fields
 
     with path.open("w") as file:

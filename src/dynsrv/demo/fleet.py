@@ -1,4 +1,4 @@
-"""Which web servers are there, and which of them does service discovery list? The demo's `servers.yaml`."""
+"""Which web servers are running, and which does service discovery list? The demo's `servers.yaml`."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from dynsrv.model import Server
 
 NORMAL_WEIGHT = 100
 PREFIX = "dyn-"
-"""What dynsrv puts before the names of this list."""
+"""The prefix that dynsrv adds to the names in this list."""
 
 
 def web_name(server: Server) -> str:
-    """Return the name of the web server behind a server of HAProxy's."""
+    """Return the name of the web server behind one of HAProxy's servers."""
     return server.name.removeprefix(PREFIX)
 
 
 class Fleet:
-    """Web servers that run, and the list of those that are wanted, written to the file at *path*."""
+    """The running web servers, and the list of the desired ones in the file at *path*."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.wanted: dict[str, int] = {}
-        """The weights of those listed, by name, the oldest first."""
+        """The weights of the listed servers by name, the oldest first."""
         self._running: dict[str, WebServer] = {}
         self._started = 0
 
     async def start(self, number: int) -> list[str]:
-        """Start so many more web servers and return their names. They are not listed yet."""
+        """Start *number* more web servers and return their names. They are not listed yet."""
         names = []
         for _ in range(number):
             self._started += 1
@@ -40,32 +40,32 @@ class Fleet:
         return names
 
     def publish(self, wanted: dict[str, int]) -> None:
-        """List these names with these weights, the oldest first. The file is replaced in one step."""
+        """List these names with these weights, the oldest first. Replaces the file atomically."""
         self.wanted = wanted
         lines = [f"  {self._entry(name)}" for name in self._running if name in wanted]
         spare = [f"  # {self._entry(name)}" for name in self._running if name not in wanted]
-        head = "# Change this list: the backend follows."
+        head = "# Change this list, and the backend follows."
         if spare:
-            head += " What is commented out runs as well."
+            head += " The commented-out servers are running, too."
         new = self.path.with_suffix(".new")
         new.write_text("\n".join((head, "servers:" if lines else "servers: []", *lines, *spare, "")))
         new.replace(self.path)
 
     def is_live(self, servers: Sequence[Server]) -> bool:
-        """Whether HAProxy has the listed servers and no others, each with its weight, and gives them requests."""
+        """Whether HAProxy serves with the listed servers and no others, each with its weight."""
         serving = {web_name(server): server.weight for server in servers if server.serving}
         return serving == self.wanted and len(servers) == len(serving)
 
     def answering(self, name: str) -> int:
-        """Return how many requests a web server has and has not answered yet."""
+        """Return how many requests a web server is processing."""
         return self._running[name].answering
 
     def kill(self, name: str) -> int:
-        """Let a web server die without notice; return how many requests it leaves unanswered."""
+        """Kill a web server; return how many requests it leaves unanswered."""
         return self._running.pop(name).kill()
 
     def stop_unlisted(self) -> None:
-        """Stop the web servers that are no longer wanted."""
+        """Stop the web servers that are not listed."""
         for name in self._running.keys() - self.wanted.keys():
             self.kill(name)
 

@@ -1,4 +1,4 @@
-"""Where is a HAProxy, and how is it run for the length of the demo? As a child process in a folder of its own."""
+"""Which HAProxy does the demo use, and how does it run? As a child process in a temporary directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOG = "haproxy.log"
 _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 5.0
 _LINES = 20  # of HAProxy's log in an error
-_PAUSE = 0.05  # seconds between two attempts to reach a HAProxy that starts
+_PAUSE = 0.05  # seconds between two attempts to reach a starting HAProxy
 
 _CONFIGURATION = """\
 global
@@ -36,12 +36,12 @@ defaults
     timeout server 10s
 
 frontend fe_app
-    bind fd@{listener}    # a listening socket that HAProxy inherits: nobody else can take its port
+    bind fd@{listener}    # an inherited listening socket, so that nothing else can take the port
     default_backend {backend}
 
 backend {backend}
     balance roundrobin
-    # What a dying server leaves unanswered is sent again, to another one.
+    # Requests that a failing server leaves unanswered are retried on another one.
     option redispatch
     retries 3
     retry-on conn-failure empty-response response-timeout
@@ -49,12 +49,12 @@ backend {backend}
 
 
 class HaproxyEnded(DynsrvError):
-    """The demo's own HAProxy ended before the demo did."""
+    """The demo's own HAProxy exited during the demo."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunningHaproxy:
-    """A HAProxy that answers."""
+    """A HAProxy that is running and responds."""
 
     version: str
     port: int
@@ -64,21 +64,21 @@ class RunningHaproxy:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The address at which it serves."""
         return f"http://127.0.0.1:{self.port}/"
 
     async def watch(self) -> None:
-        """Return never.
+        """Never return.
 
         Raises:
-            HaproxyEnded: it ended.
+            HaproxyEnded: it exited.
         """
         code = await self.process.wait()
-        raise HaproxyEnded(f"HAProxy ended with code {code}. {_said(self.log)}")
+        raise HaproxyEnded(f"HAProxy exited with code {code}. {_said(self.log)}")
 
 
 def find(explicit: Path | None) -> Path:
-    """Return the HAProxy to run: *explicit*, or the one on PATH or where Debian has it.
+    """Return the HAProxy to run: *explicit*, or the one on PATH or in Debian's directory.
 
     Raises:
         ConfigurationError: there is none.
@@ -86,12 +86,12 @@ def find(explicit: Path | None) -> Path:
     if explicit is not None:
         found = shutil.which(explicit)
         if found is None:
-            raise ConfigurationError("--haproxy", f"{explicit} is not a program that can be run")
+            raise ConfigurationError("--haproxy", f"{explicit} is not an executable program")
         return Path(found).absolute()
     found = shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin")))
     if found is None:
-        problem = "the demo starts a HAProxy of its own, and there is none on PATH or in /usr/sbin"
-        remedy = "install 2.5 or later (Debian and Ubuntu: apt-get install haproxy), or name it with --haproxy"
+        problem = "the demo needs HAProxy, but found none on PATH or in /usr/sbin"
+        remedy = "install 2.5 or later (Debian and Ubuntu: apt-get install haproxy), or set --haproxy"
         raise ConfigurationError("haproxy", f"{problem}; {remedy}")
     return Path(found).absolute()
 
@@ -119,7 +119,7 @@ async def running(binary: Path, folder: Path) -> AsyncIterator[RunningHaproxy]:
                 stdout=output,
                 stderr=output,
                 pass_fds=(listener.fileno(),),
-                process_group=0,  # Ctrl-C is for dynsrv: HAProxy has to serve until the last request is answered
+                process_group=0,  # Ctrl-C must stop dynsrv only: HAProxy serves until the last request is answered
             )
         except OSError as error:
             raise ConfigurationError(str(binary), f"cannot be run: {error.strerror}") from None
@@ -156,7 +156,7 @@ async def _answering(process: Process, *, binary: Path, address: str, log: Path)
 
 def _said(log: Path) -> str:
     said = log.read_text(errors="replace").splitlines()[-_LINES:]
-    return "\n".join(("It said:", *said)) if said else "It said nothing."
+    return "\n".join(("Its output:", *said)) if said else "It printed nothing."
 
 
 async def _stop(process: Process) -> None:

@@ -1,4 +1,4 @@
-"""Does a request get lost? Constant load whose every request is counted: answered, by whom, or failed, and why."""
+"""Is a request lost? Constant load that counts every request: which server answered it, or why it failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REASONS = 5  # failures whose reasons are kept
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What one worker does: a request to *path* every *interval* seconds, or later if the last one takes longer."""
+    """What one worker sends: a request to *path* every *interval* seconds, or later if the last one takes longer."""
 
     path: str
     interval: float
@@ -26,13 +26,13 @@ class Pattern:
 PATTERNS = (
     *(Pattern("/", interval=0.02, keep_alive=False) for _ in range(4)),
     *(Pattern("/", interval=0.02, keep_alive=True) for _ in range(2)),
-    # So that most servers have requests when they have to go.
+    # Slow requests, so that most servers are busy when they are removed.
     *(Pattern(SLOW_PATH, interval=0.1, keep_alive=False) for _ in range(8)),
 )
 
 
 class Load:
-    """Requests to 127.0.0.1:*port*. None is repeated: a client that tries again hides what was lost."""
+    """Requests to 127.0.0.1:*port*, without retries, which would hide losses."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -42,28 +42,28 @@ class Load:
         self.sent = 0
         self.failed = 0
         self.reasons: list[str] = []
-        """Why the first few failed."""
+        """The reasons for the first few failures."""
         self.answered: Counter[str] = Counter()
-        """By the name of who answered."""
+        """The number of answers by server name."""
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Send from now on."""
+        """Start sending."""
         self._workers = [tasks.create_task(self._work(pattern), name=f"load {pattern}") for pattern in PATTERNS]
 
     async def finish(self) -> None:
-        """Send no more, and wait for the answers to what was sent: *sent* is then what was answered or failed."""
+        """Stop sending, and wait until every sent request has been answered or has failed."""
         self._finishing = True
         if self._workers:
             await asyncio.wait(self._workers)
 
     def rates(self) -> Counter[str]:
-        """Return who answered in the last two seconds, and how many requests."""
+        """Return how many requests each server answered in the last two seconds."""
         while self._recent and self._recent[0][0] < time.monotonic() - _WINDOW:
             self._recent.popleft()
         return Counter(name for _, name in self._recent)
 
     def rate(self, number: int) -> float:
-        """Return a number of `rates` in requests a second."""
+        """Convert a number from `rates` to requests per second."""
         return number / _WINDOW
 
     async def _work(self, pattern: Pattern) -> None:
@@ -79,7 +79,7 @@ class Load:
                         connection = connection or await _Connection.open(self._port)
                         name, reusable = await connection.get(pattern.path, keep_alive=pattern.keep_alive)
                 except (OSError, EOFError, ValueError) as error:  # TimeoutError is an OSError
-                    self._note_failure(pattern, error)
+                    self._count_failure(pattern, error)
                 else:
                     self.answered[name] += 1
                     self._recent.append((time.monotonic(), name))
@@ -92,15 +92,15 @@ class Load:
             if connection is not None:
                 connection.close()
 
-    def _note_failure(self, pattern: Pattern, error: Exception) -> None:
+    def _count_failure(self, pattern: Pattern, error: Exception) -> None:
         self.failed += 1
         if len(self.reasons) < _REASONS:
-            how = "kept" if pattern.keep_alive else "new"
+            how = "keep-alive" if pattern.keep_alive else "new"
             self.reasons.append(f"GET {pattern.path} on a {how} connection: {type(error).__name__} {error}".strip())
 
 
 class _Connection:
-    """One HTTP/1.1 connection, in plain bytes: a library would try again by itself."""
+    """One HTTP/1.1 connection, in plain bytes, because a library would retry by itself."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -111,11 +111,11 @@ class _Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
     async def get(self, path: str, *, keep_alive: bool) -> tuple[str, bool]:
-        """Return who answered, and whether the connection may be used again.
+        """Return the name of the server, and whether the connection can be reused.
 
         Raises:
-            OSError, EOFError: the connection broke, or ended before the answer did.
-            ValueError: the answer is not a whole 200.
+            OSError, EOFError: the connection broke before the end of the response.
+            ValueError: the response is not a complete 200.
         """
         connection = "keep-alive" if keep_alive else "close"
         self._writer.write(f"GET {path} HTTP/1.1\r\nHost: demo\r\nConnection: {connection}\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""What does HAProxy have now? Asked by the demo itself, so that dynsrv is not its own witness."""
+"""What is HAProxy's state now? Queried by the demo itself, independently of dynsrv."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Server
 from dynsrv.runtime import Client
 
-_PAUSE = 0.05  # seconds between two looks
+_PAUSE = 0.05  # seconds between two observations
 
 
 class Observer:
-    """Looks at one backend of the HAProxy behind the stats socket *address*, again and again."""
+    """Observes one backend of the HAProxy at the stats socket *address*, continuously."""
 
     def __init__(self, address: Path, *, backend: str) -> None:
         self._client = Client(str(address))
         self._proxy = HAProxy("demo", self._client)
         self._backend = backend
-        self._looked = asyncio.Condition()
+        self._observed = asyncio.Condition()
         self.servers: tuple[Server, ...] = ()
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Observe until cancelled."""
         async with self._client:
             while True:
-                with suppress(ProxyUnreachable):  # then the last look stays, and who waits for another waits on
+                with suppress(ProxyUnreachable):  # keep the last state; `until` keeps waiting
                     self.servers = (await self._proxy.observe(self._backend, with_maxconn=False)).servers
-                async with self._looked:
-                    self._looked.notify_all()
+                async with self._observed:
+                    self._observed.notify_all()
                 await asyncio.sleep(_PAUSE)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until *condition*, which is asked after every look, holds."""
-        async with self._looked:
-            await self._looked.wait_for(condition)
+        """Wait until *condition* holds; it is evaluated after every observation."""
+        async with self._observed:
+            await self._observed.wait_for(condition)

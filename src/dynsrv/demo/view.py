@@ -1,4 +1,4 @@
-"""How is the demo shown? On a terminal as a picture that changes, elsewhere as lines."""
+"""How is the demo displayed? Live on a terminal, as lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _CHECKS = {Check.PASSED: "green", Check.FAILED: "bold red"}
 
 
 class View(Protocol):
-    """Shows what happens."""
+    """Displays the progress of the demo."""
 
     def begin(self, number: int, sentence: str) -> None:
-        """An act begins."""
+        """A phase starts."""
 
     def end(self, seconds: float) -> None:
-        """HAProxy is as this act wants it, after so many seconds."""
+        """The phase is complete: HAProxy was in sync after *seconds*."""
 
-    def tell(self, change: str) -> None:
+    def note(self, change: str) -> None:
         """Something changed."""
 
     async def run(self) -> None:
-        """Show until cancelled."""
+        """Display until cancelled."""
 
 
 class Lines:
-    """A `View` of one line for each act and each change."""
+    """A `View` that prints one line for each phase and each change."""
 
     def __init__(self, console: Console, *, title: str, load: Load) -> None:
         self._console = console
@@ -54,41 +54,41 @@ class Lines:
     def end(self, seconds: float) -> None:
         self._print(f"   done in {seconds:.1f} s; {self._load.sent} requests sent, {self._load.failed} failed")
 
-    def tell(self, change: str) -> None:
+    def note(self, change: str) -> None:
         self._print(f"   - {change}")
 
     async def run(self) -> None:
-        """Print what this is; all else is printed when it happens."""
+        """Print the title; everything else is printed when it happens."""
         self._print(self._title)
 
     def _print(self, line: str) -> None:
         self._console.print(f"{time.monotonic() - self._began:5.1f}  {line}", markup=False, soft_wrap=True)
 
 
-class Picture:
-    """A `View` of the live servers, the load and the last changes."""
+class Dashboard:
+    """A `View` that shows the live servers, the load and the last changes."""
 
     def __init__(self, console: Console, *, title: str, observer: Observer, load: Load) -> None:
         self._console = console
         self._title = title
         self._observer = observer
         self._load = load
-        self._act = ""
+        self._phase = ""
         self._state = ""
         self._changes: deque[str] = deque(maxlen=_CHANGES)
 
     def begin(self, number: int, sentence: str) -> None:
-        self._act = f"{number}. {sentence}"
+        self._phase = f"{number}. {sentence}"
         self._state = "…"
 
     def end(self, seconds: float) -> None:
         self._state = f"done in {seconds:.1f} s"
 
-    def tell(self, change: str) -> None:
+    def note(self, change: str) -> None:
         self._changes.append(change)
 
     async def run(self) -> None:
-        # Refreshed from here and not by a thread of rich's, which would read what is being changed.
+        # Refreshed here and not in rich's thread, which would read data while it changes.
         with Live(self, console=self._console, auto_refresh=False) as live:
             while True:
                 live.refresh()
@@ -98,7 +98,7 @@ class Picture:
         return Group(
             Text(self._title, style="bold"),
             Text(),
-            Text.assemble(self._act, (f"  {self._state}", "cyan")),
+            Text.assemble(self._phase, (f"  {self._state}", "cyan")),
             Text(),
             self._servers(),
             Text(),

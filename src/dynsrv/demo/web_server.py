@@ -1,11 +1,11 @@
-"""What is behind HAProxy in the demo? Small web servers that answer their name, and that can die."""
+"""What is behind HAProxy in the demo? Small web servers that answer with their name, and that can crash."""
 
 from __future__ import annotations
 
 import asyncio
 
 SLOW_PATH = "/slow"
-_TIMES = {"/": 0.01, SLOW_PATH: 0.8}  # seconds that an answer takes
+_TIMES = {"/": 0.01, SLOW_PATH: 0.8}  # seconds until the response
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -19,18 +19,18 @@ class WebServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; from here on requests are answered."""
+        """Start to listen and to answer requests."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     @property
     def answering(self) -> int:
-        """How many requests it has and has not answered yet."""
+        """The number of requests in progress."""
         return sum(connection.busy for connection in self.connections)
 
     def kill(self) -> int:
-        """Stop listening and reset all connections at once; return how many requests stay without an answer."""
+        """Stop listening and reset all connections; return how many requests remain unanswered."""
         lost = self.answering
         if self._server is not None:
             self._server.close()
@@ -40,7 +40,7 @@ class WebServer:
 
 
 class _Connection(asyncio.Protocol):
-    """HTTP/1.1 as far as HAProxy needs it: GET without a body, one answer after the other."""
+    """As much of HTTP/1.1 as HAProxy needs: GET without a body, one request at a time."""
 
     def __init__(self, owner: WebServer) -> None:
         self._owner = owner
@@ -82,7 +82,9 @@ class _Connection(asyncio.Protocol):
         body = f"{self._owner.name}\n".encode()
         connection = "close" if last else "keep-alive"
         head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: {connection}"
-        self._transport.write(head.encode() + _END_OF_HEAD + body)  # in one piece: it is answered or it is not
+        self._transport.write(
+            head.encode() + _END_OF_HEAD + body
+        )  # in one write: the request is answered completely or not at all
         if last:
             self._transport.close()
         else:

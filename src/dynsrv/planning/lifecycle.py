@@ -113,9 +113,7 @@ def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: Plan
             _set_weight(server, target, builder)
         case AdminState.DRAIN if not _may_serve(server.check, policy):
             if server.check is Check.DISABLED:
-                builder.steps.append(
-                    EnableHealth(server.name, "its health check has to pass before it receives requests")
-                )
+                builder.steps.append(EnableHealth(server.name, "required before it receives requests"))
             builder.waits.append(_check_wait(server.name, server.check))
         case AdminState.DRAIN:
             _set_weight(server, target, builder)
@@ -190,7 +188,7 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, b
 
 def _leave_maintenance(name: str, check: Check, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
     if check is Check.DISABLED:
-        builder.steps.append(EnableHealth(name, "its health check has to pass before it receives requests"))
+        builder.steps.append(EnableHealth(name, "required before it receives requests"))
     if not _may_serve(check, policy):
         builder.waits.append(_check_wait(name, check))
         return

@@ -1,4 +1,4 @@
-"""An asynchronous client of HAProxy's Runtime API (HAProxy 2.5 and later), of the standard library alone."""
+"""An asynchronous client of HAProxy's Runtime API (HAProxy 2.5 and later). Needs only the standard library."""
 
 from __future__ import annotations
 

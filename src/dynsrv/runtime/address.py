@@ -1,4 +1,4 @@
-"""Where is a Runtime API? Addresses of stats sockets, read from text."""
+"""Where is a Runtime API? Parses addresses of stats sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UnixAddress:
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """A stats socket on a TCP port, with TLS or without. The Runtime API has no authentication of its own."""
+    """A stats socket on a TCP port, with or without TLS. The Runtime API has no authentication."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ Address = UnixAddress | TcpAddress
 
 
 def parse_address(text: str) -> Address:
-    """Read `unix:///run/haproxy/admin.sock`, a bare path, `tcp://127.0.0.1:9999`, or `tcp+tls://[::1]:9999`.
+    """Parse `unix:///run/haproxy/admin.sock`, a bare path, `tcp://127.0.0.1:9999`, or `tcp+tls://[::1]:9999`.
 
     Raises:
         InvalidArgument: none of these.

@@ -1,4 +1,4 @@
-"""What can a HAProxy of this version do? The table of versions, in one place."""
+"""What does a HAProxy version support? One table for all versions."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _KEYWORDS = {
     **dict.fromkeys(["healthcheck", "no-sni-auto", "no-check-sni-auto"], ((3, 4), _NEWEST)),
     "enabled": (_OLDEST, (2, 9)),
 }
-"""Keywords of `add server` that not all versions take, with the first and the last that does: from the keyword tables
-of the tags v2.4.0 to v3.5-dev5, and tried on 2.6, 3.0, 3.2 and 3.4."""
+"""Keywords of `add server` that not all versions support, with the first and the last version that does. From the
+keyword tables of the tags v2.4.0 to v3.5-dev5, and verified on 2.6, 3.0, 3.2 and 3.4."""
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the Runtime API of one HAProxy process offers."""
+    """What the Runtime API of one HAProxy process supports."""
 
     add_server: bool
-    """`add server` and `del server` of any server (2.5; 2.4 deletes only what was added at runtime)."""
+    """`add server` and `del server` for any server (2.5; 2.4 deletes only servers added at runtime)."""
     experimental_mode: bool
-    """They need `experimental-mode on` first, on the same connection (2.4 and 2.5; gone in 2.6)."""
+    """They require `experimental-mode on` on the same connection (2.4 and 2.5; not since 2.6)."""
     wait_removable: bool
     """`wait <delay> srv-removable` (3.0)."""
     init_state: bool
     """The server keyword `init-state` (3.1)."""
 
     drain_is_timed: bool
-    """`show servers state` counts `srv_time_since_last_change` from the drain (2.6; no longer in 3.0)."""
+    """`srv_time_since_last_change` of `show servers state` starts with the drain (2.6; not since 3.0)."""
     number: tuple[int, int]
     """Major and minor version."""
 
     def takes(self, keyword: str) -> bool:
-        """Whether `add server` takes this keyword, as far as it depends on the version."""
+        """Whether this version supports *keyword* in `add server`."""
         first, last = _KEYWORDS.get(keyword, (_OLDEST, _NEWEST))
         return first <= self.number <= last
 
@@ -60,7 +60,7 @@ class Capabilities:
     def of(cls, version: str) -> Capabilities:
         """Return the capabilities of a version as `show info` prints it, such as `2.6.12-1+deb12u4` or `3.5-dev5`.
 
-        A version that cannot be read counts as the newest: HAProxy itself then says what it does not know.
+        An unknown version counts as the newest: HAProxy itself then rejects what it does not support.
         """
         match = _VERSION.match(version)
         number = (int(match[1]), int(match[2])) if match else _NEWEST

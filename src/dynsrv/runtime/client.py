@@ -1,4 +1,4 @@
-"""How does a program talk to HAProxy? The client: one command, or many in one batch that one process answered.
+"""How does a program talk to HAProxy? Runs one command, or a batch that is answered by a single process.
 
 async with Client("unix:///run/haproxy/admin.sock") as client:
     servers = await client.run(commands.servers_state("be_app"))
@@ -31,9 +31,9 @@ _CONNECT_PAUSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The replies to one batch, in the order of its commands, and the one process that gave them all.
+    """The replies to one batch, in the order of its commands, and the single process that gave all of them.
 
-    *seconds* is how much longer they took than a single question did just before: about HAProxy's own time for them.
+    *seconds* is how much longer they took than a single query just before: approximately HAProxy's own time for them.
     """
 
     process: ProcessInfo
@@ -44,10 +44,10 @@ class Batch:
 class Client:
     """A pooled client of one Runtime API.
 
-    All time-outs are in seconds. *connect_timeout* bounds opening a connection with its greeting; *reply_timeout* the
-    silence while a reply is awaited; *lend_timeout* the wait for a connection of the pool; after *idle_timeout* an
-    unused one is closed. *connections* bounds the pool: HAProxy serves 10 connections a stats socket by default.
-    *opener* opens the byte streams.
+    All timeouts are in seconds. *connect_timeout* limits opening a connection, including its greeting; *reply_timeout*
+    the silence while waiting for a reply; *pool_timeout* the wait for a connection from the pool; a connection that is
+    unused for *idle_timeout* is closed. *connections* is the size of the pool; by default, HAProxy serves 10
+    connections per stats socket. *opener* opens the byte streams.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close what is idle now, and what is in use when its batch ends."""
+        """Close idle connections now, and those in use at the end of their batch."""
         self._pool.close()
 
     async def run(self, command: Command[T]) -> T:
-        """Run one command and return what it returns.
+        """Run one command and return the value of its reply.
 
         Raises:
-            Refused, UnknownReply: HAProxy's word.
-            NotSent, OutcomeUnknown: as `batch`.
+            Refused, UnknownReply: HAProxy's reply.
+            NotSent, OutcomeUnknown: see `batch`.
         """
         reply: Reply[T] = (await self.batch([command])).replies[0]
         if isinstance(reply, Ok):
@@ -106,14 +106,14 @@ class Client:
         raise reply
 
     async def batch(self, commands: Sequence[Command[Any]], *, process: ProcessInfo | None = None) -> Batch:
-        """Send all *commands* at once to one process that is not stopping, neither before nor after them.
+        """Send all *commands* at once to one process, which must not be stopping before or after them.
 
-        A refusal is a reply like any other: the commands behind it run all the same. With *process*, only that
-        process is talked to.
+        A refusal is a reply like any other: the commands after it still run. With *process*, nothing is sent to any
+        other process.
 
         Raises:
             NotSent: nothing was sent: no connection, or another process than *process*.
-            OutcomeUnknown: some may have run: time-out, lost connection, or a process that began to stop.
+            OutcomeUnknown: some may have run: timeout, lost connection, or a process that began to stop.
         """
         try:
             return await self._batch(commands, process=process, fresh=False)
@@ -126,7 +126,7 @@ class Client:
             before = await self._identify(connection, fresh=fresh)
             identified = time.perf_counter()
             if process is not None and not before.same_process(process):
-                problem = f"process {before.pid} answers, where process {process.pid} was expected (reload or restart)"
+                problem = f"expected process {process.pid}, but process {before.pid} answered (reload or restart)"
                 raise OtherProcess(str(self.address), problem)
             *replies, last = await connection.exchange([*commands, info()], timeout=self._reply_timeout)
             seconds = max(0.0, (time.perf_counter() - identified) - (identified - began))
@@ -137,12 +137,14 @@ class Client:
             return Batch(before, replies, seconds)
 
     async def _identify(self, connection: Connection, *, fresh: bool) -> ProcessInfo:
-        """Ask the process behind *connection* who it is; a pooled one may have died or be stopping since."""
+        """Identify the process behind *connection*; it may have exited or begun to stop in the meantime."""
         try:
             (reply,) = await connection.exchange([info()], timeout=self._connect_timeout)
         except OutcomeUnknown as error:
             if fresh:
-                raise OtherProcess(str(self.address), f"HAProxy went away before anything was sent: {error}") from error
+                raise OtherProcess(
+                    str(self.address), f"the connection broke before anything was sent: {error}"
+                ) from error
             raise _Stale from error
         if not isinstance(reply, Ok):
             raise reply
@@ -155,7 +157,7 @@ class Client:
         return found
 
     async def _connect(self) -> Connection:
-        """Connect to a process that is not stopping: during a reload either may take the connection."""
+        """Connect to a process that is not stopping; during a reload, either process may accept the connection."""
         for attempt in range(_CONNECT_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_CONNECT_PAUSE)
@@ -165,8 +167,8 @@ class Client:
             if not connection.process.stopping:
                 return connection
             connection.close()
-        raise OtherProcess(str(self.address), "only a process that is stopping answers")
+        raise OtherProcess(str(self.address), "only a stopping process answers")
 
 
 class _Stale(Exception):
-    """A pooled connection was of no use; nothing of the caller's was sent."""
+    """A pooled connection is unusable; none of the caller's commands was sent."""

@@ -1,7 +1,7 @@
-"""How is a change said? Every command of the Runtime API that a controller of servers needs, typed and safe.
+"""Which commands are there? Every command of the Runtime API that managing servers requires, typed and safe.
 
-Each function returns a `Command` and raises `InvalidArgument` where an argument could not be written as exactly the
-word that it is: no name, address or keyword can end a command or begin another.
+Each function returns a `Command` and raises `InvalidArgument` if an argument cannot be encoded as exactly one word: no
+name, address or keyword can end a command or begin another.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _SPECIAL = re.compile(r"([ ;\\])")
 _MAX_LINE = 16_000  # bytes; below tune.bufsize (16384), whose exact limit differs by version
-_MAX_WORDS = 64  # 2.6 and 3.0 drop the words after the 64th without a word
+_MAX_WORDS = 64  # 2.6 and 3.0 silently drop the words after the 64th
 _MAX_ID = 268_435_456
-"""Ids above are folded together by consistent hashing (2.6-3.4)."""
+"""Consistent hashing maps higher ids to the same positions (2.6-3.4)."""
 
 
 class State(StrEnum):
@@ -47,13 +47,13 @@ class State(StrEnum):
     MAINT = "maint"
 
 
-@lru_cache(maxsize=1024)  # servers of one backend share their words
+@lru_cache(maxsize=1024)  # servers of one backend share most words
 def quote(word: str) -> str:
-    """Write *word* so that HAProxy reads it as one word: spaces, semicolons and backslashes get a backslash.
+    """Encode *word* so that HAProxy parses it as one word: spaces, semicolons and backslashes are escaped.
 
     Raises:
-        InvalidArgument: it is empty, has control or non-ASCII characters, or has `<<`: 2.6 takes that at the end of a
-            line for the beginning of a payload, and waits for more.
+        InvalidArgument: it is empty, has control or non-ASCII characters, or contains `<<`: at the end of a line, 2.6
+            treats that as the start of a payload, and waits for more.
     """
     if not word or not word.isascii() or not word.isprintable() or "<<" in word:
         raise InvalidArgument("word", word, "printable ASCII, not empty, without `<<`")
@@ -82,7 +82,7 @@ def _host_port(address: str, port: int) -> str:
     try:
         host = ipaddress.ip_address(address)
     except ValueError:
-        # HAProxy takes `256.1.1.1` and any host name, and registers a server that has no address
+        # HAProxy accepts `256.1.1.1` and any host name, and registers a server without an address
         raise InvalidArgument("address", address, "an IPv4 or IPv6 address") from None
     if "%" in address:
         raise InvalidArgument("address", address, "an address without a zone")
@@ -110,7 +110,7 @@ def add_server(
     weight: int,
     keywords: Iterable[str] = (),
 ) -> Command[None]:
-    """Add a server, in maintenance and with its check off.
+    """Add a server, in maintenance and with its check disabled.
 
     *id* is always sent: without one 2.6 puts all servers of a consistent hash and of `random` on the same nodes, and
     2.6-3.2 search for a free one in time that grows with the backend. *keywords* are single words, in order.
@@ -130,10 +130,10 @@ def add_server(
 
 
 def probe_backend(backend: str) -> Command[None]:
-    """Ask whether servers can be added to *backend* at runtime, without adding one.
+    """Test whether servers can be added to *backend* at runtime, without adding one.
 
-    It is `add server` without an address: HAProxy complains of the backend first, of the address last. It logs one
-    line of level alert for it.
+    This is `add server` without an address: HAProxy complains about the backend first and about the address last. It
+    logs one line of level alert.
     """
     line = f"add server {_server(backend, 'probe')}"
     # 2.6-3.4: 'server' expects <name> and <addr>[:<port>] as arguments.
@@ -141,12 +141,12 @@ def probe_backend(backend: str) -> Command[None]:
 
 
 def delete_server(backend: str, server: str) -> Command[None]:
-    """Delete a server that is in maintenance and that nothing uses."""
+    """Delete a server that is in maintenance and not in use."""
     return Command("del server", f"del server {_server(backend, server)}", expect_sentence("Server deleted."))
 
 
 def enable_health(backend: str, server: str) -> Command[None]:
-    """Start the server's health check; it runs in maintenance too."""
+    """Enable the server's health check, which also runs in maintenance."""
     return Command("enable health", f"enable health {_server(backend, server)}", expect_silence)
 
 
@@ -167,13 +167,13 @@ def set_weight(backend: str, server: str, weight: int) -> Command[None]:
 
 
 def set_maxconn(backend: str, server: str, maxconn: int) -> Command[None]:
-    """Set the bound on concurrent connections, 0 for none."""
+    """Set the limit of concurrent connections; 0: no limit."""
     line = f"set maxconn server {_server(backend, server)} {_within('maxconn', maxconn, 0, 2**31 - 1)}"
     return Command("set maxconn server", line, expect_silence)
 
 
 def shutdown_sessions(backend: str, server: str) -> Command[None]:
-    """Cut every session of the server: its clients see a reset, a closed connection or a 502."""
+    """Close every session of the server: clients see a reset, a closed connection or a 502."""
     line = f"shutdown sessions server {_server(backend, server)}"
     return Command("shutdown sessions server", line, expect_silence)
 
@@ -181,7 +181,7 @@ def shutdown_sessions(backend: str, server: str) -> Command[None]:
 def wait_removable(backend: str, server: str, *, seconds: float) -> Command[None]:
     """Wait until the server can be deleted, `StillInUse` after *seconds* (3.0 and later).
 
-    It holds up whatever is sent behind it on the same connection.
+    It delays everything that is sent after it on the same connection.
     """
     milliseconds = _within("milliseconds", round(seconds * 1000), 1, 2**31 - 1)
     line = f"wait {milliseconds} srv-removable {_server(backend, server)}"
@@ -189,36 +189,36 @@ def wait_removable(backend: str, server: str, *, seconds: float) -> Command[None
 
 
 def info() -> Command[ProcessInfo]:
-    """Ask which process answers."""
+    """Query which process answers."""
     return Command("show info", "show info", read_info)
 
 
 def servers_state(backend: str) -> Command[tuple[ServerState, ...]]:
-    """Ask for all servers of a backend: 100 bytes and 1 µs of HAProxy's a server."""
+    """Query all servers of a backend. Costs HAProxy 1 µs and 100 bytes per server."""
     return Command("show servers state", f"show servers state {_name('backend', backend)}", read_servers_state)
 
 
 def servers_state_cached(backend: str, reader: ServersReader[T]) -> Command[tuple[T, ...]]:
-    """Ask the same, with a *reader* that remembers what it read the last time."""
+    """Like `servers_state`, with a *reader* that caches what it parsed before."""
     return Command("show servers state", f"show servers state {_name('backend', backend)}", reader.read)
 
 
 def backend_stat(backend: str) -> Command[tuple[BackendStat, ...]]:
-    """Ask for the statistics of a backend as a whole."""
+    """Query the statistics of a backend as a whole."""
     return Command("show stat", f"show stat {_name('backend', backend)} 2 -1", read_backend_stat)
 
 
 def servers_stat(backend_id: int, server_id: int = -1) -> Command[tuple[ServerStat, ...]]:
-    """Ask for the statistics of one server, or of all: 350 bytes and 3 µs of HAProxy's a server.
+    """Query the statistics of one server, or of all. Costs HAProxy 3 µs and 350 bytes per server.
 
-    By the backend's id, because HAProxy takes a name for the frontend's, if there is one of that name.
+    Uses the backend's id, because HAProxy resolves a name to a frontend of that name, if there is one.
     """
     line = f"show stat {_within('id', backend_id, 1, 2**31 - 1)} 4 {server_id:d}"
     return Command("show stat", line, read_servers_stat)
 
 
 def cli_level() -> Command[str]:
-    """Ask for the level of the connection: user, operator or admin."""
+    """Query the level of the connection: user, operator or admin."""
 
     def read(text: str) -> str:
         if text not in {"user", "operator", "admin"}:
@@ -234,5 +234,5 @@ def prompt() -> Command[None]:
 
 
 def experimental_mode() -> Command[None]:
-    """Allow this connection what 2.4 and 2.5 call experimental."""
+    """Enable experimental commands on this connection (2.4 and 2.5)."""
     return Command("experimental-mode", "experimental-mode on", expect_silence)

@@ -1,4 +1,4 @@
-"""How does a connection come about? Opens it, greets HAProxy, and says in plain words why it cannot be."""
+"""How is a connection opened? Connects, greets HAProxy, and explains a failure in plain words."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ async def open_streams(
 ) -> Streams:
     """Open a unix socket, a TCP connection, or one with TLS.
 
-    *tls* is called, in a thread, for each connection with TLS, since certificates change; *server_name* is the name
-    that HAProxy's certificate must have, by default the host of *address*. `functools.partial` makes an opener of it.
+    *tls* is called in a thread for each TLS connection, because certificates may change; *server_name* is the name
+    in HAProxy's certificate, by default the host of *address*. Use `functools.partial` to make an opener from it.
     """
     match address:
         case UnixAddress(path=path):
@@ -57,7 +57,7 @@ async def open_streams(
 async def connect(
     address: Address, *, timeout: float, hook: Hook | None = None, opener: Opener = open_streams
 ) -> Connection:
-    """Open a connection, make it interactive and ask which process answers, within *timeout* seconds.
+    """Open a connection, make it interactive and identify the process, within *timeout* seconds.
 
     Raises:
         ConnectFailed, ConnectTimeout: with the reason, and what to do about it.
@@ -76,14 +76,14 @@ async def connect(
     except BaseException as error:
         if connection is not None:
             connection.close()
-        if isinstance(error, OutcomeUnknown):  # no command of the caller's was sent yet
+        if isinstance(error, OutcomeUnknown):  # none of the caller's commands was sent yet
             raise _no_runtime_api(address, error) from error
         raise
     return connection
 
 
 async def _greet(connection: Connection, timeout: float) -> None:
-    # our own deadline in `connect` ends first, so that a hanging greeting is a ConnectTimeout
+    # longer than the deadline in `connect`, so that a hanging greeting is a ConnectTimeout
     interactive_reply, info_reply = await connection.exchange([prompt(), info()], timeout=timeout * 2)
     for reply in (interactive_reply, info_reply):
         if not isinstance(reply, Ok):
@@ -95,33 +95,33 @@ async def _greet(connection: Connection, timeout: float) -> None:
 
 
 def _no_runtime_api(address: Address, error: OutcomeUnknown) -> ConnectFailed:
-    """Say why what listens there did not greet us."""
-    if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3 refuses our certificate only after the handshake
+    """Return the error for a listener that did not complete the greeting."""
+    if isinstance(error.__cause__, ssl.SSLError):  # with TLS 1.3, our certificate is rejected only after the handshake
         return ConnectFailed(str(address), "tls", _tls_problem(error.__cause__))
     hint = ""
     if isinstance(address, TcpAddress) and not address.tls:
-        hint = "; if TLS is spoken there, write tcp+tls://"
-    return ConnectFailed(str(address), "unreachable", f"not a Runtime API that answers: {error}{hint}")
+        hint = "; if it expects TLS, write tcp+tls://"
+    return ConnectFailed(str(address), "unreachable", f"no answer from a Runtime API: {error}{hint}")
 
 
 def _tls_problem(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         problem = error.verify_message.rstrip(".")
-        return f"HAProxy's certificate is not good: {problem} (ca_file says whom to trust, server_name which name)"
+        return f"HAProxy's certificate is not valid: {problem} (ca_file sets the trusted CA, server_name its name)"
     said = (error.reason or str(error)).lower().replace("_", " ")
     if "alert" in said and ("certificate" in said or "unknown ca" in said):
-        return f"HAProxy does not take our certificate, or wants one and got none ({said})"
+        return f"HAProxy rejects dynsrv's certificate, or requires one and received none ({said})"
     if said in {"wrong version number", "record layer failure", "packet length too long"}:
-        # 2.6-3.4: keywords of TLS on a `stats socket` line are taken, and change nothing
+        # 2.6-3.4: TLS keywords on a `stats socket` line are accepted and ignored
         return (
-            f"no TLS is spoken there ({said}): HAProxy ignores `ssl` on a `stats socket` line; let a `listen` section "
-            "with `mode tcp` and `bind … ssl` pass on to the stats socket, or write tcp://"
+            f"the other side does not use TLS ({said}): HAProxy ignores `ssl` on a `stats socket` line; add a `listen` "
+            "section with `mode tcp` and `bind … ssl` that forwards to the stats socket, or write tcp://"
         )
-    return f"no TLS connection: {said}"
+    return f"TLS failed: {said}"
 
 
 def _connect_failed(address: Address, error: OSError) -> ConnectFailed:
-    """Say what is wrong with the address in the words of who has to mend it."""
+    """Return the error for an address that cannot be connected to, in terms of what has to be fixed."""
     if isinstance(error, ssl.SSLError):
         return ConnectFailed(str(address), "tls", _tls_problem(error))
     path = address.path if isinstance(address, UnixAddress) else None
@@ -135,8 +135,8 @@ def _connect_failed(address: Address, error: OSError) -> ConnectFailed:
             problem = f"permission denied for {_user(os.geteuid())}{_ownership(path)}: {remedy}"
         case errno.ECONNREFUSED:
             reason = "refused"
-            problem = "nobody listens" + (
-                " (the socket is left over from a HAProxy that is gone)"
+            problem = "connection refused" + (
+                " (the socket was left behind by a HAProxy that is gone)"
                 if path
                 else ": HAProxy is not running, or its `stats socket` has another port"
             )
@@ -157,11 +157,11 @@ def _user(uid: int) -> str:
 
 
 def _ownership(path: str | None) -> str:
-    """Who may use the socket, where that can be seen."""
+    """Who may use the socket, as far as that is visible."""
     if path is None:
         return ""
     try:
         status = Path(path).stat()
     except OSError:
-        return " (a folder on the way to the socket may not be entered)"
+        return " (a directory in the socket's path is not accessible)"
     return f" (the socket is {stat.filemode(status.st_mode)}, of {_user(status.st_uid)})"

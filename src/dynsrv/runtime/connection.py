@@ -1,7 +1,7 @@
-"""One interactive connection to a Runtime API: bytes out and in, with time-outs that say what they waited for.
+"""How are commands exchanged on one connection? Interactive mode, with timeouts that name what they waited for.
 
-A connection is `reusable` only while every command that was sent has its whole reply read: a time-out, a reset or a
-cancellation in between breaks it for good, because the next reply would be taken for another command's.
+A connection is `reusable` only if the complete reply to every sent command has been read: a timeout, a reset or a
+cancellation in between makes it unusable, because the next reply would be attributed to another command.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LARGE = 256 * 1024
 
 
 class Connection:
-    """An open connection in interactive mode; made by `dynsrv.runtime.connecting`. Not for two tasks at once."""
+    """An open connection in interactive mode, created by `dynsrv.runtime.connecting`. Not for concurrent use."""
 
     def __init__(
         self,
@@ -38,27 +38,27 @@ class Connection:
         self._writer = writer
         self._hook = hook
         self._framing = Framing()
-        self._owed = 0  # replies that HAProxy still owes us
+        self._owed = 0  # replies that are still outstanding
         self.process: ProcessInfo
-        """Who answered when the connection was made."""
+        """The process that answered when the connection was opened."""
 
     def __repr__(self) -> str:
         return f"<Connection {self._address} owed={self._owed}>"
 
     @property
     def reusable(self) -> bool:
-        """Whether the next reply will be the next command's, as far as this side can tell."""
+        """Whether the next reply will belong to the next command, as far as this side knows."""
         in_step = self._owed == 0 and not self._framing.partial
         return in_step and not self._writer.is_closing() and not self._reader.at_eof()
 
     def close(self) -> None:
-        """Close at once, whatever HAProxy still owes; it may go on with commands that it has read."""
+        """Close immediately, even with outstanding replies; HAProxy may still execute commands that it has received."""
         self._writer.transport.abort()
 
     async def exchange(self, commands: Sequence[Command[Any]], *, timeout: float) -> list[Reply[Any]]:
         """Send all *commands* at once and return their replies in order.
 
-        *timeout* is in seconds, for each next piece of an answer: a long batch that goes on is never cut.
+        *timeout* is in seconds and applies to each chunk of an answer, so a long batch that progresses never times out.
 
         Raises:
             ReplyTimeout, ConnectionLost: some of the commands may have run.
@@ -67,12 +67,12 @@ class Connection:
         self._owed += len(commands)
         began = run_began = time.perf_counter()
         run = 0
-        # the transport writes on as HAProxy reads, while replies are read here: neither side can block the other
+        # the transport keeps writing while replies are read here, so neither side can block the other
         self._writer.write("".join(f"{command.line}\n" for command in commands).encode("ascii"))
         while len(replies) < len(commands):
             for text in await self._receive(commands, replies, timeout):
                 command = commands[len(replies)]
-                # a dump of thousands of servers takes a while to read, for which nothing else must wait
+                # parsing a dump of thousands of servers takes a while and must not block the event loop
                 large = len(text) > _LARGE
                 replies.append(await asyncio.to_thread(command.classify, text) if large else command.classify(text))
                 run += 1
@@ -86,7 +86,7 @@ class Connection:
     async def _receive(
         self, commands: Sequence[Command[Any]], replies: Sequence[Reply[Any]], timeout: float
     ) -> list[str]:
-        """Return the next complete replies, at most as many as are owed and maybe none."""
+        """Return the next complete replies, at most as many as are outstanding, possibly none."""
         awaited = commands[len(replies)]
         progress = {"replies": len(replies), "commands": len(commands)}
         try:
@@ -107,7 +107,7 @@ class Connection:
         texts = self._framing.feed(data)
         if len(texts) > self._owed:
             raise self._broken(
-                ConnectionLost(str(self._address), awaited.line, "more replies than commands came", **progress)
+                ConnectionLost(str(self._address), awaited.line, "received more replies than commands", **progress)
             )
         return texts
 

@@ -1,30 +1,30 @@
 """What can go wrong between a program and the Runtime API, one class per reaction.
 
 RuntimeApiError
-├── InvalidArgument         nothing was sent: the argument cannot be written as one word of one command
-├── NotSent                 nothing was sent: safe to try again
-│   ├── ConnectFailed       nobody listens, no such socket, no permission, no trust
-│   ├── ConnectTimeout      the connection was taken, but no command was answered
-│   ├── PoolTimeout         every connection of the pool is lent
-│   └── OtherProcess        another HAProxy process than expected, or one that is stopping
+├── InvalidArgument         nothing was sent: the argument cannot be encoded as one word of one command
+├── NotSent                 nothing was sent: safe to retry
+│   ├── ConnectFailed       connection refused, no such socket, no permission, no trust
+│   ├── ConnectTimeout      the connection was accepted, but no command was answered
+│   ├── PoolTimeout         every connection of the pool is in use
+│   └── OtherProcess        not the expected HAProxy process, or one that is stopping
 ├── OutcomeUnknown          may have run: observe before anything else
 │   ├── ReplyTimeout        no reply in time
 │   ├── ConnectionLost      the connection ended before the reply did
-│   ├── DyingProcess        the process that answered stopped meanwhile: it may have run, but where it no longer counts
-│   └── UnknownReply        the reply is no sentence that we know
-└── Refused                 HAProxy said no: nothing changed
+│   ├── DyingProcess        the process that answered is stopping: it may have run, but without lasting effect
+│   └── UnknownReply        the reply is not a known sentence
+└── Refused                 HAProxy refused: nothing changed
     ├── PermissionDenied    the socket's level is too low
     ├── CommandUnsupported  this HAProxy has no such command
-    ├── BackendUnsupported  this backend takes no servers at runtime
+    ├── BackendUnsupported  this backend does not accept servers at runtime
     ├── NoSuchBackend
     ├── NoSuchServer
     ├── NameTaken           a server of this name exists
     ├── IdTaken             a server of this id exists
     ├── NotInMaintenance    only servers in maintenance can be deleted
-    ├── StillInUse          connections are left: try again later
+    ├── StillInUse          it still has connections: retry later
     ├── Referenced          the configuration refers to the server: it can never be deleted
     ├── ProxyDisabled       the process is an old worker: connect again
-    └── BadArgument         a keyword or a value that this HAProxy does not take
+    └── BadArgument         a keyword or a value that this HAProxy does not accept
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RuntimeApiError(Exception):
 
 
 class InvalidArgument(RuntimeApiError, ValueError):
-    """An argument that cannot be written as one word of one command."""
+    """An argument that cannot be encoded as one word of one command."""
 
     def __init__(self, what: str, found: object, expected: str) -> None:
         super().__init__(f"{what}: found {found!r}, expected {expected}")
@@ -45,11 +45,11 @@ class InvalidArgument(RuntimeApiError, ValueError):
 
 
 class NotSent(RuntimeApiError):
-    """Nothing was sent; trying again cannot do anything twice."""
+    """Nothing was sent; a retry cannot do anything twice."""
 
 
 class ConnectFailed(NotSent):
-    """The address takes no connection. *reason* is missing, permission, refused, tls or unreachable."""
+    """The address does not accept connections. *reason* is missing, permission, refused, tls or unreachable."""
 
     def __init__(self, address: str, reason: str, problem: str) -> None:
         super().__init__(f"{address}: {problem}")
@@ -62,15 +62,15 @@ class ConnectTimeout(NotSent):
 
     def __init__(self, address: str, timeout: float) -> None:
         super().__init__(
-            f"{address}: a new connection was not answered within {timeout:g} s; either HAProxy hangs, or as many"
-            " connections are open as the stats socket serves (`stats maxconn`, 10 by default)"
+            f"{address}: a new connection was not answered within {timeout:g} s; either HAProxy hangs, or all"
+            " connections of the stats socket are in use (`stats maxconn`, 10 by default)"
         )
         self.address = address
         self.timeout = timeout
 
 
 class PoolTimeout(NotSent):
-    """None of the pool's *size* connections came back within *timeout* seconds."""
+    """None of the pool's *size* connections became free within *timeout* seconds."""
 
     def __init__(self, address: str, size: int, timeout: float) -> None:
         super().__init__(f"{address}: all {size} connections were in use for {timeout:g} s")
@@ -80,7 +80,7 @@ class PoolTimeout(NotSent):
 
 
 class OtherProcess(NotSent):
-    """The process behind the address is not the one that the caller means, or it is stopping."""
+    """The process behind the address is not the expected one, or it is stopping."""
 
     def __init__(self, address: str, problem: str) -> None:
         super().__init__(f"{address}: {problem}")
@@ -88,15 +88,15 @@ class OtherProcess(NotSent):
 
 
 class OutcomeUnknown(RuntimeApiError):
-    """The command may have run or not; only looking tells."""
+    """The command may or may not have run; only an observation shows."""
 
 
 class ReplyTimeout(OutcomeUnknown):
-    """No reply to *command* within *timeout* seconds; *replies* of *commands* had come."""
+    """No reply to *command* within *timeout* seconds; *replies* of *commands* had arrived."""
 
     def __init__(self, address: str, command: str, timeout: float, *, replies: int, commands: int) -> None:
         super().__init__(
-            f"{address}: no reply to `{command}` within {timeout:g} s ({replies} of {commands} replies had come)"
+            f"{address}: no reply to `{command}` within {timeout:g} s ({replies} of {commands} replies had arrived)"
         )
         self.address = address
         self.command = command
@@ -111,7 +111,7 @@ class ConnectionLost(OutcomeUnknown):
     def __init__(self, address: str, command: str, cause: str, *, replies: int, commands: int) -> None:
         super().__init__(
             f"{address}: connection ended before the reply to `{command}` did: {cause}"
-            f" ({replies} of {commands} replies had come)"
+            f" ({replies} of {commands} replies had arrived)"
         )
         self.address = address
         self.command = command
@@ -121,16 +121,16 @@ class ConnectionLost(OutcomeUnknown):
 
 
 class DyingProcess(OutcomeUnknown):
-    """HAProxy process *pid* was told to stop (a reload) while it answered."""
+    """HAProxy process *pid* began to stop (a reload) while it answered."""
 
     def __init__(self, address: str, pid: int) -> None:
-        super().__init__(f"{address}: HAProxy process {pid} is stopping; what it answered does not count")
+        super().__init__(f"{address}: HAProxy process {pid} is stopping; its answers do not count")
         self.address = address
         self.pid = pid
 
 
 class _Answered(RuntimeApiError):
-    """HAProxy's word on one command: *command* is the line sent, *sentence* the whole reply."""
+    """HAProxy's reply to one command: *command* is the line sent, *sentence* the whole reply."""
 
     def __init__(self, command: str, sentence: str) -> None:
         shown = " ".join(sentence.split()) or "(an empty reply)"
@@ -140,11 +140,11 @@ class _Answered(RuntimeApiError):
 
 
 class UnknownReply(_Answered, OutcomeUnknown):
-    """A reply that is none of the sentences that we know."""
+    """A reply that is not in the table of known sentences."""
 
 
 class Refused(_Answered):
-    """HAProxy said no, and changed nothing."""
+    """HAProxy refused, and changed nothing."""
 
 
 class PermissionDenied(Refused):
@@ -152,11 +152,11 @@ class PermissionDenied(Refused):
 
 
 class CommandUnsupported(Refused):
-    """This HAProxy has no such command, or has it only in experimental mode."""
+    """This HAProxy does not support the command, or only in experimental mode."""
 
 
 class BackendUnsupported(Refused):
-    """The backend's algorithm or mode takes no servers at runtime."""
+    """The backend's algorithm or mode does not accept servers at runtime."""
 
 
 class NoSuchBackend(Refused):
@@ -184,7 +184,7 @@ class StillInUse(Refused):
 
 
 class Referenced(Refused):
-    """The configuration refers to the server (`use-server`, `track`, a sample fetch, `resolvers`): it stays."""
+    """HAProxy's configuration refers to the server (`use-server`, `track`, a sample fetch, `resolvers`)."""
 
 
 class ProxyDisabled(Refused):
@@ -192,4 +192,4 @@ class ProxyDisabled(Refused):
 
 
 class BadArgument(Refused):
-    """A keyword that this HAProxy does not know or take for servers added at runtime, or a bad value."""
+    """A keyword that this HAProxy does not support for servers added at runtime, or an invalid value."""

@@ -1,4 +1,4 @@
-"""What is there to measure? Frozen values that the client hands to a hook; it imports no metrics library itself."""
+"""What can be measured? Frozen values that the client passes to a hook; it does not import a metrics library."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """A run of equal commands (`add server`, `show info`, …) on one connection was answered.
+    """A run of equal commands (`add server`, `show info`, …) on one connection has been answered.
 
-    *seconds* is the time from sending, or from the reply before, to the last reply of the run.
+    *seconds* is the time from sending, or from the previous reply, to the last reply of the run.
     """
 
     command: str
@@ -20,7 +20,7 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """A connection was given up. *error* is the name of the error's class."""
+    """A connection was closed because of an error. *error* is the name of its class."""
 
     error: str
 

@@ -1,6 +1,6 @@
-"""Who may use a connection now? A bounded pool whose idle connections live shortly.
+"""Who may use a connection now? A bounded pool that closes idle connections soon.
 
-An idle connection keeps an old HAProxy worker alive after a reload, so none waits longer than `idle_timeout`.
+An idle connection keeps an old HAProxy worker alive after a reload, so it is closed after `idle_timeout`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dynsrv.runtime.errors import PoolTimeout
 
 
 class Pool:
-    """Lends connections, at most *size* at a time; a connection that is not reusable when it comes back is closed.
+    """Provides at most *size* connections at a time; one that is not reusable afterwards is closed.
 
-    *lend_timeout* and *idle_timeout* are in seconds.
+    *pool_timeout* and *idle_timeout* are in seconds.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class Pool:
         self._connect = connect
         self._name = name
         self._size = size
-        self._lend_timeout = pool_timeout
+        self._pool_timeout = pool_timeout
         self._idle_timeout = idle_timeout
         self._permits = asyncio.Semaphore(size)
-        self._idle: dict[Connection, asyncio.TimerHandle] = {}  # the last returned is lent first
+        self._idle: dict[Connection, asyncio.TimerHandle] = {}  # used last in, first out
         self._closed = False
 
     def __repr__(self) -> str:
@@ -42,21 +42,21 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self, *, fresh: bool = False) -> AsyncIterator[Connection]:
-        """Lend a connection: an idle one, or a new one if there is none or *fresh* is asked for.
+        """Provide a connection: an idle one, or a new one if there is none or with *fresh*.
 
-        Asking for a fresh one closes the idle ones.
+        *fresh* also closes the idle connections.
 
         Raises:
-            PoolTimeout: none came back in time.
-            ConnectFailed, ConnectTimeout: no new one could be made.
+            PoolTimeout: none became free in time.
+            ConnectFailed, ConnectTimeout: no new one could be opened.
         """
         try:
-            async with asyncio.timeout(self._lend_timeout):
+            async with asyncio.timeout(self._pool_timeout):
                 await self._permits.acquire()
         except TimeoutError:
-            raise PoolTimeout(self._name, self._size, self._lend_timeout) from None
+            raise PoolTimeout(self._name, self._size, self._pool_timeout) from None
         try:
-            if fresh:  # one was of no use, so the others, which are as old, are not either
+            if fresh:  # one was unusable, so the others, which are as old, are, too
                 self._expire_all()
             connection = self._take() or await self._connect()
             try:
@@ -67,7 +67,7 @@ class Pool:
             self._permits.release()
 
     def close(self) -> None:
-        """Close the idle connections now, and the lent ones when they come back."""
+        """Close idle connections now, and those in use when they are returned."""
         self._closed = True
         self._expire_all()
 

@@ -1,6 +1,6 @@
-"""Where does one reply end? The framing of the interactive Runtime API, without any input or output.
+"""Where does one reply end? The framing of the interactive Runtime API, without I/O.
 
-A session begins with the command `prompt`; from then on HAProxy ends every reply with `\\n> `, and an empty reply is
+A session starts with the command `prompt`; after that HAProxy ends every reply with `\\n> `, and an empty reply is
 just that (measured on 2.5-3.4). `\\n\\n> ` would be wrong: 2.6 leaves out the line feed that ends some sentences.
 One command is one line ended by LF; CR LF would cost an extra prompt on 3.2 and later.
 """
@@ -11,16 +11,16 @@ _END = b"\n> "
 
 
 class Framing:
-    """Splits the bytes that HAProxy sends into replies, however the network cut them."""
+    """Splits the bytes that HAProxy sends into replies, however the network fragments them."""
 
     __slots__ = ("_buffer", "_searched")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._searched = 0  # no end of a reply begins before this offset
+        self._searched = 0  # no end of a reply starts before this offset
 
     def feed(self, data: bytes) -> list[str]:
-        """Take the next bytes and return the replies that they complete, in order, without the line feeds at the end.
+        """Add the next bytes and return the replies that they complete, in order, without trailing line feeds.
 
         Bytes that are not UTF-8 become U+FFFD.
         """
@@ -39,5 +39,5 @@ class Framing:
 
     @property
     def partial(self) -> str:
-        """What has come of the next reply so far."""
+        """The received part of the next reply."""
         return self._buffer.decode("utf-8", "replace")

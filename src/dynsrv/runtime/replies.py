@@ -1,6 +1,6 @@
-"""What did HAProxy answer? Every sentence that we rely on, in one table, and what class of reply it makes.
+"""What did HAProxy answer? Every sentence that dynsrv relies on, in one table, with its class of reply.
 
-Sentences are looked for inside the reply, never compared with the whole: newer versions put warnings before them
+Sentences are searched inside the reply, never compared with all of it: newer versions put warnings in front
 (`Ignoring cookie as HTTP mode is disabled.\\nNew server registered.`). All were measured on 2.6, 3.0, 3.2 and 3.4.
 """
 
@@ -48,7 +48,7 @@ REFUSALS: tuple[tuple[str, type[Refused]], ...] = (
     ("Wait delay expired.", StillInUse),  # wait … srv-removable
     ("cannot be removed at runtime due to other configuration", Referenced),
     ("Proxy is disabled.", ProxyDisabled),
-    # what `add server` and `set server` say of their arguments
+    # what `add server` and `set server` say about their arguments
     ("Require 'backend/server'", BadArgument),
     ("unknown keyword", BadArgument),
     ("is not accepted for dynamic server", BadArgument),
@@ -81,27 +81,27 @@ REFUSALS: tuple[tuple[str, type[Refused]], ...] = (
     (" expects an ", BadArgument),
     ("missing ", BadArgument),
 )
-"""A sentence, or the part of it that all versions share, and what it means. The first that fits counts."""
+"""Sentences, or the parts that all versions share, and their meanings. The first match counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ok(Generic[T_co]):
-    """HAProxy did it, or told it: *value* is what the command returns. *text*: what it said, if that is no value."""
+    """Success: *value* is the result of the command, *text* HAProxy's reply if it is not a value."""
 
     value: T_co
     text: str = field(default="", compare=False)
 
 
 Reply = Ok[T] | Refused | UnknownReply
-"""HAProxy's word on one command. The last two are exceptions, to be raised or looked at."""
+"""The reply to one command. The last two are exceptions, to raise or to inspect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[T_co]):
     """One command: the *line* to send, without its line feed, and how to read the reply.
 
-    *name* is the command without its arguments. *read* returns the value of a reply that says "done", and raises
-    ValueError for any other. *takes* is how many seconds HAProxy may take by design before it answers (`wait`).
+    *name* is the command without its arguments. *read* returns the value of a successful reply, and raises ValueError
+    for any other. *expected_seconds* is how long HAProxy may take by design before it answers (`wait`).
     """
 
     name: str
@@ -110,7 +110,7 @@ class Command(Generic[T_co]):
     expected_seconds: float = 0.0
 
     def classify(self, text: str) -> Reply[T_co]:
-        """Tell what *text*, the reply without its prompt, means."""
+        """Classify *text*, the reply without its prompt."""
         try:
             value = self.read(text)
             return Ok(value, text if value is None else "")
@@ -123,13 +123,13 @@ class Command(Generic[T_co]):
 
 
 def expect_silence(text: str) -> None:
-    """Read a reply whose success is silence."""
+    """Accept only an empty reply."""
     if text:
         raise ValueError(text)
 
 
 def expect_sentence(*expected: str) -> Callable[[str], None]:
-    """Return a reader of replies whose success is one of these sentences, whatever warnings stand before it."""
+    """Return a reader that accepts one of these sentences, whatever warnings precede it."""
 
     def read(text: str) -> None:
         if not any(one in text for one in expected):

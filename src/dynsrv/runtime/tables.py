@@ -1,7 +1,7 @@
 """What do HAProxy's dumps say? Readers of `show info`, `show servers state` and `show stat`: text in, values out.
 
-Columns are found by the names in the header, so that a version which adds one is read all the same. A text that is not
-such a dump, or a cut one, is a ValueError.
+Columns are found by the names in the header, so a version that adds one can still be parsed. A text that is not such a
+dump, or is truncated, raises ValueError.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """The process that answers. A reload or a restart makes another *pid* or another *started*.
+    """The process that answers. A reload or a restart changes *pid* or *started*.
 
-    *started* is Unix time in whole seconds, 0 where HAProxy does not tell (before 2.6). *stopping*: an old worker that
-    lives only for the connections it still has.
+    *started* is Unix time in whole seconds, 0 if HAProxy does not report it (before 2.6). *stopping*: an old worker
+    that lives only for its remaining connections.
     """
 
     version: str
@@ -33,7 +33,7 @@ class ProcessInfo:
 
 
 def read_info(text: str) -> ProcessInfo:
-    """Read `show info`: four of its lines, as it is asked around every batch."""
+    """Parse `show info`: only four of its lines, because it is sent around every batch."""
     return ProcessInfo(
         version=_field(text, "Version"),
         pid=int(_field(text, "Pid")),
@@ -54,8 +54,8 @@ def _field(text: str, name: str, default: str | None = None) -> str:
 class ServerState(NamedTuple):
     """One line of `show servers state`, with HAProxy's own numbers (see its management guide, "show servers state").
 
-    *address* is `-` where the server has none that can be printed. *since_change* is in whole seconds. A frontend may
-    have the backend's name, but not its *backend_id*.
+    *address* is `-` if the server has none that can be printed. *since_change* is in whole seconds. A frontend may
+    have the same name as the backend, but not the same *backend_id*.
     """
 
     backend: str
@@ -92,25 +92,25 @@ _STATE_COLUMNS = (
 
 
 class ServersReader(Generic[T]):
-    """Reads `show servers state` of one backend again and again, and has *make* make a value of each line.
+    """Parses `show servers state` of one backend repeatedly; *make* converts each line to a value.
 
-    A line that says what it said the last time, but for its age, has the very value that it had then, unless that
-    value *ages*: then it is made again.
+    A line that is unchanged, except for its age, keeps the identical value, unless that value *ages*: then it is
+    converted again.
     """
 
     def __init__(self, make: Callable[[ServerState], T], *, ages: Callable[[T], bool]) -> None:
         self._make = make
         self._ages = ages
         self._header: list[str] = []
-        self._known: dict[str, T] = {}  # by line without age
+        self._known: dict[str, T] = {}  # by line, without its age
         self.backend_id: int | None = None
-        """HAProxy's id of the backend, if it has, or had, any servers."""
+        """HAProxy's id of the backend, if it has or had any servers."""
 
     def read(self, text: str) -> tuple[T, ...]:
         """Return the values, in HAProxy's order."""
         lines = text.split("\n")
         if lines[0] != "1" or len(lines) < 2 or not lines[1].startswith("# "):
-            raise ValueError("not the dump of `show servers state` in its version 1")
+            raise ValueError("not a `show servers state` dump of version 1")
         header = lines[1][2:].split(" ")
         if header != self._header:
             self._header, self._known = header, {}
@@ -156,15 +156,15 @@ def _server_state(cells: list[str], columns: list[int], *, of: int) -> ServerSta
 
 
 def read_servers_state(text: str) -> tuple[ServerState, ...]:
-    """Read `show servers state`, in HAProxy's order."""
+    """Parse `show servers state`, in HAProxy's order."""
     reader: ServersReader[ServerState] = ServersReader(lambda row: row, ages=lambda _: True)
     return reader.read(text)
 
 
 class ServerStat(NamedTuple):
-    """A server's row of `show stat`: what `show servers state` does not tell.
+    """A server's row of `show stat`: what `show servers state` does not include.
 
-    *sessions* are the running ones, *queued* those that wait for the server; *maxconn* is its bound, 0 for none.
+    *sessions* are running, *queued* wait for the server; *maxconn* is its limit, 0 for none.
     """
 
     name: str
@@ -177,7 +177,7 @@ class ServerStat(NamedTuple):
 class BackendStat(NamedTuple):
     """A backend's own row of `show stat`: its algorithm and the name of its persistence cookie.
 
-    Both are empty below the level operator, and *algorithm* is `unknown` for some.
+    Both are empty below level operator, and *algorithm* is `unknown` for some.
     """
 
     algorithm: str
@@ -185,9 +185,9 @@ class BackendStat(NamedTuple):
 
 
 def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
-    """Read the servers' rows of `show stat` in its CSV form, of which there may be thousands.
+    """Parse the servers' rows of `show stat` in CSV format, of which there may be thousands.
 
-    Only the beginning of a row is taken apart: what may be quoted comes behind it.
+    Only the beginning of a row is split: quoted columns come later.
     """
     header, lines = _stat_lines(text)
     columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim")]
@@ -199,11 +199,11 @@ def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
             for row in (line.split(",", last) for line in lines)
         )
     except IndexError as cut:
-        raise ValueError("a row of `show stat` is cut") from cut
+        raise ValueError("a row of `show stat` is truncated") from cut
 
 
 def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
-    """Read a backend's own row of `show stat` in its CSV form."""
+    """Parse a backend's own row of `show stat` in CSV format."""
     header, lines = _stat_lines(text)
     algorithm, cookie = (header.index(column) if column in header else -1 for column in ("algo", "cookie"))
     try:
@@ -212,12 +212,12 @@ def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
             for row in csv.reader(lines)
         )
     except IndexError as cut:
-        raise ValueError("a row of `show stat` is cut") from cut
+        raise ValueError("a row of `show stat` is truncated") from cut
 
 
 def _stat_lines(text: str) -> tuple[list[str], list[str]]:
     """Return the names of the columns, and the rows."""
     if not text.startswith("# pxname,"):
-        raise ValueError("not the dump of `show stat`")
+        raise ValueError("not a `show stat` dump")
     header, *lines = text[2:].split("\n")
     return header.split(","), [line for line in lines if line]

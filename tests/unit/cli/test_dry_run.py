@@ -183,7 +183,7 @@ async def test_a_haproxy_that_is_gone_is_told_instead() -> None:
     assert plan["steps"] is plan["waits"] is plan["refusals"] is None
     assert status["converged"] is None
     assert status["error"] == plan["error"]
-    assert plan["error"].startswith("lb1: unix:///run/haproxy/admin.sock: nobody listens")
+    assert plan["error"].startswith("lb1: unix:///run/haproxy/admin.sock: connection refused")
     assert not found.converged
     assert plan["haproxy"] is None
 

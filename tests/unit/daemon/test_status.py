@@ -143,7 +143,7 @@ async def test_a_proxy_that_does_not_answer_is_told_and_so_is_what_was_last_seen
     status = await the_status(at_work)
     (proxy,), (backend,) = status["proxies"], status["backends"]
     assert not proxy["up"]
-    gone = "nobody listens (the socket is left over from a HAProxy that is gone)"
+    gone = "connection refused (the socket was left behind by a HAProxy that is gone)"
     assert proxy["error"] == f"lb1: unix:///run/haproxy/admin.sock: {gone}"
     assert proxy["version"] == "3.2.26-1"  # as it last answered
     assert (backend["converged"], backend["error"]) == (False, proxy["error"])

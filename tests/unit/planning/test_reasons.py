@@ -33,7 +33,7 @@ def the_plan_for(server: Server | None, endpoint: Endpoint | None, policy: Polic
         (
             None,
             an_endpoint(),
-            ["add: listed by the source", "enable_health: its health check has to pass before it receives requests"],
+            ["add: listed by the source", "enable_health: required before it receives requests"],
         ),
         (a_server(admin=MAINT), an_endpoint(), ["admit: its health check passed"]),
         (

@@ -59,13 +59,13 @@ async def connected(wire: Wire) -> Connection:
             errno.ECONNREFUSED,
             UNIX,
             "refused",
-            "unix:///run/haproxy/admin.sock: nobody listens (the socket is left over from a HAProxy that is gone)",
+            "unix:///run/haproxy/admin.sock: connection refused (the socket was left behind by a HAProxy that is gone)",
         ),
         (
             errno.ECONNREFUSED,
             TCP,
             "refused",
-            "tcp://127.0.0.1:9999: nobody listens: HAProxy is not running, or its `stats socket` has another port",
+            "tcp://127.0.0.1:9999: connection refused: HAProxy is not running, or its `stats socket` has another port",
         ),
         (errno.ENOTSOCK, UNIX, "missing", "unix:///run/haproxy/admin.sock: this is a file, not a socket"),
         (errno.EHOSTUNREACH, TCP, "unreachable", "tcp://127.0.0.1:9999: No route to host"),
@@ -101,7 +101,7 @@ async def test_who_may_not_connect_is_told_who_may_and_what_to_write(number: int
 
 async def test_who_may_not_even_see_the_socket_is_told_to_look_at_the_folders(tmp_path: Path) -> None:
     failure = await the_failure(an_error(errno.EACCES), UnixAddress(str(tmp_path / "hidden" / "admin.sock")))
-    assert "(a folder on the way to the socket may not be entered)" in str(failure)
+    assert "(a directory in the socket's path is not accessible)" in str(failure)
 
 
 async def test_a_port_that_may_not_be_used_has_no_owner_to_tell() -> None:
@@ -158,7 +158,7 @@ async def test_an_opening_that_takes_too_long_is_given_up_in_time() -> None:
 async def test_a_greeting_that_fails_leaves_nothing_open_and_was_nobody_s_command(fault: Cut | Reset) -> None:
     wire = Wire(FakeHAProxy())
     wire.faults = [fault]
-    with pytest.raises(errors.ConnectFailed, match="not a Runtime API that answers: ") as caught:
+    with pytest.raises(errors.ConnectFailed, match="no answer from a Runtime API: ") as caught:
         await connected(wire)
     assert caught.value.reason == "unreachable"
     assert wire.open == []
@@ -239,22 +239,23 @@ def a_verification_error(message: str) -> ssl.SSLCertVerificationError:
         (
             a_verification_error("certificate has expired"),
             (
-                "HAProxy's certificate is not good: certificate has expired (ca_file says whom to trust, server_name "
-                "which name)"
+                "HAProxy's certificate is not valid: certificate has expired (ca_file sets the trusted CA, server_name "
+                "its name)"
             ),
         ),
         (
             an_ssl_error("TLSV1_ALERT_UNKNOWN_CA"),
-            "HAProxy does not take our certificate, or wants one and got none (tlsv1 alert unknown ca)",
+            "HAProxy rejects dynsrv's certificate, or requires one and received none (tlsv1 alert unknown ca)",
         ),
         (
             an_ssl_error("WRONG_VERSION_NUMBER"),
             (
-                "no TLS is spoken there (wrong version number): HAProxy ignores `ssl` on a `stats socket` line; let a "
-                "`listen` section with `mode tcp` and `bind … ssl` pass on to the stats socket, or write tcp://"
+                "the other side does not use TLS (wrong version number): HAProxy ignores `ssl` on a `stats socket` "
+                "line; add a `listen` section with `mode tcp` and `bind … ssl` that forwards to the stats socket, or "
+                "write tcp://"
             ),
         ),
-        (an_ssl_error("NO_SHARED_CIPHER"), "no TLS connection: no shared cipher"),
+        (an_ssl_error("NO_SHARED_CIPHER"), "TLS failed: no shared cipher"),
     ],
 )
 async def test_why_there_is_no_tls_is_said_in_plain_words(error: ssl.SSLError, sentence: str) -> None:
@@ -266,7 +267,9 @@ async def test_why_there_is_no_tls_is_said_in_plain_words(error: ssl.SSLError, s
 async def test_a_certificate_that_is_refused_after_the_handshake_is_a_matter_of_tls_still() -> None:
     wire = Wire(FakeHAProxy())
     wire.faults = [Reset(0, an_ssl_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"))]
-    with pytest.raises(errors.ConnectFailed, match=r"wants one and got none \(tlsv13 alert certificate required\)$"):
+    with pytest.raises(
+        errors.ConnectFailed, match=r"requires one and received none \(tlsv13 alert certificate required\)$"
+    ):
         await connect(TLS, timeout=2, opener=wire)
 
 
@@ -285,6 +288,6 @@ async def test_what_an_opener_says_of_certificates_is_told_as_it_is() -> None:
 async def test_where_plain_text_gets_no_answer_tls_may_be_meant(address: Address, hinted: bool) -> None:  # noqa: FBT001
     wire = Wire(FakeHAProxy())
     wire.faults = [Cut(0)]
-    with pytest.raises(errors.ConnectFailed, match="not a Runtime API that answers") as caught:
+    with pytest.raises(errors.ConnectFailed, match="no answer from a Runtime API") as caught:
         await connect(address, timeout=2, opener=wire)
-    assert str(caught.value).endswith("; if TLS is spoken there, write tcp+tls://") is hinted
+    assert str(caught.value).endswith("; if it expects TLS, write tcp+tls://") is hinted

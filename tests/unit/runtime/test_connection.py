@@ -81,7 +81,7 @@ async def test_a_lost_connection_tells_how_far_it_got() -> None:
     assert (caught.value.replies, caught.value.commands, caught.value.command) == (1, 2, ENABLE.line)
     assert str(caught.value) == (
         "unix:///run/haproxy/admin.sock: connection ended before the reply to `enable server be_app/a` did:"
-        " HAProxy closed it (1 of 2 replies had come)"
+        " HAProxy closed it (1 of 2 replies had arrived)"
     )
 
 
@@ -105,7 +105,7 @@ async def test_a_reply_that_does_not_come_is_a_timeout_that_names_the_command() 
         await connection.exchange([ADD, ENABLE], timeout=5)
     assert asyncio.get_running_loop().time() - began == pytest.approx(5)
     assert (caught.value.replies, caught.value.commands, caught.value.timeout) == (1, 2, 5)
-    assert str(caught.value).endswith(f"no reply to `{ENABLE.line}` within 5 s (1 of 2 replies had come)")
+    assert str(caught.value).endswith(f"no reply to `{ENABLE.line}` within 5 s (1 of 2 replies had arrived)")
     assert line.events[-1] == Broke("ReplyTimeout")
 
 
@@ -148,7 +148,7 @@ async def test_more_replies_than_commands_break_the_connection() -> None:
     line = Line()
     connection = await line.connection(Hang())
     line.wire.connections[-1].say("a\n> b\n> ")
-    with pytest.raises(errors.ConnectionLost, match="more replies than commands came"):
+    with pytest.raises(errors.ConnectionLost, match="received more replies than commands"):
         await connection.exchange([ENABLE], timeout=5)
     assert not connection.reusable
 

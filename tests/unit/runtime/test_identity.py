@@ -29,7 +29,7 @@ async def talk() -> AsyncIterator[Talk]:
 async def test_nothing_is_sent_to_another_process_than_the_one_that_is_meant(talk: Talk) -> None:
     observed = await talk.process()
     talk.haproxy.reload()
-    with pytest.raises(errors.OtherProcess, match=r"process 102 answers, where process 101 was expected"):
+    with pytest.raises(errors.OtherProcess, match=r"expected process 101, but process 102 answered"):
         await talk.client.batch([ADD], process=observed)
     assert talk.haproxy.changes == []
 
@@ -72,7 +72,7 @@ async def test_when_its_replacement_dies_too_it_is_safe_to_try_again(talk: Talk,
     talk.spoil(Cut(1))
     # the first is on the pooled connection, the second greets the new one
     talk.before(INFO, lambda: talk.spoil(fault, connection=1), time=3)
-    with pytest.raises(errors.OtherProcess, match="HAProxy went away before anything was sent: "):
+    with pytest.raises(errors.OtherProcess, match="the connection broke before anything was sent: "):
         await talk.client.run(ADD)
     assert talk.haproxy.changes == []
     assert talk.wire.open == []
@@ -117,7 +117,7 @@ async def test_during_a_reload_it_connects_until_the_new_process_takes_the_conne
 
 async def test_where_only_a_stopping_process_answers_nothing_is_sent(talk: Talk) -> None:
     talk.haproxy.stop()
-    with pytest.raises(errors.OtherProcess, match="only a process that is stopping answers"):
+    with pytest.raises(errors.OtherProcess, match="only a stopping process answers"):
         await talk.client.run(ADD)
     assert talk.haproxy.changes == []
     assert talk.wire.open == []

@@ -93,7 +93,7 @@ def test_a_backend_without_servers_is_no_error() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "2\n# be_id", "Can't find backend.", "1\nbe_id be_name", "# be_id\n1"])
 def test_what_is_no_dump_of_servers_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not the dump of `show servers state` in its version 1"):
+    with pytest.raises(ValueError, match="not a `show servers state` dump of version 1"):
         read_servers_state(text)
 
 
@@ -199,7 +199,7 @@ def test_an_old_haproxy_has_no_column_for_the_algorithm() -> None:
 @pytest.mark.parametrize("read", [read_servers_stat, read_backend_stat])
 @pytest.mark.parametrize("text", ["", "No such proxy.", "pxname,svname", "# svname,pxname"])
 def test_what_is_no_dump_of_statistics_is_refused(text: str, read: Callable[[str], object]) -> None:
-    with pytest.raises(ValueError, match="not the dump of `show stat`"):
+    with pytest.raises(ValueError, match="not a `show stat` dump"):
         read(text)
 
 
@@ -209,9 +209,9 @@ def test_statistics_without_a_column_that_is_needed_are_refused() -> None:
 
 
 def test_a_cut_row_of_the_statistics_is_refused() -> None:
-    with pytest.raises(ValueError, match="a row of `show stat` is cut"):
+    with pytest.raises(ValueError, match="a row of `show stat` is truncated"):
         read_servers_stat(SERVERS_STAT[: SERVERS_STAT.index("DRAIN")])
-    with pytest.raises(ValueError, match="a row of `show stat` is cut"):
+    with pytest.raises(ValueError, match="a row of `show stat` is truncated"):
         read_backend_stat(BACKEND_STAT[: BACKEND_STAT.index("UP")])
 
 
