@@ -99,6 +99,7 @@ def _stat_of(server: FakeServer) -> dict[str, object]:
         "qcur": server.queued,
         "scur": server.sessions + server.closing,
         "slim": server.maxconn or "",
+        "stot": server.total,
         "status": _status(server),
         "weight": server.weight,
         "sid": server.id,

@@ -12,7 +12,7 @@ from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnrea
 from dynsrv.haproxy import rows as server_rows
 from dynsrv.haproxy.batching import BatchSizer
 from dynsrv.haproxy.support import unsupported
-from dynsrv.model import AdminState, Backend, Process, Server
+from dynsrv.model import Backend, Process, Server
 from dynsrv.runtime import Batch, Capabilities, Command, Ok, ProcessInfo, Reply, State, commands, errors
 from dynsrv.steps import (
     Add,
@@ -31,7 +31,7 @@ from dynsrv.steps import (
 )
 
 _SINGLE_STATS = 50
-"""Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
+"""Up to so many leaving servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
 
 
 class Proxy(Protocol):
@@ -40,7 +40,7 @@ class Proxy(Protocol):
     name: str
 
     async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
-        """Return the live servers of *backend*: the sessions of draining ones, or maxconn and sessions of all.
+        """Return the live servers of *backend*, with the sessions of those that leave, or maxconn and sessions of all.
 
         Raises:
             BackendRejected: no server can be added to it.
@@ -160,11 +160,11 @@ class HAProxy:
     async def _with_stat(
         self, backend_id: int, servers: tuple[Server, ...], process: ProcessInfo, *, everything: bool
     ) -> tuple[Server, ...]:
-        """Add what only `show stat` tells: of all servers, or the sessions of the draining ones."""
-        draining = [server.id for server in servers if server.admin is AdminState.DRAIN]
-        if not everything and not draining:
+        """Add what only `show stat` tells: of all servers, or the sessions of those that leave."""
+        leaving = [server.id for server in servers if server.leaving]
+        if not everything and not leaving:
             return servers
-        asked = draining if not everything and len(draining) <= _SINGLE_STATS else [-1]
+        asked = leaving if not everything and len(leaving) <= _SINGLE_STATS else [-1]
         batch = await self._client.batch([commands.servers_stat(backend_id, one) for one in asked], process=process)
         rows = [row for reply in batch.replies if isinstance(reply, Ok) for row in reply.value]
         # by name and id: between two questions a server can be deleted and another get its id
@@ -172,7 +172,7 @@ class HAProxy:
         timed = Capabilities.of(process.version).drain_is_timed
         return tuple(
             server_rows.with_stat(one, stats.get((one.name, one.id)), bound=everything, timed=timed)
-            if everything or one.admin is AdminState.DRAIN
+            if everything or one.leaving
             else one
             for one in servers
         )

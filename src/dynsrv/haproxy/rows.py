@@ -77,6 +77,7 @@ def with_stat(one: Server, stat: ServerStat | None, *, bound: bool, timed: bool)
         one.check_paused,
         one.since_change,
         sessions=stat.sessions + stat.queued if stat else None,
+        sessions_total=stat.total if stat else None,
         maxconn=stat.maxconn if stat and bound else None,
         drained_for=max(0.0, one.since_change - 1) if timed and one.admin is AdminState.DRAIN else None,
     )

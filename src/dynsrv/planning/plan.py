@@ -92,7 +92,15 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
                 leaving.append((server, reason))
             else:
                 drained_for = now - history.drains.get(server.name, now)
-                lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, builder=builder)
+                quiet_for = now - history.last_sessions.get(server.name, now)
+                lifecycle.remove(
+                    server,
+                    reason=reason,
+                    drained_for=drained_for,
+                    quiet_for=quiet_for,
+                    policy=policy,
+                    builder=builder,
+                )
         elif server.serving and target.endpoint.state is EndpointState.DRAIN:
             leaving.append((server, "set to drain by the source"))
         elif server.serving and target.weight == 0:
@@ -228,7 +236,7 @@ def _leave(
         if number >= decision.may_leave:
             builder.waits.append(Wait(server.name, waits_for, f"{reason}; {decision.kept}"))
         elif (target := match_.kept.get(server.name)) is None:
-            lifecycle.remove(server, reason=reason, drained_for=0.0, policy=policy, builder=builder)
+            lifecycle.remove(server, reason=reason, policy=policy, builder=builder)
         elif target.endpoint.state is EndpointState.READY:
             lifecycle.keep(server, target, policy=policy, builder=builder)
         else:

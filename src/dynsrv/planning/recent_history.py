@@ -11,6 +11,7 @@ class RecentHistory:
     """The recent history of one backend on one proxy. All times are of the planner's clock.
 
     *drains*: when the drain of each draining server began.
+    *last_sessions*: the latest time at which a session may have begun on each server in drain or maintenance.
     *peak*: the largest number of desired servers that served at the same time within the guard's window.
     *departed*: how many serving servers were drained within the window.
     *refused*: names of servers that HAProxy refused in the last attempt to add them.
@@ -18,6 +19,7 @@ class RecentHistory:
     """
 
     drains: Mapping[str, float] = field(default_factory=dict)
+    last_sessions: Mapping[str, float] = field(default_factory=dict)
     peak: int = 0
     departed: int = 0
     trusted: frozenset[int] = frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from dynsrv.model import AdminState, Backend, Process
+from dynsrv.model import AdminState, Backend, Process, Server
 from dynsrv.planning import Policy, RecentHistory
 from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, WaitsFor
 
@@ -19,6 +19,7 @@ class History:
         self._owns = policy.owns
         self._window = policy.limits.window
         self._drains: dict[str, float] = {}
+        self._sessions: dict[str, tuple[float, int | None]] = {}  # when the last may have begun, and how many had
         self._served: deque[tuple[float, int]] = deque()  # when, and how many were left serving
         self._replaced: frozenset[str] = frozenset()  # servers that serve until their successors do
         self._departed: deque[tuple[float, int]] = deque()  # when, and how many were drained
@@ -36,6 +37,9 @@ class History:
             for server in ours
             if server.admin is AdminState.DRAIN
         }
+        self._sessions = {
+            server.name: self._last_session(server, now=now) for server in ours if server.admin is not AdminState.READY
+        }
         if self._process is not None and self._process != observed.process:
             self._trusted = self._serving if now - self._seen_at <= _TRUST else frozenset()
         self._process = observed.process
@@ -48,11 +52,24 @@ class History:
                 events.popleft()
         return RecentHistory(
             drains=self._drains,
+            last_sessions={name: began for name, (began, _) in self._sessions.items()},
             peak=max([serving, *(number for _, number in self._served)]),
             departed=sum(number for _, number in self._departed),
             trusted=self._trusted,
             refused=self._refused,
         )
+
+    def _last_session(self, server: Server, *, now: float) -> tuple[float, int | None]:
+        """Return the latest time at which a session may have begun on *server*, and how many had begun by then.
+
+        In drain sessions begin by persistence, in maintenance none do.
+        """
+        known = self._sessions.get(server.name)
+        if known is not None and known[1] == server.sessions_total:
+            return known
+        if known is None and server.admin is AdminState.MAINT:
+            return now - max(0.0, server.since_change - 1), server.sessions_total  # whole seconds may be one too many
+        return now, server.sessions_total
 
     def unchanged(self, *, now: float) -> None:
         """Take in that everything is as it was at the last look."""

@@ -164,7 +164,8 @@ def read_servers_state(text: str) -> tuple[ServerState, ...]:
 class ServerStat(NamedTuple):
     """A server's row of `show stat`: what `show servers state` does not tell.
 
-    *sessions* are the running ones, *queued* those that wait for the server; *maxconn* is its bound, 0 for none.
+    *sessions* are the running ones, *queued* those that wait for the server, *total* those that it ever had; *maxconn*
+    is its bound, 0 for none.
     """
 
     name: str
@@ -172,6 +173,7 @@ class ServerStat(NamedTuple):
     sessions: int
     queued: int
     maxconn: int
+    total: int
 
 
 class BackendStat(NamedTuple):
@@ -190,12 +192,19 @@ def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
     Only the beginning of a row is taken apart: what may be quoted comes behind it.
     """
     header, lines = _stat_lines(text)
-    columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim")]
-    name, id_, current, queued, limit = columns
+    columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim", "stot")]
+    name, id_, current, queued, limit, total = columns
     last = max(columns) + 1
     try:
         return tuple(
-            ServerStat(row[name], int(row[id_]), int(row[current]), int(row[queued] or 0), int(row[limit] or 0))
+            ServerStat(
+                row[name],
+                int(row[id_]),
+                int(row[current]),
+                int(row[queued] or 0),
+                int(row[limit] or 0),
+                int(row[total]),
+            )
             for row in (line.split(",", last) for line in lines)
         )
     except IndexError as cut:

@@ -15,6 +15,7 @@ def the_plan(
     wanted: tuple[Endpoint, ...] = (),
     policy: Policy | None = None,
     drains: Mapping[str, float] | None = None,
+    last_sessions: Mapping[str, float] | None = None,
     now: float = 0.0,
     peak: int | None = None,
     departed: int = 0,
@@ -28,7 +29,14 @@ def the_plan(
     return make_plan(
         desired=the_targets(*wanted, policy=policy),
         observed=a_backend(*observed),
-        history=RecentHistory(drains=drains or {}, peak=peak, departed=departed, trusted=trusted, refused=refused),
+        history=RecentHistory(
+            drains=drains or {},
+            last_sessions=last_sessions or {},
+            peak=peak,
+            departed=departed,
+            trusted=trusted,
+            refused=refused,
+        ),
         now=now,
         policy=policy,
     )

@@ -44,6 +44,38 @@ def test_a_drain_that_ended_is_forgotten_and_begins_anew() -> None:
     assert history.observe(a_backend(*servers(1, admin=AdminState.DRAIN)), now=20).drains == {S: 20}
 
 
+def the_last_session(history: History, server: Server, *, now: float) -> float:
+    return history.observe(a_backend(server), now=now).last_sessions[S]
+
+
+def test_a_session_that_begins_in_drain_is_seen_by_the_number_of_all() -> None:
+    history = a_history()
+    (draining,) = servers(1, admin=AdminState.DRAIN)
+    found = [
+        the_last_session(history, replace(draining, sessions_total=total), now=now)
+        for now, total in ((10, 5), (11, 5), (12, 6), (13, 6))
+    ]
+    assert found == [10, 10, 12, 12]
+    maintenance = replace(draining, admin=AdminState.MAINT, sessions_total=6)
+    assert the_last_session(history, maintenance, now=14) == 12
+    late = replace(maintenance, sessions_total=7)  # it began after the last look at the drain
+    assert the_last_session(history, late, now=14.1) == 14.1
+    assert the_last_session(history, late, now=20) == 14.1
+
+
+def test_of_a_server_that_is_found_in_maintenance_no_session_is_younger_than_that() -> None:
+    (server,) = servers(1, admin=AdminState.MAINT)
+    for seconds, began in ((0, 100), (1, 100), (31, 70)):  # whole seconds, of which up to one has not passed
+        assert the_last_session(a_history(), replace(server, since_change=seconds), now=100) == began
+
+
+def test_when_a_server_serves_again_its_sessions_are_forgotten() -> None:
+    history = a_history()
+    the_last_session(history, servers(1, admin=AdminState.DRAIN)[0], now=0)
+    assert history.observe(a_backend(*servers(1)), now=1).last_sessions == {}
+    assert the_last_session(history, servers(1, admin=AdminState.DRAIN)[0], now=2) == 2
+
+
 def test_a_foreign_server_s_drain_is_nothing_to_remember() -> None:
     foreign = a_server(name="web1", admin=AdminState.DRAIN)
     assert a_history().observe(a_backend(foreign), now=10).drains == {}

@@ -32,7 +32,7 @@ NEW_STATE = """\
 STAT_HEADER = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,iid,sid,type,last_chk,cookie,mode,algo,"
 SERVERS_STAT = f"""\
 {STAT_HEADER}
-be,n1,2,0,1,0,30,0,DRAIN,10,3,70000,2,"L7OK: a ""fine"", quick one",,http,,
+be,n1,2,0,1,0,30,9,DRAIN,10,3,70000,2,"L7OK: a ""fine"", quick one",,http,,
 be,n2,0,0,0,0,,0,no check,10,3,70001,2,,,http,,
 """
 BACKEND_STAT = f"""\
@@ -184,7 +184,10 @@ def test_a_cut_line_is_refused_by_who_reads_again_too() -> None:
 
 
 def test_a_row_of_the_statistics_is_found_by_the_names_of_its_columns() -> None:
-    assert read_servers_stat(SERVERS_STAT) == (ServerStat("n1", 70000, 1, 2, 30), ServerStat("n2", 70001, 0, 0, 0))
+    assert read_servers_stat(SERVERS_STAT) == (
+        ServerStat("n1", 70000, 1, 2, 30, 9),
+        ServerStat("n2", 70001, 0, 0, 0, 0),
+    )
     assert read_backend_stat(BACKEND_STAT) == (BackendStat("roundrobin", "SRV"),)
 
 
@@ -218,11 +221,11 @@ def test_a_cut_row_of_the_statistics_is_refused() -> None:
 @pytest.mark.parametrize("version", ["2.2.9", "2.6.12", "3.4.7"])
 def test_the_fake_writes_what_is_read(version: str) -> None:
     server = FakeServer("s1", "::1", 8080, id=5, weight=7, admin=8, check_state=6, check_result=3, sessions=2, queued=1)
-    server.maxconn = 30
+    server.maxconn, server.total = 30, 8
     haproxy = FakeHAProxy(version, backends=[FakeBackend("be", [server])])
     haproxy.advance(2.5)
     (state,) = read_servers_state(haproxy.answer("show servers state be"))
     assert state == ServerState("be", 5, "s1", "::1", 8080, 2, 8, 7, 1, 2, 3, 6, 3)
     (stat,) = read_servers_stat(haproxy.answer("show stat be 4 5"))
-    assert stat == ServerStat("s1", 5, 2, 1, 30)
+    assert stat == ServerStat("s1", 5, 2, 1, 30, 8)
     assert read_info(haproxy.answer("show info")).version == version
