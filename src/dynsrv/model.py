@@ -108,7 +108,8 @@ class Server:
     *check_paused*: HAProxy does not run the check because the server was put into maintenance; the result is an old
     one. *sessions* counts running and queued sessions, *sessions_total* all sessions so far; they are known for servers
     that are `leaving`, and for all others, as *maxconn* is, only if they were queried. *drained_for*: the least number
-    of seconds it has been in drain, known only where HAProxy reports it (2.6).
+    of seconds it has been in drain, known only where HAProxy reports it (2.6). *backup*: it receives requests only
+    while no other server can; known once it serves.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Server:
     sessions_total: int | None = field(default=None, compare=False)
     maxconn: int | None = None
     drained_for: float | None = None
+    backup: bool = False
     serving: bool = field(init=False, compare=False)
     """Whether HAProxy sends it new requests."""
 

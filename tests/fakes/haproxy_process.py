@@ -39,6 +39,7 @@ class FakeServer:
     check_state: int = 0
     check_result: int = NO_RESULT
     options: tuple[str, ...] = ()
+    backup: bool = False
     referenced: bool = False
     """By the configuration: it can never be deleted."""
     changed_at: float = 0.0

@@ -165,7 +165,7 @@ class ServerStat(NamedTuple):
     """A server's row of `show stat`: what `show servers state` does not tell.
 
     *sessions* are the running ones, *queued* those that wait for the server, *total* those that it ever had; *maxconn*
-    is its bound, 0 for none.
+    is its bound, 0 for none; *backup*: it gets requests only while no other server can.
     """
 
     name: str
@@ -174,16 +174,19 @@ class ServerStat(NamedTuple):
     queued: int
     maxconn: int
     total: int
+    backup: bool
 
 
 class BackendStat(NamedTuple):
-    """A backend's own row of `show stat`: its algorithm and the name of its persistence cookie.
+    """A backend's own row of `show stat`: its algorithm, the name of its persistence cookie, and its backup servers.
 
-    Both are empty below the level operator, and *algorithm* is `unknown` for some.
+    The first two are empty below the level operator, and *algorithm* is `unknown` for some. *backups* counts those that
+    could get requests now.
     """
 
     algorithm: str
     cookie: str
+    backups: int
 
 
 def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
@@ -192,8 +195,8 @@ def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
     Only the beginning of a row is taken apart: what may be quoted comes behind it.
     """
     header, lines = _stat_lines(text)
-    columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim", "stot")]
-    name, id_, current, queued, limit, total = columns
+    columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim", "stot", "bck")]
+    name, id_, current, queued, limit, total, backup = columns
     last = max(columns) + 1
     try:
         return tuple(
@@ -204,6 +207,7 @@ def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
                 int(row[queued] or 0),
                 int(row[limit] or 0),
                 int(row[total]),
+                row[backup] == "1",
             )
             for row in (line.split(",", last) for line in lines)
         )
@@ -215,9 +219,12 @@ def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
     """Read a backend's own row of `show stat` in its CSV form."""
     header, lines = _stat_lines(text)
     algorithm, cookie = (header.index(column) if column in header else -1 for column in ("algo", "cookie"))
+    backups = header.index("bck")
     try:
         return tuple(
-            BackendStat(row[algorithm] if algorithm >= 0 else "", row[cookie] if cookie >= 0 else "")
+            BackendStat(
+                row[algorithm] if algorithm >= 0 else "", row[cookie] if cookie >= 0 else "", int(row[backups] or 0)
+            )
             for row in csv.reader(lines)
         )
     except IndexError as cut:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dynsrv.model import Endpoint, Server
-from dynsrv.planning import Policy, RecentHistory, make_plan
+from dynsrv.planning import Policy, RecentHistory, RecentService, make_plan
 from dynsrv.steps import Drain, Plan, SetWeight
 from tests.fakes.builders import a_backend, a_policy, in_short, the_targets
 
@@ -25,15 +25,16 @@ def the_plan(
     """What is to be done where *observed* is there and *wanted* is wanted, by default as seen for the first time."""
     policy = policy or a_policy()
     if peak is None:
-        peak = sum(server.serving for server in observed if server.name.startswith(policy.prefix))
+        ours = [server for server in observed if server.name.startswith(policy.prefix)]
+        peak = sum(server.serving and not server.backup for server in ours)
     return make_plan(
         desired=the_targets(*wanted, policy=policy),
         observed=a_backend(*observed),
         history=RecentHistory(
             drains=drains or {},
             last_sessions=last_sessions or {},
-            peak=peak,
-            departed=departed,
+            active=RecentService(peak, departed),
+            backup=RecentService(sum(server.serving and server.backup for server in observed)),
             trusted=trusted,
             refused=refused,
         ),

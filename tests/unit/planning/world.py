@@ -203,8 +203,8 @@ class World:
                 for name, (began, total) in history._sessions.items()
             ),
             tuple((name, min(now - since, longest)) for name, since in history._drains.items()),
-            max((number for _, number in history._served), default=-1),  # no story is as long as the guard's window
-            sum(number for _, number in history._departed),
+            max((number for _, number in history._active.served), default=-1),  # no story is as long as the window
+            sum(number for _, number in history._active.departed),
             (history._trusted, history._serving, history._refused),
             history._process is not None and history._process.pid == self.haproxy.process.pid,
         )
