@@ -104,10 +104,12 @@ class Server:
     """One server of a live backend, as HAProxy describes it.
 
     *address* is None where HAProxy prints none (a unix socket, or an unresolved host name). *since_change*: whole
-    seconds since HAProxy last changed its state, as of the first observation for a serving server. *sessions* counts
-    running and queued sessions; it is known only for servers in drain, and *maxconn* only if it was queried.
+    seconds since HAProxy last changed its state, up to one too many, as of the first observation for a serving server.
     *check_paused*: HAProxy does not run the check because the server was put into maintenance; the result is an old
-    one. *drained_for*: the least number of seconds it has been in drain, known only where HAProxy reports it (2.6).
+    one. *sessions* counts running and queued sessions, *sessions_total* all sessions so far; they are known for servers
+    that are `leaving`, and for all others, as *maxconn* is, only if they were queried. *drained_for*: the least number
+    of seconds it has been in drain, known only where HAProxy reports it (2.6). *backup*: it receives requests only
+    while no other server can; known once it serves.
     """
 
     name: str
@@ -120,15 +122,22 @@ class Server:
     check: Check
     check_paused: bool = False
     since_change: float = 0.0
-    sessions: int | None = None
+    sessions: int | None = field(default=None, compare=False)
+    sessions_total: int | None = field(default=None, compare=False)
     maxconn: int | None = None
     drained_for: float | None = None
+    backup: bool = False
     serving: bool = field(init=False, compare=False)
     """Whether HAProxy sends it new requests."""
 
     def __post_init__(self) -> None:
         up = self.operational is OperationalState.UP or self.operational is OperationalState.STARTING
         object.__setattr__(self, "serving", up and self.admin is AdminState.READY and self.weight > 0)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is in drain, or in a maintenance that dynsrv's drain led to: those it gives weight 0."""
+        return self.admin is AdminState.DRAIN or (self.admin is AdminState.MAINT and self.weight == 0)
 
 
 @dataclass(frozen=True, slots=True)

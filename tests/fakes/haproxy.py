@@ -83,7 +83,9 @@ class FakeHAProxy:
 
     def open_session(self, name: str, backend: str = "be_app") -> None:
         """Begin a session with the server."""
-        self.server(name, backend).sessions += 1
+        server = self.server(name, backend)
+        server.sessions += 1
+        server.total += 1
 
     def close_session(self, name: str, backend: str = "be_app") -> None:
         """End a session with the server, whose connection stays open, idle."""

@@ -16,7 +16,8 @@ _STATE = (
 )
 _STATE_SINCE_2_4 = " srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port"
 _STAT = (
-    "pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,iid,sid,type,check_status,last_chk,addr,cookie,mode,algo"
+    "pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,act,bck,iid,sid,type,check_status,last_chk,addr,cookie,"
+    "mode,algo"
 )
 _NAMELESS = {"random": "unknown", "sticky": "unknown", "consistent": "source", "map-based": "source"}
 
@@ -89,6 +90,9 @@ def stat(backends: Iterable[FakeBackend], kinds: int, sid: int, *, algorithms: b
             algorithm = _NAMELESS.get(backend.algorithm, backend.algorithm) if algorithms else ""
             total = {"svname": "BACKEND", "sid": 0, "type": 1, "status": "UP", "algo": algorithm}
             total["cookie"] = backend.cookie if algorithms else ""
+            usable = [server for server in backend.servers if server.takes_traffic]
+            total["act"] = sum(not server.backup for server in usable)
+            total["bck"] = sum(server.backup for server in usable)
             rows.writerow(common | total)
     return text.getvalue()
 
@@ -99,8 +103,11 @@ def _stat_of(server: FakeServer) -> dict[str, object]:
         "qcur": server.queued,
         "scur": server.sessions + server.closing,
         "slim": server.maxconn or "",
+        "stot": server.total,
         "status": _status(server),
         "weight": server.weight,
+        "act": int(not server.backup),
+        "bck": int(server.backup),
         "sid": server.id,
         "type": 2,
         "last_chk": 'a "quoted" text, with a comma',

@@ -65,6 +65,8 @@ def read_server(backend: FakeBackend, name: str, address: str, *, words: Sequenc
                 server.weight = server.initial_weight = _weight(name, argument)
             case "maxconn":
                 server.maxconn = int(argument) if argument.isdigit() else 0
+            case "backup":
+                server.backup = True
             case "check":
                 server.check_state = CONFIGURED
             case _:

@@ -39,10 +39,13 @@ class FakeServer:
     check_state: int = 0
     check_result: int = NO_RESULT
     options: tuple[str, ...] = ()
+    backup: bool = False
     referenced: bool = False
     """By the configuration: it can never be deleted."""
     changed_at: float = 0.0
     sessions: int = 0
+    total: int = 0
+    """Sessions that ever began."""
     queued: int = 0
     closing: int = 0
     """Sessions that were told to end, and have not yet."""

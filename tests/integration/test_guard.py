@@ -11,8 +11,8 @@ import yaml
 
 from dynsrv.logs import Event
 from tests.integration.support.controller import Dynsrv, Install
-from tests.integration.support.haproxy import HAProxy, serves
-from tests.integration.support.load import load
+from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
+from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServer, WebServers
 
@@ -101,6 +101,39 @@ async def test_servers_that_haproxy_sees_down_may_go(
     controller.want(servers[:1])
     await serves(haproxy, servers[:1])
     assert not controller.lines(Event.REMOVAL_BLOCKED)
+
+
+async def test_a_static_backup_server_does_not_stand_in_for_the_last_server(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    sorry, only = await web_servers(2)
+    haproxy = await a_haproxy(backend=f"balance roundrobin\nserver sorry 127.0.0.1:{sorry.port} backup")
+    controller = dynsrv(haproxy, backend={"limits": {"max_removed": "100%", "min_ready": 1}})
+    controller.want([only])
+    await controller.start()
+    await serves(haproxy, [sorry, only])
+    controller.want([{**only.endpoint, "weight": 0}])
+    await controller.logged(Event.REMOVAL_BLOCKED)
+    assert "fewer than limits.min_ready: 1" in controller.log.read_text()
+    assert {await request(haproxy.frontend) for _ in range(10)} == {only.port}
+
+
+async def test_servers_and_backup_servers_are_judged_apart(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    *active, third, fourth = servers = await web_servers(4)
+    backups = [{**one.endpoint, "options": ["backup"]} for one in (third, fourth)]
+    controller = dynsrv(haproxy, backend={"limits": {"window": "1s"}})
+    controller.want([*active, *backups])
+    await controller.start()
+    await serves(haproxy, servers)
+    controller.want(backups)  # two of four, but all that get requests
+    await controller.logged(Event.REMOVAL_BLOCKED)
+    assert {await request(haproxy.frontend) for _ in range(10)} & {one.port for one in active}
+    controller.want([*active, *backups[1:]])  # half of the backup servers
+    await serves(haproxy, [*active, fourth])
+    controller.want(active)  # the last one may go while others serve
+    await serves(haproxy, active)
 
 
 @pytest.mark.any_version

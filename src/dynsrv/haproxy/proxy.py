@@ -11,8 +11,9 @@ from dynsrv import runtime
 from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
 from dynsrv.haproxy import rows as server_rows
 from dynsrv.haproxy.batching import BatchSizer
+from dynsrv.haproxy.server_stats import ServerStats
 from dynsrv.haproxy.support import unsupported
-from dynsrv.model import AdminState, Backend, Process, Server
+from dynsrv.model import Backend, Process, Server
 from dynsrv.runtime import Batch, Capabilities, Command, Ok, ProcessInfo, Reply, State, commands, errors
 from dynsrv.steps import (
     Add,
@@ -30,9 +31,6 @@ from dynsrv.steps import (
     StepResult,
 )
 
-_SINGLE_STATS = 50
-"""Up to so many draining servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
-
 
 class Proxy(Protocol):
     """One HAProxy, in the words of the model."""
@@ -40,7 +38,9 @@ class Proxy(Protocol):
     name: str
 
     async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
-        """Return the live servers of *backend*: the sessions of draining ones, or maxconn and sessions of all.
+        """Return the live servers of *backend*, with the sessions of those that leave.
+
+        *with_maxconn*: maxconn and sessions of all are asked for anew.
 
         Raises:
             BackendRejected: no server can be added to it.
@@ -65,6 +65,7 @@ class HAProxy:
         # By backend. A reader keeps what it read last, and reads large dumps in a thread, so it takes one caller at a
         # time: the reconciler of its backend, which serialises its passes with what operators ask for.
         self._readers: dict[str, runtime.ServersReader[Server]] = {}
+        self._stats: dict[str, ServerStats] = {}  # by backend, too
 
     @property
     def address(self) -> runtime.Address:
@@ -98,7 +99,9 @@ class HAProxy:
                     raise refused
             await self._check_support(backend, batch.process)
             if reader.backend_id is not None and servers:
-                servers = await self._with_stat(reader.backend_id, servers, batch.process, everything=with_maxconn)
+                servers = await self._stats.setdefault(backend, ServerStats(self._client)).complete(
+                    servers, backend_id=reader.backend_id, process=batch.process, everything=with_maxconn
+                )
         return Backend(backend, servers, server_rows.process(batch.process))
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
@@ -156,26 +159,6 @@ class HAProxy:
     async def _rejected(self, backend: str, process: ProcessInfo, reply: Reply[Any] | None) -> BackendRejected:
         algorithm = await self.algorithm(backend) if isinstance(reply, errors.BackendUnsupported) else None
         return unsupported(reply, backend=backend, proxy=self.name, version=process.version, algorithm=algorithm)
-
-    async def _with_stat(
-        self, backend_id: int, servers: tuple[Server, ...], process: ProcessInfo, *, everything: bool
-    ) -> tuple[Server, ...]:
-        """Add what only `show stat` tells: of all servers, or the sessions of the draining ones."""
-        draining = [server.id for server in servers if server.admin is AdminState.DRAIN]
-        if not everything and not draining:
-            return servers
-        asked = draining if not everything and len(draining) <= _SINGLE_STATS else [-1]
-        batch = await self._client.batch([commands.servers_stat(backend_id, one) for one in asked], process=process)
-        rows = [row for reply in batch.replies if isinstance(reply, Ok) for row in reply.value]
-        # by name and id: between two questions a server can be deleted and another get its id
-        stats = {(row.name, row.id): row for row in rows}
-        timed = Capabilities.of(process.version).drain_is_timed
-        return tuple(
-            server_rows.with_stat(one, stats.get((one.name, one.id)), bound=everything, timed=timed)
-            if everything or one.admin is AdminState.DRAIN
-            else one
-            for one in servers
-        )
 
     @contextmanager
     def _mapping_errors(self) -> Iterator[None]:

@@ -59,11 +59,11 @@ def server(row: ServerState) -> Server:
     )
 
 
-def with_stat(one: Server, stat: ServerStat | None, *, bound: bool, timed: bool) -> Server:
+def with_stat(one: Server, stat: ServerStat, *, sessions: bool, timed: bool) -> Server:
     """Return the server with what only `show stat` tells.
 
-    *bound*: its maxconn, too. *timed*: this HAProxy's times of a change are also those of a drain. They are differences
-    of two clocks in whole seconds, so that up to one second of them may not have passed.
+    *sessions*: those that *stat* counts are of now. *timed*: this HAProxy's times of a change are also those of a
+    drain. They are differences of two times in whole seconds, so that up to one second of them may not have passed.
     """
     return Server(  # half of the time of `dataclasses.replace`, which counts with thousands that drain
         one.name,
@@ -76,9 +76,11 @@ def with_stat(one: Server, stat: ServerStat | None, *, bound: bool, timed: bool)
         one.check,
         one.check_paused,
         one.since_change,
-        sessions=stat.sessions + stat.queued if stat else None,
-        maxconn=stat.maxconn if stat and bound else None,
+        sessions=stat.sessions + stat.queued if sessions else None,
+        sessions_total=stat.total if sessions else None,
+        maxconn=stat.maxconn,
         drained_for=max(0.0, one.since_change - 1) if timed and one.admin is AdminState.DRAIN else None,
+        backup=stat.backup,
     )
 
 

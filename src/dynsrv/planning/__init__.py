@@ -6,7 +6,7 @@ from dynsrv.planning.desired_servers import Desired, DesiredServer, desired_serv
 from dynsrv.planning.lifecycle import held
 from dynsrv.planning.plan import make_plan
 from dynsrv.planning.policy import NO_LIMITS, Admission, DrainTimeoutAction, Limits, OnEmpty, Policy
-from dynsrv.planning.recent_history import RecentHistory
+from dynsrv.planning.recent_history import RecentHistory, RecentService
 
 __all__ = [
     "NO_LIMITS",
@@ -18,6 +18,7 @@ __all__ = [
     "OnEmpty",
     "Policy",
     "RecentHistory",
+    "RecentService",
     "desired_servers",
     "held",
     "make_plan",

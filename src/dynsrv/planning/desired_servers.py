@@ -16,13 +16,17 @@ _IDS_TRIED = 8
 
 @dataclass(frozen=True, slots=True)
 class DesiredServer:
-    """The server that an endpoint calls for: its weight, maxconn (0: no limit), options and preferred *id*."""
+    """The server that an endpoint calls for: its weight, maxconn (0: no limit), options and preferred *id*.
+
+    A *backup* server receives requests only while no other server can.
+    """
 
     endpoint: Endpoint
     weight: int
     maxconn: int
     options: tuple[str, ...]
     id: int
+    backup: bool
 
     def ids(self) -> Iterator[int]:
         """Yield the ids that the server may have, without end."""
@@ -61,4 +65,5 @@ def _desired_server(endpoint: Endpoint, policy: Policy) -> DesiredServer:
         maxconn=policy.maxconn if endpoint.maxconn is None else endpoint.maxconn,
         options=options,
         id=next(naming.ids(endpoint, options)),
+        backup="backup" in options,
     )

@@ -8,7 +8,8 @@
     | it would, once the new servers pass their checks        | wait for them                                        |
     | it would not                                            | refuse                                               |
 
-Only serving servers are counted: one that HAProxy considers DOWN may always be removed.
+Only serving servers are counted: one that HAProxy considers DOWN may always be removed. Backup servers receive no
+requests while another server can, so the rules apply to them separately.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from dataclasses import dataclass
 
 from dynsrv.model import Server
 from dynsrv.planning.policy import Limits, OnEmpty
-from dynsrv.planning.recent_history import RecentHistory
+from dynsrv.planning.recent_history import RecentService
 from dynsrv.steps import Refusal, Rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovalRequest:
-    """What the guard decides about.
+    """What the guard decides about: the removal of backup servers, or of the other servers.
 
     *leaving* are the serving servers that shall receive no more requests (and all others, if the snapshot is *empty*).
     *serving* counts the serving servers that dynsrv owns, including these; *foreign* the other serving servers.
     *wanted* is how many shall serve in the end; of these, *coming* have not finished their first check, and *failing*
-    fail it.
+    fail it. For *backup* servers, *foreign* includes all servers that are no backup servers.
     """
 
     leaving: Sequence[Server]
@@ -40,6 +41,12 @@ class RemovalRequest:
     coming: int = 0
     failing: int = 0
     empty: bool = False
+    backup: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What an operator calls these servers."""
+        return "backup servers" if self.backup else "servers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class RemovalDecision:
     refusal: Refusal | None = None
 
 
-def evaluate(request: RemovalRequest, *, history: RecentHistory, limits: Limits) -> RemovalDecision:
+def evaluate(request: RemovalRequest, *, recent: RecentService, limits: Limits) -> RemovalDecision:
     """Apply the rules of *limits*. Pure."""
     leaving = len(request.leaving)
     if request.empty and limits.on_empty is OnEmpty.REMOVE:
@@ -66,8 +73,11 @@ def evaluate(request: RemovalRequest, *, history: RecentHistory, limits: Limits)
         return RemovalDecision(0)
 
     # the peak of the window, less the servers that went down by themselves
-    before = min(history.peak, request.serving + history.departed)
-    least = max(before - _allowed(limits, before), limits.min_ready - request.foreign)
+    before = min(recent.peak, request.serving + recent.departed)
+    allowed = _allowed(limits, before)
+    if request.backup and limits.max_removed:
+        allowed = max(1, allowed)  # the last one too, while min_ready others serve
+    least = max(before - allowed, limits.min_ready - request.foreign)
     after = request.serving - leaving
     if request.coming:
         within_limits = after + request.coming + request.failing >= least
@@ -78,17 +88,17 @@ def evaluate(request: RemovalRequest, *, history: RecentHistory, limits: Limits)
         return RemovalDecision(leaving)
     if after + request.failing >= least:
         return RemovalDecision(0, f"keeps serving until new servers do: {request.failing} failing their health check")
-    if before - after > _allowed(limits, before):
+    if before - after > allowed:
         share = f"{limits.max_removed:.0%}" if isinstance(limits.max_removed, float) else str(limits.max_removed)
         reason = (
-            f"{leaving} of {request.serving} serving servers would be removed, {before - after} fewer than served"
-            f" within the last {limits.window:g} s; the limit is {_allowed(limits, before)}"
+            f"{leaving} of {request.serving} serving {request.kind} would be removed, {before - after} fewer than"
+            f" served within the last {limits.window:g} s; the limit is {allowed}"
             f" (limits.max_removed: {share}); if this is intended, run dynsrv apply --force"
         )
         return RemovalDecision(0, "kept by the guard (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
     reason = (
-        f"{leaving} of {request.serving} serving servers would be removed and {after + request.foreign} would remain,"
-        f" fewer than limits.min_ready: {limits.min_ready}; if this is intended, run dynsrv apply --force"
+        f"{leaving} of {request.serving} serving {request.kind} would be removed and {after + request.foreign} would"
+        f" remain, fewer than limits.min_ready: {limits.min_ready}; if this is intended, run dynsrv apply --force"
     )
     return RemovalDecision(0, "kept by the guard (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
 

@@ -5,7 +5,7 @@
              maint, check paused, weight 0 ─Drain→ drain       (where the check runs again)
 
     remove   ready ─SetWeight 0, Drain→ drain ─no sessions left, or deadline─Disable→ maint ─Delete→ (absent)
-             at the deadline, with `on_timeout: close`: Disable, CloseSessions, Delete
+             maint, with `on_timeout: close` ─no session is younger than the timeout─CloseSessions, Delete→ (absent)
 
 HAProxy's state also shows who took a server out of service, so this survives a restart of dynsrv. A server that dynsrv
 drains has weight 0, in drain and in the maintenance after it. A new server waits in maintenance with its check disabled
@@ -154,10 +154,20 @@ def drain(server: Server, *, reason: str, builder: PlanBuilder) -> None:
     builder.steps.append(Drain(server.name, reason))
 
 
-def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, builder: PlanBuilder) -> None:
+def remove(
+    server: Server,
+    *,
+    reason: str,
+    drained_for: float = 0.0,
+    quiet_for: float = 0.0,
+    policy: Policy,
+    builder: PlanBuilder,
+) -> None:
     """Take the next step towards the deletion of a server, without losing a request.
 
-    *drained_for*: seconds since its drain began.
+    *drained_for*: seconds since its drain began. *quiet_for*: seconds for which no session has begun. Clients that
+    stick to a server keep coming while it drains, so sessions are closed only in maintenance, where none can begin, and
+    only once the youngest has had the drain's timeout.
     """
     steps = builder.steps
     name = server.name
@@ -171,16 +181,19 @@ def remove(server: Server, *, reason: str, drained_for: float, policy: Policy, b
         case AdminState.DRAIN if drained_for >= policy.drain_timeout:
             overdue = f"{reason}; {_sessions(server)} left after draining for {policy.drain_timeout:g} s"
             steps.append(Disable(name, overdue))
-            if policy.on_drain_timeout is DrainTimeoutAction.CLOSE:
-                steps.append(CloseSessions(name, overdue))
             steps.append(Delete(name, overdue))
+            builder.waits.append(_last_sessions_wait(server, reason, quiet_for, policy))
         case AdminState.DRAIN:
             left = policy.drain_timeout - drained_for
             builder.waits.append(Wait(name, WaitsFor.SESSIONS, f"{reason}; draining, {_sessions(server)} left", left))
         case AdminState.MAINT:
             # drained, or never served; HAProxy refuses to delete it while sessions remain
-            if policy.on_drain_timeout is DrainTimeoutAction.CLOSE and server.since_change >= policy.drain_timeout:
-                steps.append(CloseSessions(name, f"{reason}; in maintenance for {server.since_change:g} s"))
+            if policy.on_drain_timeout is DrainTimeoutAction.CLOSE and quiet_for >= policy.drain_timeout:
+                if server.sessions != 0:
+                    age = f"none younger than {policy.drain_timeout:g} s"
+                    steps.append(CloseSessions(name, f"{reason}; {_sessions(server)} left, {age}"))
+            elif server.sessions:
+                builder.waits.append(_last_sessions_wait(server, reason, quiet_for, policy))
             steps.append(Delete(name, f"{reason}; in maintenance"))
         case _:
             assert_never(server.admin)
@@ -221,6 +234,14 @@ def _may_serve(check: Check, policy: Policy) -> bool:
 def _check_wait(name: str, check: Check) -> Wait:
     failing = "its health check is failing" if check is Check.FAILED else "its first health check has not finished"
     return Wait(name, WaitsFor.CHECK, f"{failing}; it receives no requests until a check passes")
+
+
+def _last_sessions_wait(server: Server, reason: str, quiet_for: float, policy: Policy) -> Wait:
+    """Wait for the sessions of a server in maintenance to end, until the youngest has had the drain's timeout."""
+    left = None
+    if policy.on_drain_timeout is DrainTimeoutAction.CLOSE:
+        left = max(0.0, policy.drain_timeout - quiet_for)
+    return Wait(server.name, WaitsFor.SESSIONS, f"{reason}; in maintenance, {_sessions(server)} left", left)
 
 
 def _sessions(server: Server) -> str:

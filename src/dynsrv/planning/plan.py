@@ -92,7 +92,15 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
                 leaving.append((server, reason))
             else:
                 drained_for = now - history.drains.get(server.name, now)
-                lifecycle.remove(server, reason=reason, drained_for=drained_for, policy=policy, builder=builder)
+                quiet_for = now - history.last_sessions.get(server.name, now)
+                lifecycle.remove(
+                    server,
+                    reason=reason,
+                    drained_for=drained_for,
+                    quiet_for=quiet_for,
+                    policy=policy,
+                    builder=builder,
+                )
         elif server.serving and target.endpoint.state is EndpointState.DRAIN:
             leaving.append((server, "set to drain by the source"))
         elif server.serving and target.weight == 0:
@@ -103,11 +111,24 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
         else:
             lifecycle.keep_in_drain(server, target, policy=policy, builder=builder)
 
-    situation = _situation(
-        match_, [server for server, _ in leaving], desired=desired, observed=observed, history=history
-    )
-    decision = guard.evaluate(situation, history=history, limits=policy.limits)
-    _leave(leaving, match_, decision, policy=policy, builder=builder)
+    tallies = _tallies(match_, desired=desired, observed=observed, history=history)
+    others = 0  # that serve on, while no request goes to a backup server
+    for backup, recent in ((False, history.active), (True, history.backup)):
+        tally = tallies[backup]
+        of_this_kind = [(server, reason) for server, reason in leaving if server.backup is backup]
+        request = RemovalRequest(
+            leaving=[server for server, _ in of_this_kind],
+            serving=tally.serving,
+            wanted=tally.wanted,
+            foreign=tally.foreign + others,
+            coming=tally.coming,
+            failing=tally.failing,
+            empty=not desired,
+            backup=backup,
+        )
+        decision = guard.evaluate(request, recent=recent, limits=policy.limits)
+        _leave(of_this_kind, match_, decision, policy=policy, builder=builder)
+        others = tally.serving + tally.foreign - decision.may_leave
     builder.steps.sort(key=lambda step: _RANK[type(step)])  # stable
     return Plan(tuple(builder.steps), tuple(builder.waits), tuple(builder.refusals), tuple(builder.holds))
 
@@ -182,35 +203,41 @@ def _spared(server: Server, desired: Desired, policy: Policy) -> bool:
     return not desired and policy.limits.on_empty is OnEmpty.KEEP and not leaves_already
 
 
-def _situation(
-    match_: _Match, leaving: Sequence[Server], *, desired: Desired, observed: Backend, history: RecentHistory
-) -> RemovalRequest:
-    added = [one.name for one in match_.additions if one.target.endpoint.state is EndpointState.READY]
-    failing = sum(name in history.refused for name in added)
-    coming = len(added) - failing
-    serving = foreign = 0
+@dataclass(slots=True)
+class _Tally:
+    """How many servers there are, of those that are backup servers or of the others (see `RemovalRequest`)."""
+
+    serving: int = 0
+    foreign: int = 0
+    wanted: int = 0
+    coming: int = 0
+    failing: int = 0
+
+
+def _tallies(match_: _Match, *, desired: Desired, observed: Backend, history: RecentHistory) -> dict[bool, _Tally]:
+    """Count the backup servers (True) and the others (False)."""
+    tallies = {False: _Tally(), True: _Tally()}
+    for one in desired.values():
+        tallies[one.backup].wanted += one.weight > 0 and one.endpoint.state is EndpointState.READY
+    for addition in match_.additions:
+        if addition.target.endpoint.state is EndpointState.READY:
+            fails = addition.name in history.refused
+            tallies[addition.target.backup].failing += fails
+            tallies[addition.target.backup].coming += not fails
     for server in observed.servers:
         if server.serving:
-            if server.name in match_.kept or server.name in match_.removed:
-                serving += 1
-            else:
-                foreign += 1
+            ours = server.name in match_.kept or server.name in match_.removed
+            tallies[server.backup].serving += ours
+            tallies[server.backup].foreign += not ours
         elif (target := match_.kept.get(server.name)) and target.endpoint.state is EndpointState.READY:
+            tally = tallies[target.backup or server.backup]
             if server.admin is AdminState.READY:
-                failing += target.weight > 0
+                tally.failing += target.weight > 0
             elif not lifecycle.held(server):
                 fails = server.check is Check.FAILED or server.since_change > _PATIENCE
-                failing += fails
-                coming += not fails
-    return RemovalRequest(
-        leaving=leaving,
-        serving=serving,
-        wanted=sum(one.weight > 0 and one.endpoint.state is EndpointState.READY for one in desired.values()),
-        foreign=foreign,
-        coming=coming,
-        failing=failing,
-        empty=not desired,
-    )
+                tally.failing += fails
+                tally.coming += not fails
+    return tallies
 
 
 def _leave(
@@ -228,7 +255,7 @@ def _leave(
         if number >= decision.may_leave:
             builder.waits.append(Wait(server.name, waits_for, f"{reason}; {decision.kept}"))
         elif (target := match_.kept.get(server.name)) is None:
-            lifecycle.remove(server, reason=reason, drained_for=0.0, policy=policy, builder=builder)
+            lifecycle.remove(server, reason=reason, policy=policy, builder=builder)
         elif target.endpoint.state is EndpointState.READY:
             lifecycle.keep(server, target, policy=policy, builder=builder)
         else:

@@ -6,19 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True, slots=True)
+class RecentService:
+    """How many servers served within the guard's window.
+
+    *peak*: the largest number of desired servers that served at the same time. *departed*: how many serving servers
+    were drained.
+    """
+
+    peak: int = 0
+    departed: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentHistory:
     """The recent history of one backend on one proxy. All times are of the planner's clock.
 
     *drains*: when the drain of each draining server began.
-    *peak*: the largest number of desired servers that served at the same time within the guard's window.
-    *departed*: how many serving servers were drained within the window.
+    *last_sessions*: the latest time at which a session may have begun on each server in drain or maintenance.
+    *active* and *backup*: how many servers served, backup servers apart from the others.
     *refused*: names of servers that HAProxy refused in the last attempt to add them.
     *trusted*: ids of servers that served in HAProxy's previous process; they are admitted without a first check.
     """
 
     drains: Mapping[str, float] = field(default_factory=dict)
-    peak: int = 0
-    departed: int = 0
+    last_sessions: Mapping[str, float] = field(default_factory=dict)
+    active: RecentService = RecentService()
+    backup: RecentService = RecentService()
     trusted: frozenset[int] = frozenset()
     refused: frozenset[str] = frozenset()

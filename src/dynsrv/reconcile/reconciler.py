@@ -177,7 +177,8 @@ class Reconciler:
         nobody_else = self._in_sync is not None and self._in_sync == (desired, observed.process)
         if nobody_else and self._last is not None and observed == self._last.observed:
             self._history.unchanged(now=now)
-            return replace(self._last, seen_at=seen_at, desired_since=since)
+            # sessions are not compared, and may be others
+            return replace(self._last, observed=observed, seen_at=seen_at, desired_since=since)
         check_keywords(observed, self._policy.options, proxy=self.proxy.name)
         history = self._history.observe(observed, now=now)
         planning = partial(

@@ -203,9 +203,13 @@ def servers_state_cached(backend: str, reader: ServersReader[T]) -> Command[tupl
     return Command("show servers state", f"show servers state {_name('backend', backend)}", reader.read)
 
 
-def backend_stat(backend: str) -> Command[tuple[BackendStat, ...]]:
-    """Query the statistics of a backend as a whole."""
-    return Command("show stat", f"show stat {_name('backend', backend)} 2 -1", read_backend_stat)
+def backend_stat(backend: str | int) -> Command[tuple[BackendStat, ...]]:
+    """Query the statistics of a backend as a whole, by its name or its id.
+
+    HAProxy takes a name for the frontend's, if there is one of that name, and then answers nothing.
+    """
+    which = _name("backend", backend) if isinstance(backend, str) else _within("id", backend, 1, 2**31 - 1)
+    return Command("show stat", f"show stat {which} 2 -1", read_backend_stat)
 
 
 def servers_stat(backend_id: int, server_id: int = -1) -> Command[tuple[ServerStat, ...]]:

@@ -164,7 +164,8 @@ def read_servers_state(text: str) -> tuple[ServerState, ...]:
 class ServerStat(NamedTuple):
     """A server's row of `show stat`: what `show servers state` does not include.
 
-    *sessions* are running, *queued* wait for the server; *maxconn* is its limit, 0 for none.
+    *sessions* are the running ones, *queued* those that wait for the server, *total* those that it ever had; *maxconn*
+    is its bound, 0 for none; *backup*: it gets requests only while no other server can.
     """
 
     name: str
@@ -172,16 +173,20 @@ class ServerStat(NamedTuple):
     sessions: int
     queued: int
     maxconn: int
+    total: int
+    backup: bool
 
 
 class BackendStat(NamedTuple):
-    """A backend's own row of `show stat`: its algorithm and the name of its persistence cookie.
+    """A backend's own row of `show stat`: its algorithm, the name of its persistence cookie, and its backup servers.
 
-    Both are empty below level operator, and *algorithm* is `unknown` for some.
+    The first two are empty below the level operator, and *algorithm* is `unknown` for some. *backups* counts those that
+    could get requests now.
     """
 
     algorithm: str
     cookie: str
+    backups: int
 
 
 def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
@@ -190,12 +195,20 @@ def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
     Only the beginning of a row is split: quoted columns come later.
     """
     header, lines = _stat_lines(text)
-    columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim")]
-    name, id_, current, queued, limit = columns
+    columns = [header.index(column) for column in ("svname", "sid", "scur", "qcur", "slim", "stot", "bck")]
+    name, id_, current, queued, limit, total, backup = columns
     last = max(columns) + 1
     try:
         return tuple(
-            ServerStat(row[name], int(row[id_]), int(row[current]), int(row[queued] or 0), int(row[limit] or 0))
+            ServerStat(
+                row[name],
+                int(row[id_]),
+                int(row[current]),
+                int(row[queued] or 0),
+                int(row[limit] or 0),
+                int(row[total]),
+                row[backup] == "1",
+            )
             for row in (line.split(",", last) for line in lines)
         )
     except IndexError as cut:
@@ -206,9 +219,12 @@ def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
     """Parse a backend's own row of `show stat` in CSV format."""
     header, lines = _stat_lines(text)
     algorithm, cookie = (header.index(column) if column in header else -1 for column in ("algo", "cookie"))
+    backups = header.index("bck")
     try:
         return tuple(
-            BackendStat(row[algorithm] if algorithm >= 0 else "", row[cookie] if cookie >= 0 else "")
+            BackendStat(
+                row[algorithm] if algorithm >= 0 else "", row[cookie] if cookie >= 0 else "", int(row[backups] or 0)
+            )
             for row in csv.reader(lines)
         )
     except IndexError as cut:

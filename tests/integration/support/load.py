@@ -50,7 +50,7 @@ class Load:
 
 
 @asynccontextmanager
-async def load(frontend: Path, *, workers: int = 8, pause: float = 0.0) -> AsyncIterator[Load]:
+async def load(frontend: Path, *, path: str = "/", workers: int = 8, pause: float = 0.0) -> AsyncIterator[Load]:
     """Send requests as fast as *workers* get answers, until the block ends; each counts as answered or failed.
 
     After each answer a worker pauses for so many seconds.
@@ -61,7 +61,7 @@ async def load(frontend: Path, *, workers: int = 8, pause: float = 0.0) -> Async
     async def work() -> None:
         while not stop:
             try:
-                counts.answered[await request(frontend)] += 1
+                counts.answered[await request(frontend, path)] += 1
                 if pause:
                     await asyncio.sleep(pause)
             except (BadAnswer, OSError, TimeoutError) as error:

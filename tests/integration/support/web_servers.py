@@ -24,6 +24,8 @@ class WebServer:
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         self.number = self.port if number is None else number
+        self.latency = 0.0
+        """Seconds that each answer takes."""
         self.requests = 0
         self.slow_running = 0
         self._released = asyncio.Event()
@@ -73,6 +75,8 @@ class WebServer:
                     self.slow_running += 1
                     await self._released.wait()
                     self.slow_running -= 1
+                if self.latency:
+                    await asyncio.sleep(self.latency)
                 body = str(self.number).encode()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 await writer.drain()

@@ -112,8 +112,8 @@ async def test_sessions_are_asked_for_only_where_servers_drain() -> None:
     behind = Behind(servers=servers)
     backend = await behind.observed()
     assert [server.sessions for server in backend.servers] == [3, None, 0]
-    assert [server.maxconn for server in backend.servers] == [None, None, None]
     assert [line for line in behind.haproxy.journal if line.startswith("show stat")] == [
+        "show stat 3 2 -1",
         "show stat 3 4 1",
         "show stat 3 4 3",
     ]
@@ -134,7 +134,45 @@ async def test_a_drain_is_never_taken_for_older_than_it_is(begins: float, second
 async def test_of_many_draining_servers_all_statistics_are_asked_for_at_once() -> None:
     behind = Behind(servers=[FakeServer(f"s{number}", admin=8, sessions=number) for number in range(51)])
     assert [server.sessions for server in (await behind.observed()).servers] == list(range(51))
-    assert [line for line in behind.haproxy.journal if line.startswith("show stat")] == ["show stat 3 4 -1"]
+    assert [line for line in behind.haproxy.journal if line.startswith("show stat 3 4")] == ["show stat 3 4 -1"]
+
+
+def asked_of_servers(behind: Behind) -> list[str]:
+    """What was asked of the statistics of servers since the last time."""
+    lines = [line for line in behind.haproxy.journal if line.startswith("show stat 3 4")]
+    behind.haproxy.journal.clear()
+    return lines
+
+
+async def test_backup_servers_are_told_as_such_and_asked_for_once_in_each_process() -> None:
+    behind = Behind(servers=[FakeServer("a"), FakeServer("b", backup=True)])
+    for asked in (["show stat 3 4 1", "show stat 3 4 2"], []):
+        assert [server.backup for server in (await behind.observed()).servers] == [False, True]
+        assert asked_of_servers(behind) == asked
+    behind.haproxy.reload()
+    await behind.observed()
+    assert asked_of_servers(behind) == ["show stat 3 4 1", "show stat 3 4 2"]
+
+
+async def test_where_no_backup_server_could_get_requests_nobody_is_asked_which_are() -> None:
+    behind = Behind(servers=[FakeServer("a"), FakeServer("b", backup=True, operational=0), FakeServer("c", weight=0)])
+    await behind.observed()
+    assert asked_of_servers(behind) == []
+
+
+async def test_a_server_that_takes_the_name_of_another_is_asked_for_anew() -> None:
+    behind = Behind(servers=[FakeServer("a"), FakeServer("b", backup=True)])
+    await behind.observed()
+    behind.haproxy.backend().servers[0] = FakeServer("a", id=7, backup=True)
+    assert [server.backup for server in (await behind.observed()).servers] == [True, True]
+
+
+async def test_what_is_remembered_of_a_server_does_not_make_it_another_value() -> None:
+    behind = Behind(servers=[FakeServer("a"), FakeServer("b", backup=True, maxconn=3)])
+    before = (await behind.observed(with_maxconn=True)).servers
+    again = (await behind.observed()).servers
+    assert all(one is other for one, other in zip(before, again, strict=True))
+    assert [server.maxconn for server in again] == [0, 3]
 
 
 async def test_maxconn_is_told_where_it_is_asked_for() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dynsrv.model import Endpoint, Server
-from dynsrv.planning import Policy, RecentHistory, make_plan
+from dynsrv.planning import Policy, RecentHistory, RecentService, make_plan
 from dynsrv.steps import Drain, Plan, SetWeight
 from tests.fakes.builders import a_backend, a_policy, in_short, the_targets
 
@@ -15,6 +15,7 @@ def the_plan(
     wanted: tuple[Endpoint, ...] = (),
     policy: Policy | None = None,
     drains: Mapping[str, float] | None = None,
+    last_sessions: Mapping[str, float] | None = None,
     now: float = 0.0,
     peak: int | None = None,
     departed: int = 0,
@@ -24,11 +25,19 @@ def the_plan(
     """What is to be done where *observed* is there and *wanted* is wanted, by default as seen for the first time."""
     policy = policy or a_policy()
     if peak is None:
-        peak = sum(server.serving for server in observed if server.name.startswith(policy.prefix))
+        ours = [server for server in observed if server.name.startswith(policy.prefix)]
+        peak = sum(server.serving and not server.backup for server in ours)
     return make_plan(
         desired=the_targets(*wanted, policy=policy),
         observed=a_backend(*observed),
-        history=RecentHistory(drains=drains or {}, peak=peak, departed=departed, trusted=trusted, refused=refused),
+        history=RecentHistory(
+            drains=drains or {},
+            last_sessions=last_sessions or {},
+            active=RecentService(peak, departed),
+            backup=RecentService(sum(server.serving and server.backup for server in observed)),
+            trusted=trusted,
+            refused=refused,
+        ),
         now=now,
         policy=policy,
     )

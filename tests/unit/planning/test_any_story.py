@@ -15,6 +15,7 @@ from dynsrv.model import Endpoint, EndpointState
 from dynsrv.planning import NO_LIMITS, Admission, DrainTimeoutAction, Limits
 from tests.fakes.builders import CHECKED, a_policy, an_endpoint
 from tests.fakes.haproxy import FakeServer
+from tests.fakes.haproxy_process import DRAIN
 from tests.fakes.loop import FakeTimeLoop
 from tests.unit.planning.world import DRAIN_TIMEOUT, World
 
@@ -93,7 +94,14 @@ class AnyStory(RuleBasedStateMachine):
     @precondition(lambda self: any(server.takes_traffic for server in self.world.ours()))
     @rule(data=st.data())
     def a_session_begins(self, data: st.DataObject) -> None:
-        self.one_of(data, [server for server in self.world.ours() if server.takes_traffic]).sessions += 1
+        server = self.one_of(data, [server for server in self.world.ours() if server.takes_traffic])
+        self.world.open_session(server.name)
+
+    @precondition(lambda self: any(server.admin == DRAIN for server in self.world.ours()))
+    @rule(data=st.data())
+    def a_client_sticks_to_a_server_in_drain(self, data: st.DataObject) -> None:
+        server = self.one_of(data, [server for server in self.world.ours() if server.admin == DRAIN])
+        self.world.open_session(server.name)
 
     @precondition(lambda self: any(server.sessions for server in self.world.ours()))
     @rule(data=st.data())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.model import AdminState, Check, EndpointState, OperationalState, Server
-from dynsrv.planning import Limits, OnEmpty, Policy, RecentHistory, guard
+from dynsrv.model import AdminState, Check, Endpoint, EndpointState, OperationalState, Server
+from dynsrv.planning import Limits, OnEmpty, Policy, RecentService, guard
 from dynsrv.planning.guard import RemovalDecision, RemovalRequest
 from dynsrv.steps import Drain, Plan, Refusal, Rule
-from tests.fakes.builders import a_policy, a_server, an_endpoint
+from tests.fakes.builders import CHECKED, a_policy, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan, waits_of
 
 MAINT = AdminState.MAINT
@@ -29,6 +31,7 @@ def the_verdict(
     peak: int | None = None,
     departed: int = 0,
     wanted: int | None = None,
+    backup: bool = False,
 ) -> RemovalDecision:
     situation = RemovalRequest(
         leaving=[a_server(an_endpoint(host)) for host in range(leaving)],
@@ -38,9 +41,10 @@ def the_verdict(
         coming=coming,
         failing=failing,
         empty=empty,
+        backup=backup,
     )
-    history = RecentHistory(peak=serving if peak is None else peak, departed=departed)
-    return guard.evaluate(situation, history=history, limits=limits or Limits())
+    recent = RecentService(serving if peak is None else peak, departed)
+    return guard.evaluate(situation, recent=recent, limits=limits or Limits())
 
 
 def servers(count: int, **options: object) -> list[Server]:
@@ -244,6 +248,54 @@ def test_a_wanted_server_that_went_down_or_is_held_is_not_on_its_way() -> None:
     held = a_server(an_endpoint(4), admin=MAINT, paused=True, weight=100)
     plan = the_plan(*servers(2), down, held, wanted=(an_endpoint(1), an_endpoint(3), an_endpoint(4)), policy=GUARDED)
     assert drained(plan) == ["dyn-10.0.0.2:80"]
+
+
+# ---- backup servers
+
+
+def some_backups(*hosts: int) -> list[Server]:
+    options = (*CHECKED, "backup")
+    return [replace(a_server(an_endpoint(host), options=options), backup=True) for host in hosts]
+
+
+def backup_endpoints(*hosts: int) -> tuple[Endpoint, ...]:
+    return tuple(replace(an_endpoint(host), options=("backup",)) for host in hosts)
+
+
+def test_backup_servers_do_not_stand_in_for_servers_that_go() -> None:
+    wanted = backup_endpoints(3, 4)
+    plan = the_plan(*servers(2), *some_backups(3, 4), wanted=wanted, policy=GUARDED)
+    assert drained(plan) == []
+    assert [refusal.rule for refusal in plan.refusals] == [Rule.MAX_REMOVED]
+
+
+def test_a_foreign_backup_server_does_not_make_up_the_least_that_must_serve() -> None:
+    policy = a_policy(limits=Limits(max_removed=1.0, min_ready=1))
+    sorry = replace(a_server(name="sorry"), backup=True)
+    plan = the_plan(*servers(1), sorry, wanted=(an_endpoint(weight=0),), policy=policy)
+    assert plan.steps == ()
+    assert [refusal.rule for refusal in plan.refusals] == [Rule.MIN_READY]
+
+
+def test_backup_servers_are_judged_among_themselves() -> None:
+    wanted = (an_endpoint(1), an_endpoint(2), *backup_endpoints(3))
+    assert drained(the_plan(*servers(2), *some_backups(3, 4), wanted=wanted, policy=GUARDED)) == ["dyn-10.0.0.4:80"]
+    wanted = (an_endpoint(1), an_endpoint(2))
+    plan = the_plan(*servers(2), *some_backups(3, 4, 5), wanted=wanted, policy=GUARDED)
+    assert "3 of 3 serving backup servers would be removed" in plan.refusals[0].reason
+
+
+def test_the_last_backup_server_may_go_while_others_serve_and_not_while_it_is_all_that_serves() -> None:
+    assert the_verdict(leaving=1, serving=1, backup=True, foreign=1).may_leave == 1
+    assert the_verdict(leaving=1, serving=1, backup=True, foreign=0).may_leave == 0
+    assert the_verdict(leaving=1, serving=1, backup=True, foreign=1, limits=Limits(max_removed=0)).may_leave == 0
+    assert the_verdict(leaving=1, serving=2, backup=True, foreign=0).may_leave == 1
+
+
+def test_a_new_backup_server_does_not_hold_up_servers_that_go() -> None:
+    coming = a_server(an_endpoint(9), admin=MAINT, check=Check.PENDING, options=(*CHECKED, "backup"))
+    wanted = (an_endpoint(1), *backup_endpoints(9))
+    assert drained(the_plan(*servers(2), coming, wanted=wanted, policy=GUARDED)) == ["dyn-10.0.0.2:80"]
 
 
 # ---- whatever the numbers

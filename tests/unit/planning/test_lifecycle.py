@@ -20,12 +20,15 @@ CLOSE = a_policy(on_drain_timeout=DrainTimeoutAction.CLOSE, drain_timeout=30)
 WAIT = a_policy(on_drain_timeout=DrainTimeoutAction.WAIT, drain_timeout=30)
 
 
-def the_plan_for(server: Server | None, endpoint: Endpoint | None, policy: Policy, *, drained_for: float = 0) -> Plan:
+def the_plan_for(
+    server: Server | None, endpoint: Endpoint | None, policy: Policy, *, drained_for: float = 0, quiet_for: float = 0
+) -> Plan:
     return the_plan(
         *([server] if server else []),
         wanted=(endpoint,) if endpoint else (),
         policy=policy,
         drains={server.name: 100.0} if server else {},
+        last_sessions={server.name: 100.0 + drained_for - quiet_for} if server else {},
         now=100.0 + drained_for,
     )
 
@@ -35,9 +38,9 @@ def the_steps(server: Server | None, policy: Policy, *, state: EndpointState = E
     return kinds(the_plan_for(server, an_endpoint(state=state), policy))
 
 
-def the_removal(server: Server, policy: Policy, *, drained_for: float = 0) -> set[str]:
+def the_removal(server: Server, policy: Policy, *, drained_for: float = 0, quiet_for: float = 0) -> set[str]:
     """What is to be done with a server whose endpoint is not wanted."""
-    return kinds(the_plan_for(server, None, policy, drained_for=drained_for))
+    return kinds(the_plan_for(server, None, policy, drained_for=drained_for, quiet_for=quiet_for))
 
 
 def kinds(plan: Plan) -> set[str]:
@@ -248,32 +251,41 @@ def test_while_sessions_run_it_goes_on_draining(policy: Policy) -> None:
     assert the_removal(a_server(admin=DRAIN, sessions=2), policy, drained_for=29.9) == {"wait sessions"}
 
 
-def test_at_the_deadline_its_sessions_are_closed_in_maintenance_where_no_new_ones_come() -> None:
-    server = a_server(admin=DRAIN, sessions=2)
-    assert the_removal(server, CLOSE, drained_for=30) == {"disable", "close_sessions", "delete"}
+@pytest.mark.parametrize("policy", [CLOSE, WAIT])
+@pytest.mark.parametrize("quiet_for", [0, 30])
+def test_at_the_deadline_a_server_goes_into_maintenance_where_its_sessions_go_on(
+    policy: Policy, quiet_for: float
+) -> None:
+    steps = the_removal(a_server(admin=DRAIN, sessions=2), policy, drained_for=30, quiet_for=quiet_for)
+    assert steps == {"disable", "delete", "wait sessions"}
 
 
-def test_at_the_deadline_its_sessions_go_on_in_maintenance_where_they_are_waited_for() -> None:
-    assert the_removal(a_server(admin=DRAIN, sessions=2), WAIT, drained_for=30) == {"disable", "delete"}
+def test_in_maintenance_sessions_are_closed_when_the_last_one_had_its_time_too() -> None:
+    server = a_server(admin=MAINT, paused=True, sessions=2)
+    assert the_removal(server, CLOSE, quiet_for=29.9) == {"delete", "wait sessions"}
+    assert the_removal(server, CLOSE, quiet_for=30) == {"close_sessions", "delete"}
+    assert the_removal(server, WAIT, quiet_for=30) == {"delete", "wait sessions"}
+    assert the_removal(replace(server, sessions=0), CLOSE, quiet_for=30) == {"delete"}
 
 
 def test_sessions_that_nobody_could_count_are_taken_for_some() -> None:
     server = replace(a_server(admin=DRAIN), sessions=None)
     assert the_removal(server, CLOSE, drained_for=29) == {"wait sessions"}
-    assert the_removal(server, CLOSE, drained_for=30) == {"disable", "close_sessions", "delete"}
+    assert the_removal(server, CLOSE, drained_for=30) == {"disable", "delete", "wait sessions"}
     assert the_plan_for(server, None, CLOSE).waits[0].reason.endswith("draining, an unknown number of sessions left")
 
 
 def test_a_server_in_maintenance_is_deleted_at_once() -> None:
     assert the_removal(a_server(admin=MAINT), CLOSE) == {"delete"}
-    assert the_removal(a_server(admin=MAINT, since_change=29), CLOSE) == {"delete"}
+    assert the_removal(a_server(admin=MAINT), CLOSE, quiet_for=29) == {"delete"}
 
 
-def test_sessions_that_outlive_the_maintenance_too_are_closed_as_when_dynsrv_was_restarted_in_between() -> None:
-    assert the_removal(a_server(admin=MAINT, since_change=30), CLOSE) == {"close_sessions", "delete"}
-    assert the_removal(a_server(admin=MAINT, since_change=30), WAIT) == {"delete"}
+def test_sessions_that_nobody_could_count_in_maintenance_are_taken_for_some() -> None:
+    assert the_removal(a_server(admin=MAINT), CLOSE, quiet_for=30) == {"close_sessions", "delete"}
+    assert the_removal(a_server(admin=MAINT), WAIT, quiet_for=30) == {"delete"}
 
 
 def test_without_time_to_drain_sessions_are_closed_at_once() -> None:
     policy = a_policy(drain_timeout=0)
-    assert the_removal(a_server(admin=DRAIN, sessions=2), policy) == {"disable", "close_sessions", "delete"}
+    assert the_removal(a_server(admin=DRAIN, sessions=2), policy) == {"disable", "delete", "wait sessions"}
+    assert the_removal(a_server(admin=MAINT, sessions=2), policy) == {"close_sessions", "delete"}

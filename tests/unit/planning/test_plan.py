@@ -100,6 +100,7 @@ def test_what_adds_goes_before_what_takes_away_and_equal_steps_stand_together() 
         a_server(an_endpoint(5), admin=MAINT),
         wanted=(an_endpoint(3), an_endpoint(4), an_endpoint(7), an_endpoint(6)),
         drains={S: -30.0},
+        last_sessions={"dyn-10.0.0.5:80": -30.0},
         policy=IMMEDIATELY,
         peak=0,
     )
@@ -113,7 +114,7 @@ def test_what_adds_goes_before_what_takes_away_and_equal_steps_stand_together() 
         "admit dyn-10.0.0.3:80",
         "drain dyn-10.0.0.2:80",
         "disable dyn-10.0.0.1:80",
-        "close_sessions dyn-10.0.0.1:80",
+        "close_sessions dyn-10.0.0.5:80",
         "delete dyn-10.0.0.1:80",
         "delete dyn-10.0.0.5:80",
     ]

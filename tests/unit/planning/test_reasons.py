@@ -80,12 +80,9 @@ def the_plan_for(server: Server | None, endpoint: Endpoint | None, policy: Polic
             ],
         ),
         (
-            a_server(admin=MAINT, since_change=31),
+            a_server(admin=MAINT),
             None,
-            [
-                "close_sessions: no longer listed by the source; in maintenance for 31 s",
-                "delete: no longer listed by the source; in maintenance",
-            ],
+            ["delete: no longer listed by the source; in maintenance"],
         ),
     ],
 )
@@ -107,6 +104,12 @@ def test_an_overdue_drain_says_how_much_is_cut() -> None:
         }
 
 
+def test_sessions_that_are_closed_are_counted_and_had_their_time() -> None:
+    server = a_server(admin=MAINT, paused=True, sessions=2)
+    (close, _) = the_plan(server, last_sessions={server.name: 0}, now=31).steps
+    assert close.reason == "no longer listed by the source; 2 sessions left, none younger than 30 s"
+
+
 def test_a_weight_without_a_check_says_why_it_comes_late() -> None:
     steps = the_plan_for(None, an_endpoint(), UNCHECKED).steps
     assert [step.reason for step in steps if isinstance(step, SetWeight)] == [
@@ -121,6 +124,9 @@ def test_a_wait_says_what_for_and_for_how_long() -> None:
     assert the_plan_for(a_server(admin=DRAIN, sessions=1), None, CLOSE, drained_for=20).waits == (
         Wait(S, WaitsFor.SESSIONS, "no longer listed by the source; draining, 1 session left", 10),
     )
+    assert the_plan_for(a_server(admin=DRAIN, sessions=1), None, CLOSE, drained_for=30).waits == (
+        Wait(S, WaitsFor.SESSIONS, "no longer listed by the source; in maintenance, 1 session left", 30),
+    )
     assert the_plan_for(a_server(admin=MAINT, check=Check.PENDING), an_endpoint(), CLOSE).waits == (
         Wait(
             S, WaitsFor.CHECK, "its first health check has not finished; it receives no requests until a check passes"
@@ -133,4 +139,4 @@ def test_a_wait_says_what_for_and_for_how_long() -> None:
 
 def test_every_step_names_its_server() -> None:
     plan = the_plan_for(a_server(admin=DRAIN, sessions=1), None, CLOSE, drained_for=30)
-    assert [in_short(step) for step in plan.steps] == [f"disable {S}", f"close_sessions {S}", f"delete {S}"]
+    assert [in_short(step) for step in plan.steps] == [f"disable {S}", f"delete {S}"]

@@ -59,6 +59,7 @@ class World:
         self._history = History(policy)
         self._serving = self._now_serving()
         self._served_at = {server.name: 0.0 for server in servers}  # when it last got new requests
+        self._began_at: dict[str, float] = {}  # when its last session began
         # those whose first check need not be awaited: somebody else let them in, or they served before a reload
         self._let_in = {server.id for server in servers if not server.admin}
         self._seen_serving: set[int] = set()
@@ -82,6 +83,7 @@ class World:
         other._let_in = set(self._let_in)
         other._seen_serving = set(self._seen_serving)
         other._served_at = dict(self._served_at)
+        other._began_at = dict(self._began_at)
         other._serving = set(self._serving)
         other._history = deepcopy(self._history)
         return other
@@ -137,6 +139,12 @@ class World:
             self.held.add(name)
             self._once_held.add(name)
 
+    def open_session(self, name: str) -> None:
+        """Begin a session with a server."""
+        self.story.append(f"a session begins on {name}")
+        self.haproxy.open_session(name)
+        self._began_at[name] = self.haproxy.clock()
+
     def let_time_pass(self, passing: Callable[[FakeServer], bool] = lambda _: True) -> None:
         """Let a second pass, in which checks run, and after some passes the sessions end that nobody closes."""
         self.haproxy.advance(1.0)
@@ -183,14 +191,20 @@ class World:
                 ),
                 min(server_now - server.changed_at, longest) if server.in_maintenance else 0,
                 min(now - self._served_at.get(server.name, now), longest) if server.sessions else 0,
+                min(now - self._began_at.get(server.name, 0), longest) if server.sessions else 0,
             )
             for server in self.ours()
         )
         history = self._history
+        totals = {server.name: server.total for server in self.ours()}
         remembered = (
+            tuple(
+                (name, min(now - began, longest), total == totals.get(name))
+                for name, (began, total) in history._sessions.items()
+            ),
             tuple((name, min(now - since, longest)) for name, since in history._drains.items()),
-            max((number for _, number in history._served), default=-1),  # no story is as long as the guard's window
-            sum(number for _, number in history._departed),
+            max((number for _, number in history._active.served), default=-1),  # no story is as long as the window
+            sum(number for _, number in history._active.departed),
             (history._trusted, history._serving, history._refused),
             history._process is not None and history._process.pid == self.haproxy.process.pid,
         )
@@ -239,6 +253,9 @@ class World:
         if server.sessions:
             drained_for = self.haproxy.clock() - self._served_at[server.name]
             assert drained_for >= self.policy.drain_timeout, f"{line} after {drained_for} s of drain\n{self}"
+            if words[0] == "shutdown":
+                lasted = self.haproxy.clock() - self._began_at.get(server.name, 0)
+                assert lasted >= self.policy.drain_timeout, f"{line} after a session of {lasted} s\n{self}"
 
     def _check_that_it_is_as_desired(self) -> None:
         ours = {(server.address, server.port): server for server in self.ours()}

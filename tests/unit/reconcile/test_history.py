@@ -44,6 +44,38 @@ def test_a_drain_that_ended_is_forgotten_and_begins_anew() -> None:
     assert history.observe(a_backend(*servers(1, admin=AdminState.DRAIN)), now=20).drains == {S: 20}
 
 
+def the_last_session(history: History, server: Server, *, now: float) -> float:
+    return history.observe(a_backend(server), now=now).last_sessions[S]
+
+
+def test_a_session_that_begins_in_drain_is_seen_by_the_number_of_all() -> None:
+    history = a_history()
+    (draining,) = servers(1, admin=AdminState.DRAIN)
+    found = [
+        the_last_session(history, replace(draining, sessions_total=total), now=now)
+        for now, total in ((10, 5), (11, 5), (12, 6), (13, 6))
+    ]
+    assert found == [10, 10, 12, 12]
+    maintenance = replace(draining, admin=AdminState.MAINT, sessions_total=6)
+    assert the_last_session(history, maintenance, now=14) == 12
+    late = replace(maintenance, sessions_total=7)  # it began after the last look at the drain
+    assert the_last_session(history, late, now=14.1) == 14.1
+    assert the_last_session(history, late, now=20) == 14.1
+
+
+def test_of_a_server_that_is_found_in_maintenance_no_session_is_younger_than_that() -> None:
+    (server,) = servers(1, admin=AdminState.MAINT)
+    for seconds, began in ((0, 100), (1, 100), (31, 70)):  # whole seconds, of which up to one has not passed
+        assert the_last_session(a_history(), replace(server, since_change=seconds), now=100) == began
+
+
+def test_when_a_server_serves_again_its_sessions_are_forgotten() -> None:
+    history = a_history()
+    the_last_session(history, servers(1, admin=AdminState.DRAIN)[0], now=0)
+    assert history.observe(a_backend(*servers(1)), now=1).last_sessions == {}
+    assert the_last_session(history, servers(1, admin=AdminState.DRAIN)[0], now=2) == 2
+
+
 def test_a_foreign_server_s_drain_is_nothing_to_remember() -> None:
     foreign = a_server(name="web1", admin=AdminState.DRAIN)
     assert a_history().observe(a_backend(foreign), now=10).drains == {}
@@ -51,7 +83,7 @@ def test_a_foreign_server_s_drain_is_nothing_to_remember() -> None:
 
 def test_what_serves_now_is_the_peak_where_nothing_else_is_known() -> None:
     down = a_server(an_endpoint(3), operational=OperationalState.DOWN)
-    assert a_history().observe(a_backend(*servers(1, 2), down, a_server(name="web1")), now=0).peak == 2
+    assert a_history().observe(a_backend(*servers(1, 2), down, a_server(name="web1")), now=0).active.peak == 2
 
 
 def test_the_peak_is_the_most_that_was_left_serving_within_the_window() -> None:
@@ -59,16 +91,16 @@ def test_the_peak_is_the_most_that_was_left_serving_within_the_window() -> None:
     for now, hosts in ((0, [1, 2]), (20, [1, 2, 3]), (40, [1])):
         history.observe(a_backend(*servers(*hosts)), now=now)
         record(history, servers(*hosts), now=now)
-    assert history.observe(a_backend(*servers(1)), now=41).peak == 3
-    assert history.observe(a_backend(*servers(1)), now=80).peak == 3
-    assert history.observe(a_backend(*servers(1)), now=81).peak == 1
+    assert history.observe(a_backend(*servers(1)), now=41).active.peak == 3
+    assert history.observe(a_backend(*servers(1)), now=80).active.peak == 3
+    assert history.observe(a_backend(*servers(1)), now=81).active.peak == 1
 
 
 def test_what_began_to_serve_since_the_last_look_is_in_the_peak() -> None:
     history = a_history()
     history.observe(a_backend(), now=0)
     record(history, [], ADD)
-    assert history.observe(a_backend(*servers(1, 2)), now=1).peak == 2
+    assert history.observe(a_backend(*servers(1, 2)), now=1).active.peak == 2
 
 
 def test_servers_that_wait_for_their_successors_are_not_in_the_peak_beside_them() -> None:
@@ -77,7 +109,7 @@ def test_servers_that_wait_for_their_successors_are_not_in_the_peak_beside_them(
     history.observe(a_backend(*old), now=0)
     waits = tuple(Wait(server.name, WaitsFor.SUCCESSOR, "why") for server in old)
     history.record(Plan(waits=waits), Applied(), a_backend(*old), now=0)
-    assert history.observe(a_backend(*old, *servers(3, 4)), now=1).peak == 2
+    assert history.observe(a_backend(*old, *servers(3, 4)), now=1).active.peak == 2
 
 
 def test_servers_that_are_drained_count_as_departed_within_the_window_and_not_in_the_peak() -> None:
@@ -85,8 +117,19 @@ def test_servers_that_are_drained_count_as_departed_within_the_window_and_not_in
     history.observe(a_backend(*servers(1, 2, 3)), now=0)
     record(history, servers(1, 2, 3), SetWeight(S, 0, "why"), Drain(S, "why"))
     memory = history.observe(a_backend(*servers(2, 3)), now=1)
-    assert (memory.peak, memory.departed) == (2, 1)
-    assert history.observe(a_backend(*servers(2, 3)), now=61).departed == 0
+    assert (memory.active.peak, memory.active.departed) == (2, 1)
+    assert history.observe(a_backend(*servers(2, 3)), now=61).active.departed == 0
+
+
+def test_backup_servers_are_counted_apart() -> None:
+    history = a_history()
+    active, *backups = servers(1, 2, 3)
+    observed = [active, *(replace(one, backup=True) for one in backups)]
+    memory = history.observe(a_backend(*observed), now=0)
+    assert (memory.active.peak, memory.backup.peak) == (1, 2)
+    record(history, observed, Drain("dyn-10.0.0.2:80", "why"))
+    memory = history.observe(a_backend(*observed[::2]), now=1)
+    assert (memory.active.departed, memory.backup.departed) == (0, 1)
 
 
 def test_a_drain_of_what_did_not_serve_or_that_haproxy_refused_is_no_departure() -> None:
@@ -96,7 +139,7 @@ def test_a_drain_of_what_did_not_serve_or_that_haproxy_refused_is_no_departure()
     record(history, waiting, Drain(S, "why"))
     refused = Applied((StepResult(Drain(S, "why"), Outcome.REFUSED),))
     history.record(Plan(), refused, a_backend(*servers(1)), now=0)
-    assert history.observe(a_backend(), now=1).departed == 0
+    assert history.observe(a_backend(), now=1).active.departed == 0
 
 
 def test_servers_that_haproxy_would_not_add_are_remembered_until_the_next_try() -> None:
@@ -153,7 +196,7 @@ def test_two_reloads_in_a_row_leave_nothing_to_trust() -> None:
 @pytest.mark.parametrize("adopt_all", [False, True])
 def test_with_all_servers_adopted_there_is_no_foreign_one(*, adopt_all: bool) -> None:
     history = a_history(Policy(adopt_all=adopt_all))
-    assert history.observe(a_backend(a_server(name="web1")), now=0).peak == int(adopt_all)
+    assert history.observe(a_backend(a_server(name="web1")), now=0).active.peak == int(adopt_all)
 
 
 def test_a_drain_whose_age_haproxy_tells_began_when_it_says_also_after_a_restart_of_dynsrv() -> None:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from dynsrv.errors import BackendRejected, ProxyUnreachable
 from dynsrv.logs import Event
-from dynsrv.model import Endpoint, Snapshot
+from dynsrv.model import Endpoint, EndpointState, Snapshot
 from dynsrv.planning import Limits
 from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.result import Result
@@ -66,6 +66,48 @@ async def test_a_deadline_is_kept_to_the_moment() -> None:
     managed.haproxy.advance(0.01)
     await managed.attempt()
     assert "del server be_app/dyn-10.0.0.1:80" in managed.haproxy.changes
+
+
+async def test_where_no_session_began_in_the_drain_those_left_are_closed_at_its_deadline() -> None:
+    managed = Managed(policy=a_policy(options=(), drain_timeout=10))
+    await managed.settle(an_endpoint())
+    managed.haproxy.open_session("dyn-10.0.0.1:80")
+    await managed.delays(2)
+    managed.haproxy.advance(10)
+    assert await managed.delays(2) == [AT_ONCE, AT_ONCE]
+    assert [line.split()[0] for line in managed.haproxy.changes[-4:]] == ["set", "del", "shutdown", "del"]
+
+
+async def test_a_session_that_began_in_the_drain_has_as_much_time_as_any() -> None:
+    managed = Managed(policy=a_policy(options=(), drain_timeout=10))
+    await managed.settle(an_endpoint())
+    managed.haproxy.open_session("dyn-10.0.0.1:80")
+    await managed.delays(2)
+    managed.haproxy.advance(6)
+    managed.haproxy.open_session("dyn-10.0.0.1:80")  # a client that sticks to the server
+    await managed.attempt()
+    managed.haproxy.advance(4)
+    assert await managed.delays(2) == [AT_ONCE, SOON]
+    await managed.delays(6)
+    managed.haproxy.advance(5.75)
+    assert await managed.attempt() == pytest.approx(0.25)
+    assert not any(line.startswith("shutdown") for line in managed.haproxy.changes)
+    managed.haproxy.advance(0.25)
+    await managed.attempt()
+    assert any(line.startswith("shutdown") for line in managed.haproxy.changes)
+
+
+async def test_the_sessions_of_a_server_that_the_source_drains_are_counted_at_each_pass() -> None:
+    managed = Managed()
+    drained = an_endpoint(state=EndpointState.DRAIN)
+    await managed.settle(an_endpoint())
+    managed.haproxy.open_session("dyn-10.0.0.1:80")
+    await managed.settle(drained)
+    for sessions in (1, 2):
+        assert managed.reconciler.last is not None
+        assert [server.sessions for server in managed.reconciler.last.observed.servers] == [sessions]
+        managed.haproxy.open_session("dyn-10.0.0.1:80")
+        await managed.attempt(drained)
 
 
 async def test_a_haproxy_that_is_gone_is_asked_ever_later_but_within_two_seconds() -> None:
@@ -167,7 +209,7 @@ async def test_maxconn_is_asked_for_only_where_it_may_differ() -> None:
     managed = Managed()
 
     def asked() -> int:
-        return sum(line.startswith("show stat") for line in managed.haproxy.journal)
+        return sum(line.startswith("show stat 3 4") for line in managed.haproxy.journal)
 
     await managed.settle(an_endpoint())
     before = asked()

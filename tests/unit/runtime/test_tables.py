@@ -29,15 +29,17 @@ NEW_STATE = """\
 3 be 70000 n1 127.0.0.1 2 8 10 50 0 1 3 0 14 0 0 1 - 1 - 0 0 - - 0
 3 be 15 q15 - 0 1 1 1 0 1 0 0 0 0 0 1 lb.example 80 - 0 0 - - 0
 """
-STAT_HEADER = "# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,iid,sid,type,last_chk,cookie,mode,algo,"
+STAT_HEADER = (
+    "# pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,act,bck,iid,sid,type,last_chk,cookie,mode,algo,"
+)
 SERVERS_STAT = f"""\
 {STAT_HEADER}
-be,n1,2,0,1,0,30,0,DRAIN,10,3,70000,2,"L7OK: a ""fine"", quick one",,http,,
-be,n2,0,0,0,0,,0,no check,10,3,70001,2,,,http,,
+be,n1,2,0,1,0,30,9,DRAIN,10,0,1,3,70000,2,"L7OK: a ""fine"", quick one",,http,,
+be,n2,0,0,0,0,,0,no check,10,1,0,3,70001,2,,,http,,
 """
 BACKEND_STAT = f"""\
 {STAT_HEADER}
-be,BACKEND,0,0,,0,,0,UP,10,3,0,1,"a ""fine"", quick one",SRV,http,roundrobin,
+be,BACKEND,0,0,,0,,0,UP,10,1,2,3,0,1,"a ""fine"", quick one",SRV,http,roundrobin,
 """
 
 
@@ -184,8 +186,11 @@ def test_a_cut_line_is_refused_by_who_reads_again_too() -> None:
 
 
 def test_a_row_of_the_statistics_is_found_by_the_names_of_its_columns() -> None:
-    assert read_servers_stat(SERVERS_STAT) == (ServerStat("n1", 70000, 1, 2, 30), ServerStat("n2", 70001, 0, 0, 0))
-    assert read_backend_stat(BACKEND_STAT) == (BackendStat("roundrobin", "SRV"),)
+    assert read_servers_stat(SERVERS_STAT) == (
+        ServerStat("n1", 70000, 1, 2, 30, 9, backup=True),
+        ServerStat("n2", 70001, 0, 0, 0, 0, backup=False),
+    )
+    assert read_backend_stat(BACKEND_STAT) == (BackendStat("roundrobin", "SRV", 2),)
 
 
 def test_statistics_of_a_server_that_is_not_there_are_no_rows() -> None:
@@ -193,7 +198,7 @@ def test_statistics_of_a_server_that_is_not_there_are_no_rows() -> None:
 
 
 def test_an_old_haproxy_has_no_column_for_the_algorithm() -> None:
-    assert read_backend_stat(BACKEND_STAT.replace(",algo,", ",other,")) == (BackendStat("", "SRV"),)
+    assert read_backend_stat(BACKEND_STAT.replace(",algo,", ",other,")) == (BackendStat("", "SRV", 2),)
 
 
 @pytest.mark.parametrize("read", [read_servers_stat, read_backend_stat])
@@ -218,11 +223,11 @@ def test_a_cut_row_of_the_statistics_is_refused() -> None:
 @pytest.mark.parametrize("version", ["2.2.9", "2.6.12", "3.4.7"])
 def test_the_fake_writes_what_is_read(version: str) -> None:
     server = FakeServer("s1", "::1", 8080, id=5, weight=7, admin=8, check_state=6, check_result=3, sessions=2, queued=1)
-    server.maxconn = 30
+    server.maxconn, server.total = 30, 8
     haproxy = FakeHAProxy(version, backends=[FakeBackend("be", [server])])
     haproxy.advance(2.5)
     (state,) = read_servers_state(haproxy.answer("show servers state be"))
     assert state == ServerState("be", 5, "s1", "::1", 8080, 2, 8, 7, 1, 2, 3, 6, 3)
     (stat,) = read_servers_stat(haproxy.answer("show stat be 4 5"))
-    assert stat == ServerStat("s1", 5, 2, 1, 30)
+    assert stat == ServerStat("s1", 5, 2, 1, 30, 8, backup=False)
     assert read_info(haproxy.answer("show info")).version == version
