@@ -46,10 +46,10 @@ class ProxyStatus:
 
     proxy: ProxyName
     address: Annotated[str, Field(description="The address of its Runtime API.")]
-    up: Annotated[bool, Field(description="Whether it answered when it was last asked.")]
+    up: Annotated[bool, Field(description="Whether it answered the last probe.")]
     version: Annotated[str | None, Field(description="HAProxy's version; null until the first answer.")]
     pid: Annotated[int | None, Field(description="The process id of HAProxy's worker; null until the first answer.")]
-    error: Annotated[str | None, Field(description="Why it does not answer; null if it does, or was not asked yet.")]
+    error: Annotated[str | None, Field(description="Why it does not answer; null if it does, or was not probed yet.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +160,7 @@ class BackendSummary(_Backend):
     desired: Annotated[int | None, Field(description="The number of servers that the source wants.")]
     refusals: Annotated[list[Refusal], Field(description="What the guard blocks.")]
     guard_overridden_until: Annotated[
-        datetime | None, Field(description="Until when an operator overrides the guard; null if nobody does.")
+        datetime | None, Field(description="Until when an operator overrides the guard; null if there is no override.")
     ]
 
     def with_servers(self, servers: list[ServerStatus], missing: list[MissingServer]) -> BackendStatus:
@@ -280,7 +280,7 @@ Row = About | ProxyStatus | SourceStatus | BackendSummary | ServerStatus | Missi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What changed: a client that applies every event has what the status would tell it."""
+    """What changed: a client that applies every event knows the current status."""
 
     reset: Annotated[bool, Field(description="Whether all rows that were known before are to be discarded first.")]
     set: Annotated[dict[str, Row], Field(description="New and changed rows by their keys.")]
@@ -297,7 +297,7 @@ class OperationResult:
         Outcome | Literal["error"],
         Field(
             description="`refused`: by HAProxy, or because the server does not exist there or is in another state;"
-            " `unknown`: HAProxy's reply is not one that dynsrv knows; `error`: HAProxy could not be asked."
+            " `unknown`: HAProxy's reply is not one that dynsrv knows; `error`: HAProxy did not answer."
         ),
     ]
     detail: Annotated[str, Field(description="More about it, such as HAProxy's own words; may be empty.")]

@@ -80,12 +80,18 @@ class Metrics:
             *where,
         )
         self.backend_rejected = gauge(
-            "dynsrv_backend_rejected", "1 if HAProxy cannot add servers to the backend at runtime.", *where, "reason"
+            "dynsrv_backend_rejected",
+            "1 if the backend cannot be managed, by reason: algorithm, level, missing, mode, options, version.",
+            *where,
+            "reason",
         )
 
         # Servers
         self.servers = gauge(
-            "dynsrv_servers", "Servers of dynsrv in HAProxy by state, and those that HAProxy refused.", *where, "state"
+            "dynsrv_servers",
+            "Managed servers by state: waiting_check, ready, draining, maintenance, and refused by HAProxy.",
+            *where,
+            "state",
         )
         self.held_servers = gauge(
             "dynsrv_held_servers",

@@ -1,4 +1,4 @@
-"""With what is TLS spoken as a client? Keys of the configuration file, and certificates, read when they change."""
+"""What does TLS use as a client? Keys of the configuration file, and certificates, which are read when they change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dynsrv.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What is trusted and what is shown; paths are whole."""
+    """What is trusted, and the client certificate; paths are absolute."""
 
     ca_file: Path | None = None
     ca_path: Path | None = None
@@ -27,7 +27,7 @@ class Tls:
 
 
 class TlsSettings(Section):
-    """How TLS is spoken with the other side. Files are read again when they change."""
+    """TLS as a client. Files are read again when they change."""
 
     ca_file: FilePath | None = Field(
         default=None, description="The certificate authorities to trust, in PEM. Default: those of the system."

@@ -39,7 +39,7 @@ _KINDS = ("file", "consul", "ec2")
 
 
 class ProxySettings(Section):
-    """One HAProxy, reached by one runtime address."""
+    """One HAProxy, reached through one Runtime API address."""
 
     address: RuntimeAddress = Field(
         description="HAProxy's stats socket with `level admin`: `unix:///path`, a path, `tcp://host:port` or"
@@ -65,7 +65,7 @@ class ProxySettings(Section):
 
 
 class OnRemoved(StrEnum):
-    """What becomes of the servers of a backend that is removed from this file."""
+    """What happens to the servers of a backend that is removed from the configuration."""
 
     LEAVE = "leave"
     DRAIN = "drain"
@@ -79,7 +79,7 @@ class Adopt(StrEnum):
 
 
 class LimitsSettings(Section):
-    """What the guard lets a plan take away."""
+    """What the guard lets a plan remove."""
 
     max_removed: Share = Field(
         default=0.5,
@@ -129,7 +129,7 @@ def _refuse_the_old_value(value: object) -> object:
 
 
 def _of_a_known_kind(value: object) -> object:
-    # Looked at first, or the keys of another kind would be reported one by one.
+    # before the union, which would report the keys of another kind one by one
     if isinstance(value, Mapping) and "kind" in value and value["kind"] not in _KINDS:
         problem = f"found {show(value['kind'])}, expected one of the kinds of source: {', '.join(_KINDS)}"
         raise problems_at(FileSourceSettings, [(("kind",), problem)])
@@ -144,7 +144,7 @@ SourceSettings = Annotated[
 
 
 class BackendSettings(Section):
-    """One backend of HAProxy's, and where its servers come from."""
+    """A backend of HAProxy, and where its servers come from."""
 
     name: HaproxyName = Field(description="The backend's name in HAProxy's configuration.")
     proxies: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
@@ -274,7 +274,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Settings:
     """Return what the file at *path* says, with `${NAME}` taken from *environ*.
 
     Raises:
-        ConfigurationError: the file cannot be read or used; it tells of all problems at once.
+        ConfigurationError: the file cannot be read or used; the error lists all problems.
     """
     try:
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What does the configuration file say of dynsrv itself? How often it looks, what it tells, and where."""
+"""Which settings does dynsrv itself have? How often it observes HAProxy, what it serves, logs and records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dynsrv.documents.values import FilePath, Interval, ListenAddress, Section
 
 
 class ResyncSettings(Section):
-    """How often HAProxy is looked at without an event."""
+    """How often HAProxy is observed without an event."""
 
     interval: Interval = Field(
         default=30.0,
@@ -25,7 +25,7 @@ class ResyncSettings(Section):
 
 
 class WebTlsSettings(Section):
-    """How HTTPS is spoken."""
+    """The certificate for HTTPS."""
 
     cert_file: FilePath = Field(description="The certificate and any intermediate certificates, in PEM.")
     key_file: FilePath | None = Field(
@@ -34,7 +34,7 @@ class WebTlsSettings(Section):
 
 
 class WebSettings(Section):
-    """Metrics, health, status and the API over HTTP."""
+    """Metrics, health, status page and API over HTTP."""
 
     listen: ListenAddress | None = Field(
         default="127.0.0.1:9105", description="Address and port to listen on; null: do not listen."
@@ -61,7 +61,7 @@ class LogSettings(Section):
 
 
 class AuditSettings(Section):
-    """A record of everything that is sent to HAProxy to change something."""
+    """A record of every command that changes HAProxy."""
 
     path: FilePath = Field(
         description="The file to which every command that changes HAProxy is appended, with HAProxy's reply: a JSON"

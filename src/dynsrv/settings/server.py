@@ -1,4 +1,4 @@
-"""What is every added server given? The `server` section of a backend, and the keywords it stands for."""
+"""What are the settings of added servers? The `server` section of a backend, and the keywords that it stands for."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SslSettings(Section):
 
 
 class ServerSettings(Section):
-    """What every server that dynsrv adds is given."""
+    """The settings of every server that dynsrv adds."""
 
     check: bool = Field(default=True, description="Whether HAProxy checks the server's health.")
     inter: CheckTime | None = Field(default=None, description="Time between two checks. Default: HAProxy's.")

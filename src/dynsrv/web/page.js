@@ -7,7 +7,7 @@
 
 const PERIOD = 400;      // ms between two drawings at least
 const SLICE = 10;        // ms of drawing at once
-const FEW = 100;         // servers of a backend that are shown until somebody asks for all
+const FEW = 100;         // servers of a backend that are shown before `Show all`
 const MOST = 12;         // findings, and notes, in the summary
 const HEARTBEAT = 4000;  // ms between two checks that dynsrv is still reachable
 const ASLEEP = 150_000;  // ms without a heartbeat after which this machine must have slept
@@ -480,7 +480,7 @@ async function heartbeat() {
 
 // ---- changing something: confirmed in a dialog, with the token, which is kept in memory only
 
-let token = '', asked = null;
+let token = '', request = null;
 
 const pathOf = (backend, ...rest) => ['backends', encodeURIComponent(backend), ...rest].join('/');
 const pathTo = (backend, server, what) => pathOf(backend, 'servers', encodeURIComponent(server), what);
@@ -511,7 +511,7 @@ const QUESTIONS = {
 
 function ask(question) {
   const those = [...rows.values()].filter((one) => one.is === 'backend' && one.backend === question.backend);
-  asked = question;
+  request = question;
   $('dialog').firstElementChild.reset();
   put($('question'), question.question);
   put($('explanation'), question.text);
@@ -537,8 +537,8 @@ function reply(level, text) {
 }
 
 async function send({state, everywhere, token: typed}) {
-  const {path, proxy} = asked;
-  const body = {...asked.body, ...(asked.body?.state && {state}), ...(proxy && !everywhere && {proxy})};
+  const {path, proxy} = request;
+  const body = {...request.body, ...(request.body?.state && {state}), ...(proxy && !everywhere && {proxy})};
   token = typed.trim() || token;
   $('submit').disabled = true;
   try {
@@ -580,7 +580,7 @@ $('filter').addEventListener('input', soon);
 $('wrong-only').addEventListener('change', soon);
 put($('zone'), Intl.DateTimeFormat().resolvedOptions().timeZone);
 
-// page.css turns the parts of tables into grids, so that some screen readers need to be told their roles
+// page.css turns the parts of tables into grids, so that some screen readers do not recognise them
 const ROLES = {
   table: 'table', thead: 'rowgroup', tbody: 'rowgroup', tr: 'row', td: 'cell', '[scope=col]': 'columnheader',
   '[scope=row]': 'rowheader',
