@@ -1,4 +1,4 @@
-"""What tools/debian.py decides: which mirror, which version of which suite, which libraries, what is unpacked where."""
+"""Other machines than this one, and failures: what tools/debian.py does that no run of `make test` shows."""
 
 import fcntl
 from collections.abc import Sequence
@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tools import debian
 from tools.debian import (
-    SUITES,
     Apt,
     FetchError,
     Release,
     Source,
-    library_closure,
     locked,
     machine_sources,
     main_archive,
@@ -21,7 +18,6 @@ from tools.debian import (
     newest,
     parse_deb822,
     parse_list,
-    parse_madison,
     run,
 )
 
@@ -129,17 +125,6 @@ def test_a_machine_without_a_debian_archive_is_told_what_it_needs() -> None:
         mirror({}, machine=[a_source("http://mirror.example/ubuntu", suite="jammy")])
 
 
-def test_versions_are_read_out_of_what_apt_prints() -> None:
-    text = """\
-   haproxy |    3.4.7-1 | http://mirror.example/debian experimental/main amd64 Packages
-   haproxy | 3.0.11-1+deb13u3 | http://mirror.example/debian trixie/main amd64 Packages
-"""
-    assert parse_madison(text) == [
-        Release(package="haproxy", version="3.4.7-1", suite="experimental"),
-        Release(package="haproxy", version="3.0.11-1+deb13u3", suite="trixie"),
-    ]
-
-
 # The newest first, as apt prints them.
 RELEASES = [
     a_release("3.10.1-1", suite="experimental"),
@@ -174,108 +159,16 @@ def test_a_package_that_no_suite_has_is_refused_and_a_mirror_that_may_have_it_as
         newest("1.8", [], of="Consul")
 
 
-def test_the_libraries_of_libraries_are_followed_and_nothing_else() -> None:
-    depends = """\
-haproxy
-  Depends: libc6
- |Depends: libssl3
-  Depends: libssl3t64
-  Depends: zlib1g
-  Depends: adduser
-  Depends: <systemd-sysusers>
-    systemd
-libssl3t64
-  PreDepends: libc6
-  Depends: libzstd1
-  Depends: openssl-provider
-libc6
-  Depends: libgcc-s1
-libgcc-s1
-  Depends: gcc-14-base
-  Depends: libc6
-adduser
-  Depends: libpam0g
-<systemd-sysusers>
-"""
-    assert library_closure("haproxy", depends) == {
-        "libc6",
-        "libgcc-s1",
-        "libssl3",
-        "libssl3t64",
-        "libzstd1",
-        "zlib1g",
-    }
-
-
-class SpokenTo(Apt):
-    """An Apt that runs nothing: it keeps what it is told, answers *answer*, and downloads empty packages."""
-
-    def __init__(self, folder: Path, *, answer: str = "") -> None:
-        self._folder = folder
-        self.answer = answer
-        self.commands: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
-
-    def run(self, *command: str, suites: Sequence[str], cwd: Path | None = None) -> str:
-        self.commands.append((command, tuple(suites)))
-        if command[:2] == ("apt-get", "download"):
-            assert cwd is not None
-            for package in command[2:]:
-                (cwd / f"{package.partition('=')[0]}.deb").touch()
-        return self.answer
-
-
-def test_every_suite_is_asked_for_a_package(tmp_path: Path) -> None:
-    apt = SpokenTo(tmp_path, answer="consul | 1.8.7-2 | http://mirror.example/debian bullseye/main amd64 Packages\n")
-    assert apt.releases("consul") == [Release(package="consul", version="1.8.7-2", suite="bullseye")]
-    assert apt.commands == [(("apt-cache", "madison", "consul"), SUITES)]
-
-
-@pytest.mark.parametrize(("suite", "suites"), [("bullseye", ("bullseye",)), ("experimental", ("experimental", "sid"))])
-def test_libraries_come_from_the_suites_that_fit_the_package(
-    tmp_path: Path, suite: str, suites: tuple[str, ...]
-) -> None:
-    apt = SpokenTo(tmp_path, answer="haproxy\n  Depends: libc6\n")
-    assert apt.libraries(a_release("3.4.7-1", suite=suite)) == {"libc6"}
-    assert apt.commands == [
-        (("apt-cache", "depends", "--recurse", "--important", "haproxy=3.4.7-1"), suites),
-    ]
-
-
-def test_all_that_a_package_needs_is_what_apt_would_install(tmp_path: Path) -> None:
-    apt = SpokenTo(
-        tmp_path, answer="NOTE: a simulation\nInst libc6 (2.41 Debian)\nInst pip (25 Debian)\nConf libc6 (2.41)\n"
-    )
-    assert apt.needed(a_release("25", suite="trixie"), "dash") == {"libc6", "pip"}
-
-
-def test_a_package_is_unpacked_with_the_others_and_leaves_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unpacked: list[tuple[str, Path]] = []
-
-    def unpack(program: str, option: str, deb: Path, into: Path) -> str:
-        assert (program, option, deb.is_file()) == ("dpkg", "-x", True)
-        unpacked.append((deb.name, into))
-        return ""
-
-    monkeypatch.setattr(debian, "run", unpack)
-    apt = SpokenTo(tmp_path)
-    root = tmp_path / "root"
-    apt.unpack(a_release("2.6.12-1", suite="bookworm"), "libc6", into=root)
-    assert apt.commands == [(("apt-get", "download", "haproxy=2.6.12-1", "libc6"), ("bookworm",))]
-    assert unpacked == [("haproxy.deb", root), ("libc6.deb", root)]
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_suite_that_the_mirror_lacks_is_told_and_the_others_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(*command: str, suites: Sequence[str]) -> str:
-        raise FetchError("bullseye has no Release file")
+    class Refusing(Apt):
+        def __init__(self) -> None: ...
 
-    apt = SpokenTo(tmp_path)
-    monkeypatch.setattr(apt, "run", refuse)
-    apt.update()
+        def run(self, *command: str, suites: Sequence[str], cwd: Path | None = None) -> str:
+            raise FetchError("bullseye has no Release file")
+
+    Refusing().update()
     assert "bullseye has no Release file" in capsys.readouterr().err
 
 

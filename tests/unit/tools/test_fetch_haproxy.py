@@ -1,4 +1,4 @@
-"""What tools/fetch_haproxy.py decides: which branch a binary is of, and when there is one."""
+"""What does not run, or is of another branch, is not taken by tools/fetch_haproxy.py."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from tools import fetch_haproxy
 from tools.debian import Apt, FetchError, Release
-from tools.fetch_haproxy import branch_of, fetch, fetch_missing
+from tools.fetch_haproxy import branch_of, fetch
 
 RELEASE = Release(package="haproxy", version="2.6.12-1", suite="bookworm")
 
@@ -23,19 +23,12 @@ class AptWith(Apt):
 
     def __init__(self, *, says: str) -> None:
         self.says = says
-        self.unpacked: tuple[str, ...] = ()
 
     def libraries(self, release: Release) -> set[str]:
-        return {"libssl3", "libc6"}
+        return set()
 
     def unpack(self, release: Release, *others: str, into: Path) -> None:
-        self.unpacked = (release.package, *others)
         a_program(into / "usr/sbin/haproxy", says=self.says)
-
-
-def a_fetch(apt: Apt, *, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_haproxy, "make_self_contained", lambda binary, *, root, patchelf: None)
-    fetch("2.6", RELEASE, apt=apt, into=into, patchelf=Path("patchelf"))
 
 
 @pytest.mark.parametrize(
@@ -56,26 +49,11 @@ def test_a_binary_that_does_not_run_has_no_branch(tmp_path: Path) -> None:
     assert branch_of(tmp_path / "haproxy") is None
 
 
-def test_a_branch_is_fetched_with_its_libraries_in_place_of_what_is_half_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "2.6/root/half").mkdir(parents=True)
-    apt = AptWith(says="HAProxy version 2.6.12-1")
-    a_fetch(apt, into=tmp_path, monkeypatch=monkeypatch)
-    assert apt.unpacked == ("haproxy", "libc6", "libssl3")
-    assert branch_of(tmp_path / "2.6/haproxy") == "2.6"
-    assert not (tmp_path / "2.6/root/half").exists()
-
-
 def test_there_is_no_haproxy_of_a_branch_if_the_one_fetched_is_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fetch_haproxy, "make_self_contained", lambda binary, *, root, patchelf: None)
+    apt = AptWith(says="HAProxy version 3.0.1")
     with pytest.raises(FetchError, match=r"haproxy 2\.6\.12-1 does not run: try .*/usr/sbin/haproxy -v"):
-        a_fetch(AptWith(says="HAProxy version 3.0.1"), into=tmp_path, monkeypatch=monkeypatch)
+        fetch("2.6", RELEASE, apt=apt, into=tmp_path, patchelf=Path("patchelf"))
     assert not (tmp_path / "2.6/haproxy").exists()
-
-
-def test_a_branch_that_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(fetch_haproxy, "updated_apt")
-    a_program(tmp_path / "2.6/haproxy", says="HAProxy version 2.6.12-1")
-    fetch_missing(["2.6"], into=tmp_path)

@@ -1,4 +1,4 @@
-"""What tools/fetch_python.py decides: which wheels are needed, and when they are fetched again."""
+"""Wheels are fetched again by tools/fetch_python.py when other versions are needed."""
 
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,6 @@ dependencies = ["aiohttp", "pydantic>=2.10"]
 ec2 = ["aiobotocore>=3.10"]
 dev = ["pytest"]
 """
-
-
-def test_wheels_are_those_of_dynsrv_with_every_source_and_of_its_build(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text(PROJECT)
-    wanted = fetch_python.wanted(tmp_path / "pyproject.toml")
-    assert wanted == ["hatchling", "aiohttp", "pydantic>=2.10", "aiobotocore>=3.10"]
 
 
 def test_wheels_are_fetched_again_for_other_versions_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What tools/fetch_prometheus.py decides: when there is a Prometheus, and which one."""
+"""What is half there, or another than was wanted, is not taken by tools/packaged.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,15 +34,12 @@ class AptWith(Apt):
     def __init__(self, *releases: Release, version: str = "2.42.0+ds") -> None:
         self.version = version
         self._releases = list(releases)
-        self.unpacked: list[Release] = []
 
     def releases(self, package: str) -> list[Release]:
         assert package == "prometheus"
         return self._releases
 
     def unpack(self, release: Release, *others: str, into: Path) -> None:
-        assert not others
-        self.unpacked.append(release)
         programs(into / "usr/bin", version=self.version)
 
 
@@ -67,22 +64,6 @@ def test_one_of_the_two_programs_is_not_enough(tmp_path: Path) -> None:
     assert not PROMETHEUS.is_there(programs(tmp_path, names=("prometheus",)))
     (tmp_path / "promtool").write_text("half a file")
     assert not PROMETHEUS.is_there(tmp_path)
-
-
-def test_the_prometheus_of_the_branch_is_fetched_and_nothing_else_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "promtool").write_text("half a file")
-    apt = AptWith(*RELEASES)
-    a_fetch(apt, into=tmp_path, monkeypatch=monkeypatch)
-    assert apt.unpacked == [RELEASES[1]]
-    assert PROMETHEUS.is_there(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PROGRAMS)
-
-
-def test_a_prometheus_that_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(packaged, "updated_apt")
-    PROMETHEUS.fetch_missing(programs(tmp_path))
 
 
 def test_there_is_no_prometheus_if_the_one_fetched_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
