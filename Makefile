@@ -17,8 +17,8 @@ EXTRAS ?= ec2
 # Debian has HAProxy in /usr/sbin, which is not in the PATH of its users.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help install demo test check format lint types imports docs docs-check unit integration haproxy consul prometheus \
-	kubectl browser systemd dist image images engine bench bench-whole bench-quick screenshots lock clean
+.PHONY: help install demo test check format lint types imports rooms docs docs-check unit integration haproxy consul \
+	prometheus kubectl browser systemd dist image images engine bench bench-whole bench-quick screenshots lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,9 +39,10 @@ format: install ## Bring the code into its usual form
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-lint: install ## Look for mistakes and bad form (ruff)
+lint: install ## Check the code (ruff) and the language of texts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.check_prose
 
 types: install ## Check the types (mypy --strict)
 	$(BIN)/mypy
@@ -54,6 +55,9 @@ docs: install ## Write the tables of docs/ that describe keys, metrics and reque
 
 docs-check: install ## Check that the tables of docs/ are up to date
 	$(BIN)/python -m tools.generate_docs --check
+
+rooms: install ## Count packages, the imports between them, and the longest chain of imports
+	$(BIN)/python -m tools.rooms
 
 unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
 	$(BIN)/pytest tests/unit -n $(WORKERS) --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
