@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynsrv.planning import Policy
-from dynsrv.settings import BackendSettings, OnRemoved, ProxySettings, Settings, SourceSettings
+from dynsrv.settings import BackendSettings, OnRemoved, ProxySettings, Settings
+from dynsrv.sources.source import SourceSettings
 
 DesiredKey = tuple[str, int]
 """The name of a backend, and the number of its entry: it may have several, each for other proxies."""

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 
 from dynsrv.model import Server, Snapshot
+from dynsrv.sources.source import Source
 
 
-class ScriptedSource:
+class ScriptedSource(Source):
     """Says one line of its script after the other, and then nothing more.
 
     A snapshot is told; an error, and None, end one `watch`; a number lets so many seconds pass.

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,11 +14,11 @@ from pydantic import Field
 
 from dynsrv.documents import parse
 from dynsrv.documents.problems import unreadable
-from dynsrv.documents.values import FilePath, Section
+from dynsrv.documents.values import FilePath
 from dynsrv.errors import ConfigurationError, SourceError
-from dynsrv.model import Server, Snapshot
+from dynsrv.model import Snapshot
 from dynsrv.sources.servers_document import snapshot_of
-from dynsrv.sources.source import SourceContext
+from dynsrv.sources.source import Source, SourceContext, SourceSettings
 
 LOOK_INTERVAL = 0.2
 """Seconds between two looks at the file."""
@@ -39,18 +39,18 @@ PATIENCE = 5
 MAX_SIZE = 64 * 2**20
 
 
-class FileSourceSettings(Section):
+class FileSourceSettings(SourceSettings):
     """Servers from a file."""
 
     kind: Literal["file"] = Field(description="The kind of source.")
     path: FilePath = Field(description="The file that lists the servers, YAML or JSON, of at most 64 MiB.")
 
-    def create(self, place: SourceContext) -> FileSource:
-        """Return the source for the backend of *place*."""
-        return FileSource(place.directory / self.path, backend=place.backend)
+    def create(self, context: SourceContext) -> FileSource:
+        """Return the source for the backend of *context*."""
+        return FileSource(context.directory / self.path, backend=context.backend)
 
 
-class FileSource:
+class FileSource(Source):
     """Follows one file, which may be written in place, replaced, or reached through changing symlinks.
 
     It looks at the file five times a second, which works alike on local disks, network file systems and the
@@ -95,12 +95,6 @@ class FileSource:
     async def inspect(self) -> AsyncGenerator[str, None]:
         """Yield where the file is."""
         yield f"reads {self._path}"
-
-    def observed(self, servers: Iterable[Server]) -> None:
-        """Do nothing: nobody waits for the end of a server."""
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
 
 
 class _Signature(NamedTuple):

@@ -1,53 +1,69 @@
-"""What does a source promise? The contract between discovery and the rest, and nothing of any one kind."""
+"""What does a source promise? The contract of all kinds of sources with the rest of dynsrv.
+
+A kind is a subclass of `SourceSettings`, its keys in the configuration file, which creates a `Source` for each backend.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
+from dynsrv.documents.values import Section
 from dynsrv.model import Server, Snapshot
 
 T = TypeVar("T")
 
 
-class Source(Protocol):
-    """Tells what is desired in one backend, again and again.
+class Source(ABC):
+    """Follows which endpoints one backend should have.
 
-    `watch` yields the whole desired state, first as soon as it is known and then after every change; never a part of
-    it, and never an empty snapshot for want of an answer. It raises `SourceError` when it cannot tell; whoever
-    iterates then keeps the last snapshot and calls `watch` again later. It ends only by being cancelled or closed.
+    What every kind promises, and tests/contract asserts:
+
+    - The first snapshot comes as soon as the state is known, then one after every change.
+    - A snapshot is the whole state: never a part of it, and never empty for want of an answer.
+    - What cannot be read is a `SourceError`, which ends the iteration. Whoever iterates keeps the last snapshot and
+      calls `watch` again later.
+    - Iteration ends only by an error, or by being cancelled or closed; it then holds nothing open.
+    - Sources that would ask for the same share their requests, by `SourceContext.shared`.
     """
 
-    def watch(self) -> AsyncGenerator[Snapshot, None]: ...
+    @abstractmethod
+    def watch(self) -> AsyncGenerator[Snapshot, None]:
+        """Yield the desired state of the backend, now and after every change.
 
-    def inspect(self) -> AsyncGenerator[str, None]:
-        """Yield a sentence for each thing that `watch` needs and that is as it should be, besides a snapshot.
+        Raises:
+            SourceError: it cannot be read.
+        """
+
+    async def inspect(self) -> AsyncGenerator[str, None]:
+        """Yield a sentence for each prerequisite of `watch` that is met, apart from a first snapshot.
 
         Raises:
             SourceError: the first that is not.
         """
-        ...
+        sentences: tuple[str, ...] = ()
+        for sentence in sentences:
+            yield sentence
 
-    def observed(self, servers: Iterable[Server]) -> None:
-        """Take note of dynsrv's servers in all proxies of the backend, seen when the last snapshot was known there."""
-        ...
+    def observed(self, servers: Iterable[Server]) -> None:  # noqa: B027 - of use to some kinds only
+        """Note dynsrv's *servers* on all proxies of the backend, observed after the last snapshot was applied."""
 
-    def close(self) -> None:
-        """Take note that the backend is not followed any more."""
-        ...
+    def close(self) -> None:  # noqa: B027 - of use to some kinds only
+        """Give up what outlives an iteration: the backend is no longer followed."""
 
 
 class SharedResources:
-    """What the sources of one process have in common, each found by its key and kept while a source holds it."""
+    """What the sources of one process share: found by key, and kept as long as a source holds a reference."""
 
     def __init__(self) -> None:
         self._things: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the thing of this *key*, made if there is none."""
+        """Return what has this *key*; if nothing has, what *make* returns."""
         thing = self._things.get(key)
         if thing is None:
             thing = self._things[key] = make()
@@ -56,8 +72,18 @@ class SharedResources:
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """Where a source is to work: for which backend, beside which configuration file, together with which others."""
+    """What a source is created for: the *backend*, the *directory* that relative paths begin at, and what is shared."""
 
     backend: str
     directory: Path
     shared: SharedResources
+
+
+class SourceSettings(Section, ABC):
+    """The keys of one kind of source. A subclass narrows *kind* to a literal."""
+
+    kind: str
+
+    @abstractmethod
+    def create(self, context: SourceContext) -> Source:
+        """Return the source for the backend of *context*. What it needs besides these keys is imported only here."""

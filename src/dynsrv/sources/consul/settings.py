@@ -9,14 +9,14 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from dynsrv.documents import KeyPath
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Between, Duration, FilePath, Section
+from dynsrv.documents.values import Between, Duration, FilePath
 from dynsrv.sources.consul import environment, values
 from dynsrv.sources.consul.values import Addresses, OnCritical, ServiceName, Text, Word
-from dynsrv.sources.source import Source, SourceContext
+from dynsrv.sources.source import Source, SourceContext, SourceSettings
 from dynsrv.tls import TlsSettings
 
 
-class ConsulSourceSettings(Section):
+class ConsulSourceSettings(SourceSettings):
     """The instances of one service in Consul."""
 
     kind: Literal["consul"] = Field(description="The kind of source.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from dynsrv.errors import SourceError
-from dynsrv.model import Server, Snapshot
+from dynsrv.model import Snapshot
 from dynsrv.sources.consul.access import Access, Secret
 from dynsrv.sources.consul.agents import Agents, Budget
 from dynsrv.sources.consul.answers import Instance
@@ -19,14 +19,14 @@ from dynsrv.sources.consul.inspection import inspect
 from dynsrv.sources.consul.questions import Query
 from dynsrv.sources.consul.transport import Connections, HttpTransport
 from dynsrv.sources.consul.watch import Watch
-from dynsrv.sources.source import SourceContext
+from dynsrv.sources.source import Source, SourceContext
 from dynsrv.tls import Certificates
 
 if TYPE_CHECKING:
     from dynsrv.sources.consul.settings import ConsulSourceSettings
 
 
-class ConsulSource:
+class ConsulSource(Source):
     """The instances of one service for one backend. Sources with equal queries share their *watch*."""
 
     def __init__(self, watch: Watch, reading: Reading, *, backend: str) -> None:
@@ -55,12 +55,6 @@ class ConsulSource:
     def inspect(self) -> AsyncGenerator[str, None]:
         """Yield what is found of Consul, of the token and of the service; see `inspect`."""
         return inspect(self._watch.agents, self._watch.query)
-
-    def observed(self, servers: Iterable[Server]) -> None:
-        """Do nothing: nobody waits for the end of a server."""
-
-    def close(self) -> None:
-        """Do nothing: nothing is open."""
 
     def _snapshot(self, instances: tuple[Instance, ...], *, before: Snapshot | None) -> Snapshot:
         snapshot = self._reading.snapshot(instances)

@@ -10,13 +10,13 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from dynsrv.documents import KeyPath, show
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Between, Duration, PortNumber, Section
+from dynsrv.documents.values import Between, Duration, PortNumber
 from dynsrv.sources.ec2.account import installed
 from dynsrv.sources.ec2.values import REGION, AddressKind, Region, Role, Text, Url, Values, Word
-from dynsrv.sources.source import Source, SourceContext
+from dynsrv.sources.source import Source, SourceContext, SourceSettings
 
 
-class Ec2SourceSettings(Section):
+class Ec2SourceSettings(SourceSettings):
     """The instances of EC2's that match filters, or that are in an Auto Scaling group."""
 
     kind: Literal["ec2"] = Field(description="The kind of source. It requires the extra: `pip install 'dynsrv[ec2]'`.")

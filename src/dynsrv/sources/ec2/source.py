@@ -15,13 +15,13 @@ from dynsrv.sources.ec2.aws import Aws
 from dynsrv.sources.ec2.endpoints import WAITING_TO_END, Reading
 from dynsrv.sources.ec2.lifecycle import Farewells, Share
 from dynsrv.sources.ec2.poll import Poll
-from dynsrv.sources.source import SourceContext
+from dynsrv.sources.source import Source, SourceContext
 
 if TYPE_CHECKING:
     from dynsrv.sources.ec2.settings import Ec2SourceSettings
 
 
-class Ec2Source:
+class Ec2Source(Source):
     """The instances of one poll for one backend. Sources with equal questions share their *poll*.
 
     With *farewells*, Auto Scaling waits with the end of an instance until HAProxy let go of it; *hook* is the name of
