@@ -14,8 +14,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from dynsrv import logs
 from dynsrv.__main__ import spare_the_event_loop
@@ -89,19 +90,16 @@ async def change(session: Session, path: str) -> float:
     return timed.applied_at - began
 
 
-WORK: dict[str, Callable[..., Awaitable[object]]] = {"apply": apply, "passes": passes, "change": change}
+WORK: dict[str, Callable[..., Coroutine[Any, Any, object]]] = {"apply": apply, "passes": passes, "change": change}
 
 
-async def _main(what: str, configuration: str, *more: str) -> object:
+def _main(what: str, configuration: str, *more: str) -> object:
     settings = load(Path(configuration), os.environ)
     logs.configure(level=settings.log.level, form=settings.log.format)
     session = Session(settings, directory=Path(configuration).parent)
-    try:
-        return await WORK[what](session, *more)
-    finally:
-        session.close()
+    return session.run(WORK[what](session, *more))
 
 
 if __name__ == "__main__":
     spare_the_event_loop()
-    json.dump(asyncio.run(_main(*sys.argv[1:])), sys.stdout)
+    json.dump(_main(*sys.argv[1:]), sys.stdout)

@@ -239,7 +239,7 @@ def _handler(controller: Dynsrv) -> list[str]:
 async def _applied(controller: Dynsrv) -> None:
     applied = await controller.run("apply")
     assert applied.code == 0, applied
-    assert "be_app on lb1: converged in" in applied.out
+    assert "be_app on lb1: in sync after" in applied.out
 
 
 @asynccontextmanager

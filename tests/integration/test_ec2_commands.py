@@ -145,7 +145,7 @@ async def test_plan_and_apply_ask_aws_themselves(
     assert await haproxy.servers() == {}
     applied = await controller.run("apply")
     assert applied.code == 0, applied
-    assert "be_app on lb1: converged in" in applied.out
+    assert "be_app on lb1: in sync after" in applied.out
     await serves(haproxy, servers[:2])
 
     await aws.launch_for(servers[2])

@@ -109,7 +109,7 @@ async def test_on_a_terminal_it_is_drawn_again_until_ctrl_c(
         await eventually(lambda: terminal.shows("connection refused"))
         frames = len(terminal.frames)
         await eventually(lambda: len(terminal.frames) > frames)  # though nothing changes
-        assert "every 2 s; Ctrl-C ends it" in terminal.frames[-1].splitlines()[0]
+        assert "every 2 s; Ctrl-C to stop" in terminal.frames[-1].splitlines()[0]
         terminal.press_ctrl_c()
         assert await process.wait() == 130
     assert "Traceback" not in "".join(terminal.frames)
@@ -163,4 +163,4 @@ async def test_elsewhere_a_block_is_printed_each_time_that_something_changed(
 async def test_it_prints_no_json(controller: Dynsrv) -> None:
     finished = await controller.run("status", "--watch", "--json")
     assert finished.code == 1
-    assert finished.err == "dynsrv: --watch prints no JSON; programs can follow /api/v1/events of the daemon\n"
+    assert finished.err == "dynsrv: --watch does not print JSON; use /api/v1/events of the daemon instead\n"

@@ -40,7 +40,7 @@ async def _proxy(proxy: HAProxy) -> Finding:
         level = await proxy.level()
     except DynsrvError as error:
         return Finding(good=False, what=what, found=str(error))
-    init_state = "takes" if Capabilities.of(process.version).init_state else "has no"
+    init_state = "with" if Capabilities.of(process.version).init_state else "without"
     found = f"HAProxy {process.version}, pid {process.pid}, {init_state} init-state, level {level}"
     if level != "admin":
         return Finding(good=False, what=what, found=f"{found}; write `level admin` on the `stats socket` line")
@@ -82,7 +82,7 @@ async def _on_proxy(proxy: HAProxy, backend: Backend) -> Finding:
     except DynsrvError as error:
         return Finding(good=False, what=what, found=str(error))
     balance = f", balance {algorithm}" if algorithm else ""
-    found = f"takes servers at runtime{balance}; {len(observed.servers)} servers now"
+    found = f"accepts servers at runtime{balance}; {len(observed.servers)} servers now"
     if cookie and not Capabilities.of(observed.process.version).takes("cookie"):
-        found += f"; warning: before 3.0 a server added at runtime takes `cookie {cookie}` from its clients"
+        found += f"; warning: before HAProxy 3.0, a server added at runtime erases the `cookie {cookie}` of its clients"
     return Finding(good=True, what=what, found=found)

@@ -1,7 +1,6 @@
-"""What can an operator ask of dynsrv? The commands, their output and their exit codes.
+"""What can an operator ask for? The commands, their options and their exit codes.
 
-Each command imports what it needs, so that a completion of the shell or `dynsrv plan` loads neither the web nor the
-demo.
+Each command imports what it needs, so that completion in a shell or `dynsrv plan` loads neither the web nor the demo.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.shell_completion import get_completion_class
@@ -24,20 +23,18 @@ from dynsrv.errors import ConfigurationError, DynsrvError
 from dynsrv.settings import Settings, find, json_schema, load
 
 if TYPE_CHECKING:
-    from dynsrv.cli.session import Backend, Session
+    from dynsrv.cli.session import Session
     from dynsrv.reconcile.view import BackendView
 
-EXIT_OK = 0
 EXIT_ERROR = 1
-EXIT_DIFFERS = 2
+EXIT_OUT_OF_SYNC = 2
 EXIT_DIED = 3
-EXIT_NOT_CONVERGED = 4
+EXIT_TIMEOUT = 4
 EXIT_INTERRUPTED = 130
 
 WATCH_INTERVAL = 2.0
-"""Seconds between two looks of `status --watch`."""
+"""Seconds between two updates of `status --watch`."""
 
-T = TypeVar("T")
 Command = Callable[..., Any]
 
 
@@ -51,17 +48,17 @@ def _config_option(command: Command) -> Command:
 
 
 def _json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, whose keys are stable.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON; its keys are stable.")(command)
 
 
 def _backend_option(command: Command) -> Command:
-    return click.option("--backend", metavar="NAME", help="This backend only.", shell_complete=_complete_backend)(
+    return click.option("--backend", metavar="NAME", help="Only this backend.", shell_complete=_complete_backend)(
         command
     )
 
 
 def _complete_backend(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """Return the backends of the configuration file that begin so; none if it cannot be read: a shell has to go on."""
+    """Return the backends whose names begin with *begun*; none if the configuration cannot be read."""
     try:
         settings = load(find(context.params.get("config")), os.environ)
     except ConfigurationError:
@@ -77,13 +74,13 @@ def cli() -> None:
 
 @cli.command()
 @_config_option
-@click.option("--reload-on-change", is_flag=True, help="Read the configuration file again when it changes.")
+@click.option("--reload-on-change", is_flag=True, help="Reload the configuration file when it changes.")
 def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - click's way
     """Run the daemon.
 
-    It ends by SIGTERM or SIGINT; SIGHUP reads the configuration file again.
+    Stops on SIGTERM or SIGINT; SIGHUP reloads the configuration.
 
-    Exit code: 0 after a signal, 1 for a wrong configuration, 3 if a task died.
+    Exit code: 0 after a signal, 1 if the configuration is invalid, 3 if a task died.
     """
     from dynsrv.daemon.config_watch import watch_config
     from dynsrv.daemon.daemon import Daemon
@@ -112,17 +109,16 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
 @_backend_option
 @_json_option
 def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Print what would be done, and why.
-
-    Nothing is changed.
+    """Print the next steps and the reason for each. Changes nothing.
 
     Exit code: 0 if there is nothing to do, 2 if there is, 1 for an error.
     """
     from dynsrv.api_model import Plan, to_json
-    from dynsrv.cli import dry_run, output
+    from dynsrv.cli import output
+    from dynsrv.cli.dry_run import plan_all
 
     session = _open(config, quiet=True)
-    views = _with(session, dry_run.plan_all(_select(session, backend)))
+    views = session.run(plan_all(session.select(backend)))
     if as_json:
         click.echo(to_json(Plan(backends=[view.planned() for view in views]), indent=2))
     else:
@@ -133,25 +129,25 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
 @cli.command()
 @_config_option
 @_json_option
-@click.option("--watch", is_flag=True, help="Look every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat every two seconds, until Ctrl-C.")
 def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FBT001 - click's way
-    """Print desired beside live.
+    """Compare the desired servers with the live ones.
 
-    Per backend and server, from HAProxy itself, with the reason for each difference. With --watch it is drawn again and
-    again on a terminal; elsewhere it is printed whenever something changed.
+    Prints every server as HAProxy has it, and the reason for each difference. With --watch, a terminal is redrawn;
+    elsewhere the status is printed again whenever it has changed.
 
     Exit code: 0 if they are in sync, 2 if they are out of sync, 1 for an error, 130 after Ctrl-C.
     """
     from dynsrv.api_model import BackendStatuses, to_json
-    from dynsrv.cli import dry_run, output
+    from dynsrv.cli import output
+    from dynsrv.cli.dry_run import plan_all
 
-    if watch:
-        if as_json:
-            _fail("--watch prints no JSON; programs can follow /api/v1/events of the daemon")
-        session = _open(config, quiet=True)
-        _with(session, _watch(session))
+    if watch and as_json:
+        _fail("--watch does not print JSON; use /api/v1/events of the daemon instead")
     session = _open(config, quiet=True)
-    views = _with(session, dry_run.plan_all(session.backends))
+    if watch:
+        session.run(_watch(session))
+    views = session.run(plan_all(session.backends))
     if as_json:
         click.echo(to_json(BackendStatuses(backends=[view.status() for view in views]), indent=2))
     else:
@@ -162,40 +158,39 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
 @cli.command()
 @_config_option
 @_backend_option
-@click.option("--timeout", default="60s", show_default=True, metavar="DURATION", help="How long to go on.")
-@click.option("--force", is_flag=True, help="Take away what the guard (limits) would refuse to.")
+@click.option("--timeout", default="60s", show_default=True, metavar="DURATION", help="How long to try.")
+@click.option("--force", is_flag=True, help="Ignore the guard: remove servers even beyond `limits`.")
 def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -> None:  # noqa: FBT001
-    """Make passes until there is nothing left to do or to wait for.
+    """Reconcile until every backend is in sync, or the timeout expires.
 
-    Exit code: 0 if converged, 1 for an error, 4 if not converged in time.
+    Exit code: 0 if they are in sync, 1 for an error or if the guard blocks a removal, 4 after the timeout.
     """
+    from dynsrv.cli import output
+    from dynsrv.cli.apply import Apply
+
     try:
         seconds = parse_duration(timeout)
     except ValueError as error:
         _fail(f"--timeout: {error}")
-    from dynsrv.cli import output
-    from dynsrv.cli.apply import Apply
-
     session = _open(config)
-    results = _with(session, Apply(_select(session, backend), timeout=seconds, force=force).run())
+    results = session.run(Apply(session.select(backend), timeout=seconds, force=force).run())
     output.print_applied(results)
     if any(one.error for one in results):
         sys.exit(EXIT_ERROR)
     if not all(one.converged for one in results):
-        sys.exit(EXIT_NOT_CONVERGED)
+        sys.exit(EXIT_TIMEOUT)
 
 
 @cli.command()
 @_config_option
-@click.option("--live", is_flag=True, help="Also ask each HAProxy and each source.")
+@click.option("--live", is_flag=True, help="Also query each HAProxy and each source.")
 def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's way
     """Validate the configuration file.
 
-    With --live also ask each HAProxy and each source that it names.
-
-    Exit code: 0 if all is well, 1 if not.
+    Exit code: 0 if everything is good, 1 if not.
     """
-    path, settings = _load(config)
+    path = find(config)
+    settings = load(path, os.environ)
     click.echo(f"{path}: good ({len(settings.proxies)} proxies, {len(settings.backends)} backends)")
     if live:
         from dynsrv.cli import output
@@ -203,7 +198,7 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
         from dynsrv.cli.session import Session
 
         session = Session(settings, directory=_directory(path))
-        findings = _with(session, check_live(session))
+        findings = session.run(check_live(session))
         output.print_findings(findings)
         if not all(finding.good for finding in findings):
             sys.exit(EXIT_ERROR)
@@ -218,7 +213,7 @@ def schema() -> None:
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that lets a shell complete dynsrv's commands, options and backends.
+    """Print a shell's script that completes commands, options and the names of backends.
 
     For bash: source <(dynsrv completion bash)
     """
@@ -231,22 +226,21 @@ def completion(shell: str) -> None:
 @click.option("--haproxy", type=click.Path(path_type=Path), help="The HAProxy to start.  [default: the one on PATH]")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, and print the addresses.")
 def demo(haproxy: Path | None, keep: bool) -> None:  # noqa: FBT001 - click's way
-    """Show dynsrv at work, for half a minute.
+    """Demonstrate dynsrv, for half a minute.
 
-    Starts a HAProxy of its own and a few web servers on loopback, and scales them up and down before your eyes.
+    Starts a HAProxy of its own and a few web servers on loopback, and scales them up and down.
     """
     from dynsrv.demo import run as run_demo
 
-    try:
-        sys.exit(asyncio.run(run_demo(haproxy=haproxy, keep=keep)))
-    except DynsrvError as error:
-        _fail(str(error))
+    sys.exit(asyncio.run(run_demo(haproxy=haproxy, keep=keep)))
 
 
 def main() -> None:
     """Run the command line. A usage error exits with 1, as any error does: 2 means that HAProxy is out of sync."""
     try:
         cli.main(standalone_mode=False)
+    except DynsrvError as error:
+        _fail(str(error))
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_ERROR)
@@ -264,55 +258,31 @@ def _directory(path: Path) -> Path:
     return path.absolute().parent
 
 
-def _load(config: Path | None) -> tuple[Path, Settings]:
-    try:
-        path = find(config)
-        return path, load(path, os.environ)
-    except ConfigurationError as error:
-        _fail(str(error))
-
-
 def _open(config: Path | None, *, quiet: bool = False) -> Session:
+    """Return a session of the configuration file; a *quiet* one logs errors alone."""
     from dynsrv.cli.session import Session
 
-    path, settings = _load(config)
+    path = find(config)
+    settings = load(path, os.environ)
     logs.configure(level="error" if quiet else settings.log.level, form=settings.log.format)
     return Session(settings, directory=_directory(path))
 
 
-def _select(session: Session, name: str | None) -> list[Backend]:
-    """Return the backends that --backend names; all without it."""
-    selected = [backend for backend in session.backends if name in {None, backend.name}]
-    if not selected:
-        names = sorted({backend.name for backend in session.backends})
-        _fail(f"--backend: found {name!r}, expected one of the configuration's backends: {', '.join(names)}")
-    return selected
-
-
 async def _watch(session: Session) -> NoReturn:
-    from dynsrv.cli import dry_run, output
+    from dynsrv.cli import output
+    from dynsrv.cli.dry_run import plan_all
 
     live = output.LiveStatus(interval=WATCH_INTERVAL)
     while True:
-        live.show(await dry_run.plan_all(session.backends))
+        live.show(await plan_all(session.backends))
         await asyncio.sleep(WATCH_INTERVAL)
-
-
-def _with(session: Session, work: Coroutine[Any, Any, T]) -> T:
-    async def run() -> T:
-        try:
-            return await work
-        finally:
-            session.close()
-
-    return asyncio.run(run())
 
 
 def _exit_by(views: list[BackendView]) -> None:
     if any(view.error for view in views):
         sys.exit(EXIT_ERROR)
     if not all(view.converged for view in views):
-        sys.exit(EXIT_DIFFERS)
+        sys.exit(EXIT_OUT_OF_SYNC)
 
 
 def _fail(message: str, *, code: int = EXIT_ERROR) -> NoReturn:

@@ -1,4 +1,4 @@
-"""How does a result look to a person? Aligned columns; colours on a terminal only; nothing is cut or wrapped."""
+"""How are results printed for people? In aligned columns, coloured on a terminal; nothing is cut or wrapped."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _STYLES = {
     "bad": "red",
 }
 _console = Console(highlight=False, soft_wrap=True)
-_CLEAR = "\x1b[H\x1b[J"  # what was on the screen does not go to the lines that can be scrolled back to
+_CLEAR = "\x1b[H\x1b[J"  # without leaving the old screen in the scrollback
 
 
 def print_plan(views: Sequence[BackendView]) -> None:
-    """Print what would be done and waited for, and why."""
+    """Print what would be done, what is waited for, and the reasons."""
     steps = waits = 0
     for view in views:
         _heading(view)
@@ -58,7 +58,7 @@ def print_plan(views: Sequence[BackendView]) -> None:
 
 
 def print_status(views: Sequence[BackendView]) -> None:
-    """Print desired beside live."""
+    """Print the live servers compared with the desired ones."""
     for view in views:
         _heading(view)
         if view.observed is None or view.desired is None or view.plan is None:
@@ -85,15 +85,15 @@ def print_status(views: Sequence[BackendView]) -> None:
 
 
 class LiveStatus:
-    """The status again and again: in place on a terminal, elsewhere a new block each time that something changed."""
+    """The status, updated in place on a terminal; elsewhere printed again whenever it has changed."""
 
     def __init__(self, *, interval: float, now: Callable[[], datetime] = lambda: datetime.now().astimezone()) -> None:
-        self._title = f"every {interval:g} s; Ctrl-C ends it"
+        self._title = f"every {interval:g} s; Ctrl-C to stop"
         self._now = now
         self._shown = ""
 
     def show(self, views: Sequence[BackendView]) -> None:
-        """Show what was seen now."""
+        """Show the status as of now."""
         with _console.capture() as capture:
             print_status(views)
         text = capture.get()
@@ -111,40 +111,40 @@ def _write(text: str) -> None:
 
 
 def _fitting(lines: Sequence[str]) -> list[str]:
-    """Return as many of *lines* as the screen has room for, though a long one takes several of its rows."""
+    """Return as many of *lines* as fit on the screen, where a long one takes several rows."""
     width, height = _console.size
     rows = [max(1, -(-Text.from_ansi(line).cell_len // width)) for line in lines]
-    room = height - 1  # the cursor has a row of its own
+    room = height - 1  # the cursor needs a row
     if sum(rows) <= room:
         return list(lines)
     shown: list[str] = []
     for line, needed in zip(lines, rows, strict=True):
         room -= needed
-        if room < 1:  # the last row is for how many are left
+        if room < 1:  # the last row says how many lines are missing
             break
         shown.append(line)
     return [*shown, f"... and {len(lines) - len(shown)} more lines"]
 
 
-def print_applied(settled: Iterable[ApplyResult]) -> None:
-    """Print what became of each backend."""
-    for one in settled:
+def print_applied(results: Iterable[ApplyResult]) -> None:
+    """Print the result for each backend."""
+    for one in results:
         where = f"{one.backend} on {one.proxy}"
         if one.error is not None:
             _console.print(Text(f"{where}: {one.error}", style=_STYLES["bad"]))
         elif one.converged:
-            _console.print(f"{where}: converged in {one.seconds:.2f} s, {_count(one.steps, 'step')}")
+            _console.print(f"{where}: in sync after {one.seconds:.2f} s, {_count(one.steps, 'step')}")
         else:
-            _console.print(f"{where}: not converged in {one.seconds:.2f} s, {_count(one.steps, 'step')}; left:")
+            _console.print(f"{where}: out of sync after {one.seconds:.2f} s, {_count(one.steps, 'step')}; remaining:")
             for sentence in one.left:
                 _console.print(Text(f"  {sentence}"))
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """Print what was found, one line each, and what nobody can find out this way."""
+    """Print one line for each finding, and what cannot be found out through the Runtime API."""
     _rows([("good" if one.good else "bad", one.what, one.found) for one in findings])
     _console.print(
-        "  HAProxy does not tell: `default-server`, of which servers added at runtime inherit nothing;"
+        "  Not visible from outside: `default-server`, which servers added at runtime do not inherit;"
         " and `stats maxconn` (10 by default), of which dynsrv uses 4."
     )
 
@@ -174,7 +174,7 @@ def _details(step: Step) -> str:
 
 
 def _rows(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows with their columns aligned, each as wide as its widest cell: a log file has no right edge."""
+    """Print rows with aligned columns, each as wide as its widest cell: a log file has no right edge."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         line = Text("  ")

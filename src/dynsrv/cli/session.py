@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from dynsrv.errors import SourceError
+from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Snapshot
 from dynsrv.planning import Desired, Policy, desired_servers
@@ -18,6 +19,8 @@ from dynsrv.settings import Settings
 from dynsrv.sources.source import Source
 from dynsrv.specs import BackendSpec, DesiredSpec, specs_of
 from dynsrv.wiring import Factory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +78,29 @@ class Session:
             for key, spec in specs.desired.items()
         ]
 
-    def close(self) -> None:
-        """Close the connections to all proxies."""
-        for proxy in self.proxies.values():
-            proxy.close()
+    def select(self, name: str | None) -> list[Backend]:
+        """Return the backends of this *name*, each for other proxies; all for None.
+
+        Raises:
+            ConfigurationError: there is none.
+        """
+        selected = [backend for backend in self.backends if name in {None, backend.name}]
+        if not selected:
+            names = ", ".join(sorted({backend.name for backend in self.backends}))
+            raise ConfigurationError("--backend", f"found {name!r}, expected one of {names}")
+        return selected
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* to its end, close the connections, and return its result."""
+
+        async def run() -> T:
+            try:
+                return await work
+            finally:
+                for proxy in self.proxies.values():
+                    proxy.close()
+
+        return asyncio.run(run())
 
 
 async def first_snapshot(source: Source, *, timeout: float) -> Snapshot:

@@ -59,7 +59,7 @@ def test_on_a_terminal_it_is_drawn_in_place_each_time(screen: io.StringIO) -> No
         watching.show([a_look()])
     _, first, second = screen.getvalue().split(CLEAR)
     assert first == second
-    assert first.splitlines()[0] == "12:00:07, every 2 s; Ctrl-C ends it"
+    assert first.splitlines()[0] == "12:00:07, every 2 s; Ctrl-C to stop"
     assert "be_app on lb1" in first
     assert "\x1b[31m  gone" in first  # in red
 
