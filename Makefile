@@ -6,6 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Integration tests mostly wait, so a few of them at once are faster even on few cores.
 WORKERS ?= 3
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 # For example: make integration ARGS="-k reload -x"
 ARGS ?=
 
@@ -17,8 +18,8 @@ EXTRAS ?= ec2
 # Debian has HAProxy in /usr/sbin, which is not in the PATH of its users.
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help install demo test check format lint types imports rooms docs docs-check unit integration haproxy consul \
-	prometheus kubectl browser systemd dist image images engine bench bench-whole bench-quick screenshots lock clean
+.PHONY: help install demo test test-all check format lint types imports rooms docs docs-check unit coverage integration \
+	haproxy consul prometheus kubectl browser systemd dist image images engine bench bench-whole bench-quick screenshots lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,7 +32,10 @@ demo: install ## Show dynsrv at work on a HAProxy of its own (installs HAProxy i
 		$(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends haproxy; }
 	$(BIN)/dynsrv demo
 
-test: check integration ## Run every check and every test
+test: check integration ## Run every check and every test, on every HAProxy version what depends on it
+
+test-all: PYTEST += --all-versions --hypothesis-profile=thorough
+test-all: lint types imports docs-check coverage integration ## The same with every test on every version, and more of what Hypothesis tries
 
 check: lint types imports docs-check unit ## Run what needs no HAProxy: lint, types, imports, docs, unit tests
 
@@ -59,11 +63,14 @@ docs-check: install ## Check that the tables of docs/ are up to date
 rooms: install ## Count packages, the imports between them, and the longest chain of imports
 	$(BIN)/python -m tools.rooms
 
-unit: install ## Run the unit tests, and measure what they cover of the decisions and of the library
-	$(BIN)/pytest tests/unit -n $(WORKERS) --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
+unit: install ## Run the unit tests
+	$(PYTEST) tests/unit $(ARGS)
+
+coverage: install ## Run the unit tests, and measure what they cover of the decisions and of the library
+	$(PYTEST) tests/unit --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
 
 integration: install haproxy consul images prometheus kubectl browser systemd .wheels/downloaded ## Run the tests against the real programs (WORKERS=3 at once)
-	$(BIN)/pytest tests/integration -n $(WORKERS) $(ARGS)
+	$(PYTEST) tests/integration $(ARGS)
 
 haproxy: install ## Fetch the HAProxy versions that the integration tests run against
 	$(BIN)/python -m tools.fetch_haproxy

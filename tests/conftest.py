@@ -1,8 +1,16 @@
-"""What `pytest` takes besides its own options."""
+"""What `pytest` takes besides its own options: how much is tried.
+
+`make test-all` asks for the most of both: `--all-versions`, and `--hypothesis-profile=thorough`.
+"""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=300, deadline=None)
+settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -101,4 +101,4 @@ class Story(RuleBasedStateMachine):
 
 
 TestStory = Story.TestCase
-TestStory.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestStory.settings = settings(stateful_step_count=25)

@@ -277,4 +277,4 @@ class AnyStory(RuleBasedStateMachine):
 
 
 TestAnyStory = AnyStory.TestCase
-TestAnyStory.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnyStory.settings = settings(stateful_step_count=30)
