@@ -30,7 +30,7 @@ IDIOMS = {
     r"as (the source|it) wants (it|them)": "in sync, as desired",
     r"look(s|ed|ing)? again": "observe again, start a new pass, retry",
     r"(is|are|was|were|be|been|not) looked at": "is observed, is polled, is checked",
-    r"(takes?|took|taken) in": "read, receive, store",
+    r"(takes?|took|taken) in (a|an|the|what|that)": "read, receive, store",
     r"of ours": "of dynsrv's",
     r"by lot": "at random",
     r"in line": "in sync, queued",

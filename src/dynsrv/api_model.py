@@ -157,7 +157,7 @@ class BackendSummary(_Backend):
     converged: Annotated[
         bool | None, Field(description="Whether it is in sync: nothing to do, to wait for, or blocked by the guard.")
     ]
-    desired: Annotated[int | None, Field(description="The number of servers that the source wants.")]
+    desired: Annotated[int | None, Field(description="The number of desired servers.")]
     refusals: Annotated[list[Refusal], Field(description="What the guard blocks.")]
     guard_overridden_until: Annotated[
         datetime | None, Field(description="Until when an operator overrides the guard; null if there is no override.")
@@ -289,7 +289,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationResult:
-    """What became of a request on one proxy."""
+    """The result of a request on one proxy."""
 
     backend: BackendName
     proxy: ProxyName
@@ -305,7 +305,7 @@ class OperationResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """What became of a request."""
+    """The results of a request."""
 
     results: Annotated[list[OperationResult], Field(description="One for each backend and proxy.")]
 

@@ -24,7 +24,7 @@ class Event(StrEnum):
 
     # The daemon
     STARTED = "dynsrv started"
-    STOPPED = "dynsrv stopped; the servers in HAProxy stay as they are"
+    STOPPED = "dynsrv stopped; HAProxy keeps its current servers"
     CONFIGURATION_CHANGED = "configuration file changed; reloading it"
     CONFIGURATION_RELOADED = "configuration reloaded"
     CONFIGURATION_RELOAD_FAILED = "configuration reload failed; keeping the previous one"

@@ -38,7 +38,7 @@ class Metrics:
         )
 
         # Sources
-        self.desired_servers = gauge("dynsrv_desired_servers", "Servers that the sources want.", "backend")
+        self.desired_servers = gauge("dynsrv_desired_servers", "Desired servers, from the last snapshots of the sources.", "backend")
         self.source_up = gauge("dynsrv_source_up", "1 if the source's last answer was valid.", *source)
         self.source_last_success = gauge(
             "dynsrv_source_last_success_timestamp_seconds", "Unix time of the source's last valid answer.", *source
@@ -108,7 +108,7 @@ class Metrics:
         )
         self.guarded_servers = gauge(
             "dynsrv_guarded_servers",
-            "Servers that the source no longer wants and the guard keeps, by rule: max_removed, min_ready, on_empty.",
+            "Servers that are no longer in the source and that the guard keeps, by rule: max_removed, min_ready, on_empty.",
             *where,
             "rule",
         )
@@ -124,7 +124,7 @@ class Metrics:
         self.proxy_reloads = counter("dynsrv_proxy_reloads_total", "Reloads and restarts of HAProxy.", "proxy")
         self.command_duration = histogram(
             "dynsrv_runtime_command_duration_seconds",
-            "Time that HAProxy took for a command: the mean over equal ones that were sent at once.",
+            "HAProxy's time for a command: the mean over the equal commands of a batch.",
             "proxy",
             "command",
             buckets=_COMMAND_BUCKETS,

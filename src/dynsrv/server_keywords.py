@@ -113,7 +113,7 @@ def implied_check_keywords(options: Sequence[str]) -> list[str]:
     """Return what a server of HAProxy's own file would have besides *options*: how its check connects.
 
     A server added at runtime inherits nothing: the check of an `ssl` or `send-proxy` server is plain (2.6-3.4).
-    As for a server of the file, a check with a `port` or an `addr` of its own stays as it is written.
+    As for a server of the file, nothing is added to a check with its own `port` or `addr`.
     """
     words = {word for option in options for word in option.split(" ")}
     if "check" not in words or words & {"port", "addr"}:

@@ -99,7 +99,7 @@ async def test_dynsrv_is_ready_after_the_first_pass_and_not_before(
     await serves(haproxy, servers)
     await eventually(lambda: listening.status == "1 backend on 1 proxy, all in sync")
     assert await controller.stop() == 0
-    assert listening.messages[-1] == "STOPPING=1\nSTATUS=stopped; the servers stay as they are"
+    assert listening.messages[-1] == "STOPPING=1\nSTATUS=stopped; HAProxy keeps its current servers"
 
 
 async def _ready(controller: Dynsrv, listening: Listening) -> None:

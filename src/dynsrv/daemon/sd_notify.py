@@ -1,6 +1,6 @@
-"""What does the service manager that started dynsrv know of it? Told by sd_notify's protocol, if it wants to be told.
+"""What does the service manager know about dynsrv? Sends notifications with sd_notify's protocol, if requested.
 
-systemd speaks it (`Type=notify`, `WatchdogSec=`), and so do others. Only the standard library is needed.
+systemd (`Type=notify`, `WatchdogSec=`) and others understand it. It needs only the standard library.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from contextlib import contextmanager, suppress
 
 from dynsrv.daemon.status import Status
 
-_INTERVAL = 0.5  # seconds between two looks at what is to be told
-_PATIENCE = 15_000_000  # microseconds: a start lasts until nothing was heard for so long
+_INTERVAL = 0.5  # seconds between two checks for a new status
+_PATIENCE = 15_000_000  # microseconds without a notification after which a start times out
 _LENGTH = 1000  # characters of a sentence; systemd ignores a message of more than 4096 bytes
 
 
 class Notifier:
-    """Whoever set `NOTIFY_SOCKET` in *environment*; the variables are taken out of it, so that no child speaks for us.
+    """The service manager that set `NOTIFY_SOCKET` in *environment*.
 
-    Nothing here waits or raises: if the service manager cannot hear, dynsrv goes on.
-
-    *notice*, if there is one, is told before what is seen of the backends.
+    The variables are removed from *environment*, so that no child process sends notifications. Nothing here waits or
+    raises: if the service manager is unreachable, dynsrv continues. *message*, if set, precedes the status of the
+    backends.
     """
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
@@ -35,9 +35,9 @@ class Notifier:
         self.message = ""
 
     async def run(self, status: Status) -> None:
-        """Tell *status* when it changes, that dynsrv is ready as soon as it is, and that the event loop turns.
+        """Send *status* when it changes, readiness once, and the watchdog's keep-alive while the event loop runs.
 
-        Returns at once if nobody wants to know.
+        Returns immediately if there is no service manager.
         """
         if self._address is not None:
             async with asyncio.TaskGroup() as tasks:
@@ -46,24 +46,24 @@ class Notifier:
                     tasks.create_task(self._keep_alive(self._watchdog / 2))
 
     def status(self, sentence: str) -> None:
-        """Tell *sentence*, which `systemctl status` shows."""
+        """Send *sentence*, which `systemctl status` shows."""
         self._send(_status(sentence))
 
     def stopping(self) -> None:
-        """Tell that dynsrv ends."""
-        self._send("STOPPING=1", _status("stopped; the servers stay as they are"))
+        """Announce that dynsrv stops."""
+        self._send("STOPPING=1", _status("stopped; HAProxy keeps its current servers"))
 
     @contextmanager
     def reloading(self) -> Iterator[None]:
-        """Tell that a new configuration is read, and then that it was."""
-        if not self._ready:  # READY=1 would be taken for the end of the start
+        """Announce a reload, and then its end."""
+        if not self._ready:  # READY=1 would end the start
             yield
             return
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
         try:
             yield
         finally:
-            self._ready = self._send("READY=1")  # if it did not get through, it is told with the next status
+            self._ready = self._send("READY=1")  # if it was not delivered, the next status repeats it
 
     async def _keep_status(self, status: Status) -> None:
         told = ""
@@ -95,25 +95,25 @@ class Notifier:
 
 
 def _address(path: str) -> str:
-    """Return *path* as the kernel has it: `@` stands for the zero byte of an abstract address."""
+    """Return *path* in the kernel's form: `@` stands for the zero byte of an abstract address."""
     return f"\0{path[1:]}" if path.startswith("@") else path
 
 
 def _watchdog(microseconds: str, pid: str) -> float | None:
-    """Return after how many seconds of silence we are given up, if it is about us (sd_watchdog_enabled(3))."""
+    """Return the watchdog's timeout in seconds, if it applies to this process (sd_watchdog_enabled(3))."""
     if not microseconds.isdecimal() or int(microseconds) == 0 or pid not in {"", str(os.getpid())}:
         return None
     return int(microseconds) / 1_000_000
 
 
 def _status(sentence: str) -> str:
-    """Return the line with *sentence*; what others said in it must not make another line."""
+    """Return the status line for *sentence*, without line breaks."""
     words = "; ".join(filter(None, map(str.strip, sentence.splitlines())))
     return f"STATUS={words if len(words) <= _LENGTH else f'{words[: _LENGTH - 1]}…'}"
 
 
 def _sentence(status: Status, waits_for: Sequence[str]) -> str:
-    """Return in one sentence what an operator wants to know first."""
+    """Return the status in one sentence, the most important first."""
     if waits_for:
         return f"waiting for the first pass: {_first(waits_for)}"
     looks = list(status.backends())

@@ -281,7 +281,7 @@ def format_path(path: Iterable[str | int]) -> str:
 
 
 def config_error(document: Document, problems: Sequence[tuple[KeyPath, str]]) -> ConfigurationError:
-    """Return the error that tells of all *problems*, each a path and a sentence, one a line in file order."""
+    """Return the error for all *problems*, each a path and a sentence, one per line in file order."""
     ordered = sorted(problems, key=lambda problem: document.line_of(problem[0]) or 0)
     lines = [
         (document.where(path), f"{format_path(path)}: {sentence}" if path else sentence) for path, sentence in ordered

@@ -91,7 +91,7 @@ _EXPECTED = {
 
 
 def _follows(details: ErrorDetails) -> bool:
-    """Return whether an error is but the consequence of another one, which is told too."""
+    """Return whether an error is only the consequence of another one, which is reported, too."""
     if details["type"] == "too_short":  # pydantic counts only the items without an error
         return bool(len(details["input"]) >= details.get("ctx", {})["min_length"])
     return details["type"] == "default_factory_not_called"

@@ -17,10 +17,10 @@ _FORMS = "expected the key servers (dynsrv's own form) or a list of {targets, la
 def snapshot_of(document: Document, *, backend: str) -> Snapshot:
     """Return the endpoints that *document* lists for *backend*, in its order.
 
-    The lists of other backends are not looked at.
+    The lists of other backends are not validated.
 
     Raises:
-        ConfigurationError: anything in it cannot be used; it tells of all problems.
+        ConfigurationError: anything in it cannot be used; the error lists all problems.
     """
     listed = _Listed(document)
     match document.data:

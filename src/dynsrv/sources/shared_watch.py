@@ -34,7 +34,7 @@ class SharedWatch(ABC, Generic[T]):
         """Yield the latest news, if there are any, and then all others; of several at once, the last.
 
         Raises:
-            SourceError: it failed. Who follows again begins it anew.
+            SourceError: it failed; the next subscriber starts it again.
         """
         news: asyncio.Queue[T | BaseException] = asyncio.Queue()
         self._followers.add(news)

@@ -145,6 +145,6 @@ class ChangeFeed:
 
 
 def _event(rows: Iterable[tuple[str, bytes]], unset: list[str], *, reset: bool) -> bytes:
-    """Return an `api_model.Event` of rows that are JSON already: to write thousands anew would block the event loop."""
+    """Return an `api_model.Event` of serialised rows: serialising thousands again would block the event loop."""
     content = b",".join(b"%b:%b" % (json.dumps(key).encode(), row) for key, row in rows)
     return b'{"reset":%b,"set":{%b},"unset":%b}' % (json.dumps(reset).encode(), content, json.dumps(unset).encode())

@@ -13,7 +13,7 @@ from dynsrv.reconcile.view import BackendView
 from dynsrv.web.event_stream import StatusSection
 
 ActionResult = list[OperationResult]
-"""What became of a request on each proxy."""
+"""The result of a request on each proxy."""
 
 
 class RequestRefused(Exception):

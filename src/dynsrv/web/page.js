@@ -493,14 +493,14 @@ const QUESTIONS = {
   override: ({backend, proxy, refusals}) => ({
     question: 'Override the guard for 10 minutes?', submit: 'Override', backend, proxy,
     path: pathOf(backend, 'override-guard'), body: {duration: '10m'},
-    text: `${placeOf({backend, proxy})}: servers that the source no longer wants are removed. The guard says: ` +
+    text: `${placeOf({backend, proxy})}: servers that are no longer in the source are removed. The guard says: ` +
       `${reasons(refusals)}.`,
   }),
   hold: ({backend, proxy}, name) => ({
     question: `Hold ${name}?`, submit: 'Hold', backend, proxy,
     path: pathTo(backend, name, 'hold'), body: {state: 'drain'},
     text: `${placeOf({backend, proxy})}: it gets no new requests until it is released. A reload of HAProxy ` +
-      'ends the hold, and the server is still removed if the source no longer wants it.',
+      'ends the hold, and the server is still removed if it is no longer in the source.',
   }),
   release: ({backend, proxy}, name) => ({
     question: `Release ${name}?`, submit: 'Release', backend, proxy,

@@ -216,7 +216,7 @@ async def test_an_address_that_begins_with_an_at_is_abstract(hearing: Hearing) -
     Notifier({"NOTIFY_SOCKET": "@/org/notify"}).stopping()
     Notifier(dict(WHERE)).stopping()
     assert hearing.addresses == {"\0/org/notify", "/run/systemd/notify"}
-    assert hearing.messages[0] == "STOPPING=1\nSTATUS=stopped; the servers stay as they are"
+    assert hearing.messages[0] == "STOPPING=1\nSTATUS=stopped; HAProxy keeps its current servers"
 
 
 def test_no_child_of_dynsrv_can_speak_for_it() -> None:

@@ -229,11 +229,11 @@ def write_too_much(path: Path) -> None:
 
 
 BROKEN: dict[str, Callable[[Path], object]] = {
-    "it is not there": lambda _: None,
+    "it does not exist": lambda _: None,
     "dynsrv may not read it": lambda path: path.write_text(ONE),
     "it is empty": lambda path: path.write_text(""),
-    "it is half written": lambda path: path.write_text("servers:\n  - {address: 10.0.0.1,"),
-    "it is a folder": lambda path: path.mkdir(),
+    "it is half-written": lambda path: path.write_text("servers:\n  - {address: 10.0.0.1,"),
+    "it is a directory": lambda path: path.mkdir(),
     "it lists no servers": lambda path: path.write_text("hello"),
     "it is too large": write_too_much,
 }

@@ -13,7 +13,7 @@ from dynsrv.sources.consul.questions import Question
 from dynsrv.sources.consul.transport import AgentFailed, Reply, Transport
 
 MARGIN = 10.0
-"""Seconds that an answer may take beside the time for which Consul was told to wait."""
+"""Seconds that an answer may take in addition to the time for which Consul may block."""
 
 CONNECTIONS = 96
 """To one Consul at once. Beyond 200 from one address (`limits.http_max_conns_per_client`) it resets them without a
@@ -28,10 +28,10 @@ MANY = 40
 BRIEFLY = 10.0  # seconds
 
 PATIENCE = 2.0
-"""Seconds for which a question stands in line to be kept by Consul; then it is one that is answered at once."""
+"""Seconds for which a query waits for a connection on which Consul may block; then it becomes a short one."""
 
 MOST_QUICK = 60
-"""A second, of those that stood in line in vain: the more they are, the longer they stand."""
+"""Such short queries per second at most: the more of them, the longer each waits."""
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ log = get_logger()
 
 
 class Budget:
-    """The connections that all questions to one Consul share; who finds none free waits in line.
+    """The connections that all queries to one Consul share; a query waits until one is free.
 
     With more services than connections, those without one ask every two seconds or so, or less often if they are many,
     until one gets free.
@@ -110,7 +110,7 @@ class Agents:
         failures: list[AgentFailed] = []
         while len(failures) < len(self._addresses):
             async with self._budget.connection(to_be_kept=index > 0) as kept:
-                address = self.address  # only now: while this stood in line, others may have found that one fails
+                address = self.address  # only now: while this waited, another query may have found that one fails
                 try:
                     reply = await self._send(address, question, index=index if kept else 0, wait=wait)
                     value = read(reply.body)
@@ -135,7 +135,7 @@ class Agents:
             wait = self._budget.wait(wait)
             blocking = (("index", str(index)), ("wait", f"{round(wait * 1000)}ms"))
             question = Question(question.path, (*question.params, *blocking))
-            # Consul adds up to a sixteenth by lot, so that not all come back at once.
+            # Consul adds a random sixteenth at most, so that not all queries return at the same time.
             timeout += wait * 17 / 16
         return checked(await self.transport.send(address, question, timeout=timeout), address)
 
@@ -145,7 +145,7 @@ class Agents:
 
 
 _LEADERLESS = ("leader", "rpc error", "no known consul servers")
-"""What a leader that is gone is told as: `rpc error making call: EOF` at first, and `No cluster leader` after 7 s."""
+"""Errors without a leader: `rpc error making call: EOF` at first, and `No cluster leader` after 7 s."""
 
 
 def checked(reply: Reply, address: str) -> Reply:

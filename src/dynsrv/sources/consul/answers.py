@@ -106,7 +106,7 @@ class Permission(_Answer):
 
 
 class Agent(_Answer):
-    """What an agent tells of itself."""
+    """An agent's description of itself."""
 
     class _Config(_Answer):
         version: str = Field(alias="Version")

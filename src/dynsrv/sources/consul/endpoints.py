@@ -32,8 +32,8 @@ class Reading:
         Consul gives the weight 1 to who was registered without one; where all have that, nobody gave weights, and
         the endpoints have none.
 
-        What a registration says wrongly does not count, and is told in the snapshot's notes. Of two at the same
-        address and port, the healthier counts.
+        Invalid values of a registration are ignored, and reported in the snapshot's notes. Of two at the same address
+        and port, the healthier is used.
         """
         notes: list[str] = []
         weighted = any(instance.service.weights != Weights() for instance in instances)

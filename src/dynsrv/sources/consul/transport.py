@@ -162,7 +162,7 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        # TLS 1.3 tells only after the handshake that a certificate of ours is wanted.
+        # With TLS 1.3, the demand for a client certificate arrives only after the handshake.
         cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else None
         raise _Dropped(cause) from error
 

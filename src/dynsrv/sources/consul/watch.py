@@ -47,8 +47,8 @@ Instances = tuple[Instance, ...]
 class Watch(SharedWatch[Instances]):
     """Follows one query while anybody wants to know; Consul is asked once, however many do.
 
-    It tells of the instances after each answer: the same object while nothing changed. *wait* is for how many seconds
-    Consul may keep a question that has no news.
+    It publishes the instances after each answer, as the same object while nothing changes. *wait* is how many seconds
+    Consul may block a query without news.
     """
 
     def __init__(self, agents: Agents, query: Query, *, wait: float) -> None:
@@ -145,7 +145,7 @@ class _Answer:
 
 
 def _pause(wasted: int) -> float:
-    """Return how long to wait after so many answers for nothing: by lot, since others are woken by the same."""
+    """Return a random pause after *wasted* answers without news; random because others are woken by the same."""
     if not wasted:
         return 0.0
     longest: float = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2**wasted)

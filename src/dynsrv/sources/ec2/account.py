@@ -109,7 +109,7 @@ class Clients:
 
 
 async def _credentials(session: Any) -> Any:
-    """Return the credentials that a session finds; botocore itself tells of none only when it needs some."""
+    """Return the credentials that a session finds; botocore itself fails only when it needs them."""
     from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
 
     credentials = await session.get_credentials()

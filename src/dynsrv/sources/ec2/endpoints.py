@@ -21,7 +21,7 @@ _NOT_YET = "Warmed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How instances are understood, by *port* or *port_tag*. *releases*: what ends is let go, not kept in drain."""
+    """How instances become endpoints, by *port* or *port_tag*. *releases*: terminating ones are removed."""
 
     port: int | None = None
     port_tag: str | None = None

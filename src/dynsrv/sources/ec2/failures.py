@@ -38,7 +38,7 @@ _CREDENTIALS = {
 }
 
 _NOT_AWS = "the answer is not one of AWS'; is there a proxy or a login page between?"
-"""Without what was answered: a login page may be another one each time, and each error is told once."""
+"""Does not quote the answer: a login page may differ each time, and each error is logged once."""
 
 NO_ACTION = "No active Lifecycle Action"
 """How Auto Scaling's message begins when the lifecycle action was completed, or timed out, before."""

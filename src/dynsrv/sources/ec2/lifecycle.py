@@ -19,13 +19,13 @@ from dynsrv.sources.ec2.answers import Hook, Inventory
 from dynsrv.sources.ec2.aws import Aws
 
 PATIENCE = 600.0
-"""Seconds after which it is told once that an instance still waits, and for whom."""
+"""Seconds after which it is logged once that an instance still waits, and for which backends."""
 
 AT_ONCE = 8
 """Instances that are attended to at the same time."""
 
 PERIOD = 1.0
-"""Seconds between two looks at what HAProxy let go of."""
+"""Seconds between two checks of what HAProxy still has."""
 
 PAUSE = 5.0
 """Seconds after which AWS is asked again when it refused something."""
@@ -108,7 +108,7 @@ class _Waiting:
     group: str
     since: float
     actions: dict[str, _Action] = field(default_factory=dict)
-    attended: bool = False  # AWS is being told something of it
+    attended: bool = False  # a request to AWS about it is in progress
     told: bool = False  # that it takes long
 
 
@@ -176,7 +176,7 @@ class Farewells:
                 await asyncio.sleep(PERIOD)
 
     def _due(self, one: _Waiting, now: float) -> bool:
-        """Whether AWS is to be told something of an instance."""
+        """Whether a request to AWS about an instance is due."""
         left = [action for action in one.actions.values() if not action.over]
         if one.actions and not left:
             return False

@@ -38,7 +38,7 @@ def _listed(value: object) -> object:
 
 def _with_a_port(url: str) -> str:
     try:
-        urlsplit(url).port  # noqa: B018 - it is looked at
+        urlsplit(url).port  # noqa: B018 - raises if it is invalid
     except ValueError:
         raise ValueError("expected a URL with a port from 1 to 65535") from None
     return url
