@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dynsrv.documents import show
+from dynsrv.documents.messages import show
 
 _DYNSRV = "dynsrv gives it to each server itself; leave it out"
 _ADMISSION = "dynsrv lets servers in itself; use the key admit"

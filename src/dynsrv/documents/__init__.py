@@ -1,22 +1,22 @@
-"""What does a YAML or JSON document say, and on which line? What its keys mean is not known here."""
+"""What does a YAML or JSON document say, and on which line? It does not know what the keys mean."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import yaml
 
+from dynsrv.documents.messages import show
 from dynsrv.errors import ConfigurationError
 
 KeyPath = tuple[str | int, ...]
 """The keys and positions that lead to a value: `("backends", 0, "name")`."""
 
 MAX_DEPTH = 100
-MAX_PROBLEMS = 20
 
 _Lines = dict[tuple[int, str | int], int]
 _ROOT = (0, 0)
@@ -51,7 +51,11 @@ class Document:
         return self.name if line is None else f"{self.name}:{line}"
 
 
-# ---- reading
+def has_step(collection: object, step: str | int) -> bool:
+    """Return whether *step* leads from *collection* to a value."""
+    if isinstance(collection, list):
+        return isinstance(step, int) and step < len(collection)
+    return isinstance(collection, dict) and step in collection
 
 
 def parse(content: bytes, *, name: str) -> Document:
@@ -240,55 +244,3 @@ def _syntax(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
         return "not valid YAML: inside of [ ] or { } a ${NAME} needs quotes"
     began = f" {error.context} that began on line {start.line + 1}" if start and start != mark else ""
     return f"not valid YAML: {error.problem}{began}; {_CORRECT}"
-
-
-# ---- what is wrong, in sentences
-
-
-def has_step(collection: object, step: str | int) -> bool:
-    """Return whether *step* leads from *collection* to a value."""
-    if isinstance(collection, list):
-        return isinstance(step, int) and step < len(collection)
-    return isinstance(collection, dict) and step in collection
-
-
-def show(value: object) -> str:
-    """Return *value* as the file has it, on one line and not long."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return str(value).lower()
-        case str():
-            text = value if len(value) <= 80 else value[:79] + "…"
-            return json.dumps(text, ensure_ascii=not text.isprintable())
-        case dict() | list():
-            return "a mapping" if isinstance(value, dict) else "a list"
-        case _:
-            return str(value)
-
-
-def format_path(path: Iterable[str | int]) -> str:
-    """Return the path of keys as people write it: `backends[0].server.inter`."""
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        else:
-            key = step if re.fullmatch(r"[\w-]+", step) else show(step)
-            text += f".{key}" if text else key
-    return text
-
-
-def config_error(document: Document, problems: Sequence[tuple[KeyPath, str]]) -> ConfigurationError:
-    """Return the error for all *problems*, each a path and a sentence, one per line in file order."""
-    ordered = sorted(problems, key=lambda problem: document.line_of(problem[0]) or 0)
-    lines = [
-        (document.where(path), f"{format_path(path)}: {sentence}" if path else sentence) for path, sentence in ordered
-    ]
-    if len(lines) == 1:
-        return ConfigurationError(*lines[0])
-    told = [f"{where}: {problem}" for where, problem in lines[:MAX_PROBLEMS]]
-    if len(lines) > MAX_PROBLEMS:
-        told.append(f"{document.name}: and {len(lines) - MAX_PROBLEMS} more")
-    return ConfigurationError(document.name, "\n".join([f"{len(lines)} problems", *told]))

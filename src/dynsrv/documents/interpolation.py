@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dynsrv.documents import Document, KeyPath, config_error, show
+from dynsrv.documents import Document, KeyPath
+from dynsrv.documents.messages import config_error, show
 
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

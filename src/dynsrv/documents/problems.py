@@ -1,25 +1,27 @@
-"""What has the writer of a file to change? Sentences for what could not be read and what a model refused."""
+"""What has the author of a file to change? Sentences for what cannot be read and for what a model rejects."""
 
 from __future__ import annotations
 
 import difflib
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from dynsrv.documents import Document, KeyPath, config_error, has_step, show
+from dynsrv.documents import Document, KeyPath, has_step
+from dynsrv.documents.messages import config_error, show
 from dynsrv.errors import ConfigurationError
 
 
 class Redacted(ValueError):
-    """What a validator raises of a value that is a secret: the sentence stands alone, without what was found."""
+    """What a validator raises for a value that is a secret: the message does not show what was found."""
 
 
 def unreadable(error: OSError) -> str:
-    """Return what to say of a file that could not be read."""
+    """Return the message for a file that cannot be read."""
     match error:
         case FileNotFoundError():
             return "there is no such file; write it, or correct the path"
@@ -32,7 +34,7 @@ def unreadable(error: OSError) -> str:
 
 
 def unknown_key(key: object, known: Iterable[str]) -> str:
-    """Return what to say of a key that is none of *known*."""
+    """Return the message for a key that is none of *known*."""
     names = sorted(known)
     if near := difflib.get_close_matches(str(key), names, n=2, cutoff=0.65):
         return f"unknown key; did you mean {' or '.join(near)}?"
@@ -40,7 +42,7 @@ def unknown_key(key: object, known: Iterable[str]) -> str:
 
 
 def problems_at(model: type[BaseModel], problems: Iterable[tuple[KeyPath, str]]) -> ValidationError:
-    """Return what a validator of *model* raises for *problems*: each a path below it and a sentence."""
+    """Return what a validator of *model* raises for *problems*: each a path relative to it and a sentence."""
     details = [
         InitErrorDetails(
             type=PydanticCustomError("problem", "{sentence}", {"sentence": sentence}), loc=path, input=None
@@ -51,22 +53,16 @@ def problems_at(model: type[BaseModel], problems: Iterable[tuple[KeyPath, str]])
 
 
 def explain_validation(error: ValidationError, *, document: Document, model: type[BaseModel]) -> ConfigurationError:
-    """Return *error*, which *model* raised of *document*'s data, in sentences for the one who wrote the file.
+    """Return *error*, which *model* raised for *document*'s data, as messages for the author of the file.
 
-    A validator's `ValueError` tells what was expected; what was found is put before it.
+    A validator's `ValueError` says what was expected; what was found is put before it. A union of models needs a
+    discriminator.
     """
     sentences: dict[KeyPath, str] = {}
-    verdicts = set()  # the paths of which only one branch of a union speaks
     for details in error.errors(include_url=False):
-        if _follows(details):
-            continue
-        place = _locate(details, document.data, model)
-        sentences.setdefault(place.path, _sentence(details, place.known))
-        if place.branched:
-            verdicts.add(place.path)
-    for path in verdicts:
-        if any(len(other) > len(path) and other[: len(path)] == path for other in sentences):
-            del sentences[path]  # another branch got further: that one was meant
+        if not _follows(details):
+            path, known = _locate(details, document.data, model)
+            sentences.setdefault(path, _sentence(details, known))
     return config_error(document, list(sentences.items()))
 
 
@@ -111,53 +107,53 @@ def _sentence(details: ErrorDetails, known: Iterable[str]) -> str:
         case "value_error":
             return f"found {show(value)}, {context['error']}"
         case "too_short":
-            told = "an empty list"
+            found = "an empty list"
         case "union_tag_invalid":
-            told = str(context["tag"])
+            found = str(context["tag"])
         case _:
-            told = show(value)
+            found = show(value)
     if kind not in _EXPECTED:
-        return f"found {told}: {details['msg']}"
+        return f"found {found}: {details['msg']}"
     quotes = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
-    return f"found {told}, expected {_EXPECTED[kind].format_map(context).replace(chr(39), '')}{quotes}"
+    return f"found {found}, expected {_EXPECTED[kind].format_map(context).replace(chr(39), '')}{quotes}"
 
 
-class _Place(NamedTuple):
-    """Where an error is: its path, the keys known beside its last step, whether in a branch of a union."""
-
-    path: KeyPath
-    known: list[str]
-    branched: bool
-
-
-def _locate(details: ErrorDetails, data: Any, model: type[BaseModel]) -> _Place:
-    location = details["loc"]
-    path: list[str | int] = []
-    models, known, branched = [model], list(model.model_fields), False
+def _locate(details: ErrorDetails, data: Any, model: type[BaseModel]) -> tuple[KeyPath, list[str]]:
+    """Return the path of an error in the document, and the keys that could stand where its last step does."""
+    location, path, known = details["loc"], list[str | int](), list[str]()
+    inner: type[BaseModel] | None = model
+    branches: _Branches = {}
     for position, step in enumerate(location, start=1):
-        known = [name for each in models for name in each.model_fields]
+        if step in branches:  # not a key of the file: the value that chose this branch of a union
+            inner, branches = branches[step], {}
+            continue
+        known = list(inner.model_fields) if inner else []
         may_be_absent = position == len(location) and details["type"] in {"missing", "problem"}
         if may_be_absent or has_step(data, step):
             path.append(step)
             data = data[step] if has_step(data, step) else None
-            if isinstance(step, str):
-                fields = [each.model_fields[step] for each in models if step in each.model_fields]
-                models = [inner for field in fields for inner in _models(field.annotation)]
-        else:  # no key of the file: a branch of a union, by its tag or its class
-            branched = True
-            models = [each for each in models if _is_branch(each, step)] or models
+            if inner is not None and step in inner.model_fields:
+                inner, branches = _inside(inner.model_fields[str(step)])
     if details["type"].startswith("union_tag"):
         path.append(str(details.get("ctx", {})["discriminator"]).strip("'"))
-    return _Place(tuple(path), known, branched)
+    return tuple(path), known
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
+_Branches = dict[object, type[BaseModel]]
+"""The models of a union by the values of its discriminator that choose them."""
+
+
+def _inside(field: FieldInfo) -> tuple[type[BaseModel] | None, _Branches]:
+    """Return the model that a field, or an item of it, is made of; or the branches of a union of models."""
+    parts = list(_parts(field.annotation))
+    models = [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+    discriminators = [part.discriminator for part in (field, *parts) if isinstance(part, FieldInfo)]
+    if discriminator := next((each for each in discriminators if isinstance(each, str)), None):
+        return None, {tag: each for each in models for tag in get_args(each.model_fields[discriminator].annotation)}
+    return next(iter(models), None), {}
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
     for part in get_args(annotation):
-        yield from _models(part)
-
-
-def _is_branch(model: type[BaseModel], tag: object) -> bool:
-    fields = model.model_fields.values()
-    return tag == model.__name__ or any(tag in get_args(field.annotation) for field in fields)
+        yield from _parts(part)

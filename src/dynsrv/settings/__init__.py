@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from dynsrv.documents import KeyPath, parse, show
+from dynsrv.documents import KeyPath, parse
 from dynsrv.documents.interpolation import interpolate
+from dynsrv.documents.messages import show
 from dynsrv.documents.problems import explain_validation, problems_at, unreadable
 from dynsrv.documents.values import JsonSchemaGenerator, Section, host_and_port
 from dynsrv.errors import ConfigurationError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
-from dynsrv.documents import show
+from dynsrv.documents.messages import show
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Count, Duration, HaproxyName, Prefix, Section, Share
 from dynsrv.planning.policy import Admission, DrainTimeoutAction, Limits, OnEmpty, Policy

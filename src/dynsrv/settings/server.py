@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dynsrv import server_keywords
-from dynsrv.documents import KeyPath, show
+from dynsrv.documents import KeyPath
+from dynsrv.documents.messages import show
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import CheckTime, Count, PositiveCount, Section, Weight, in_milliseconds, matching
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dynsrv.documents import Document, KeyPath, config_error, format_path, show
+from dynsrv.documents import Document, KeyPath
+from dynsrv.documents.messages import config_error, format_path, show
 from dynsrv.documents.problems import unknown_key
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.sources import endpoint_values as values

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.documents import Document, KeyPath, config_error, format_path, parse, show
+from dynsrv.documents import Document, KeyPath, parse
 from dynsrv.errors import ConfigurationError
 
 CORRECT = "correct the syntax, or write the file as a whole (to a new file, then rename)"
@@ -158,43 +158,3 @@ def test_json_has_no_lines() -> None:
 
 def test_a_key_of_a_merged_mapping_has_the_line_of_the_mapping_that_merges_it() -> None:
     assert a_document("a: &a {b: 1}\nc:\n  <<: *a\n").line_of(("c", "b")) == 2
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "nothing"),
-        (True, "true"),
-        (5, "5"),
-        (1.5, "1.5"),
-        ("5", '"5"'),
-        ("café", '"café"'),
-        ("a\nb\x1b", '"a\\nb\\u001b"'),
-        ("x" * 100, f'"{"x" * 79}…"'),
-        ([1], "a list"),
-        ({}, "a mapping"),
-    ],
-)
-def test_what_was_found_is_told_on_one_line(value: object, text: str) -> None:
-    assert show(value) == text
-
-
-def test_a_path_is_spelled_as_people_write_it() -> None:
-    assert format_path(("backends", 0, "server", "inter")) == "backends[0].server.inter"
-    assert format_path((3, "labels", "a b\n")) == '[3].labels."a b\\n"'
-
-
-def test_all_problems_are_told_at_once_one_a_line_in_the_order_of_the_file() -> None:
-    problems = [(("backends", 1, "name"), "second"), (("backends", 0, "name"), "first"), ((), "of the whole")]
-    assert str(config_error(a_document(TREE), problems)).splitlines() == [
-        "x.yaml: 3 problems",
-        "x.yaml: of the whole",
-        "x.yaml:3: backends[0].name: first",
-        "x.yaml:6: backends[1].name: second",
-    ]
-
-
-def test_of_many_problems_the_first_twenty_are_told() -> None:
-    lines = str(config_error(a_document("[]"), [((index,), "bad") for index in range(30_000)])).splitlines()
-    assert len(lines) == 22
-    assert lines[-1] == "x.yaml: and 29980 more"

@@ -27,8 +27,8 @@ class Dog(Strict):
 class House(Strict):
     pet: Annotated[Cat | Dog, Field(discriminator="kind")]
     size: Literal["small", "large"] = "small"
-    guest: Dog | str | None = None
     open: bool = False
+    guests: tuple[Annotated[Cat | Dog, Field(discriminator="kind")], ...] = ()
 
 
 def told(text: str) -> list[str]:
@@ -52,6 +52,11 @@ def told(text: str) -> list[str]:
         ("pet: {kind: cat}\nopen: maybe", 'x:2: open: found "maybe", expected true or false'),
         ("pet: {kind: cat}\nopne: true", "x:2: opne: unknown key; did you mean open?"),
         ("pet: {kind: dog, name: a, tricks: []}", "x:1: pet.tricks: found an empty list, expected 1 or more items"),
+        (
+            "pet: {kind: cat}\nguests:\n- {kind: cat, name: a}",
+            "x:3: guests[0].name: unknown key; the keys here are kind, lives",
+        ),
+        ("pet: {kind: cat}\nguests:\n- {kind: bird}", "x:3: guests[0].kind: found bird, expected cat, dog"),
         ("pet: {kind: dog, name: a, tricks: [a]}", 'x:1: pet.tricks[0]: found "a", expected a whole number'),
     ],
 )
@@ -59,12 +64,16 @@ def test_a_problem_is_told_with_line_path_what_was_found_and_what_was_expected(t
     assert told(text) == [problem]
 
 
-def test_of_a_union_only_the_branch_that_was_meant_is_told() -> None:
-    assert told("pet: {kind: cat}\nguest: {kind: dog, nam: a}") == [
+def test_of_a_union_only_problems_of_the_branch_that_was_chosen_are_reported() -> None:
+    assert told("size: small\npet: {kind: dog, nam: a}") == [
         "x: 2 problems",
-        "x:2: guest.name: this key is missing; add it",
-        "x:2: guest.nam: unknown key; did you mean name?",
+        "x:2: pet.name: this key is missing; add it",
+        "x:2: pet.nam: unknown key; did you mean name?",
     ]
+
+
+def test_a_key_that_is_called_as_the_branch_of_a_union_is_a_key() -> None:
+    assert told("pet: {kind: cat, cat: 1}") == ["x:1: pet.cat: unknown key; the keys here are kind, lives"]
 
 
 def test_a_problem_of_json_has_a_path_but_no_line() -> None:

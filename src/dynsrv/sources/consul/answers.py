@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from dynsrv.documents import show
+from dynsrv.documents.messages import show
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dynsrv.documents import show
+from dynsrv.documents.messages import show
 from dynsrv.model import MAX_WEIGHT, Endpoint, EndpointState, Snapshot
 from dynsrv.sources import endpoint_values as values
 from dynsrv.sources.consul.answers import Instance, Status, Weights

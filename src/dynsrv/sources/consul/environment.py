@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from dynsrv.documents import KeyPath, show
+from dynsrv.documents import KeyPath
+from dynsrv.documents.messages import show
 from dynsrv.documents.problems import Redacted
 from dynsrv.documents.values import FilePath
 from dynsrv.sources.consul.values import Word, agent_address, secret

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dynsrv.documents import show
+from dynsrv.documents.messages import show
 from dynsrv.model import Endpoint, EndpointState, Location, Snapshot
 from dynsrv.sources import endpoint_values as values
 from dynsrv.sources.ec2.answers import Instance, Inventory

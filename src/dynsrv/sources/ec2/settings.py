@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from dynsrv.documents import KeyPath, show
+from dynsrv.documents import KeyPath
+from dynsrv.documents.messages import show
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import Between, Duration, PortNumber
 from dynsrv.sources.ec2.account import installed
