@@ -25,7 +25,7 @@ async def _guarded(
     (folder / "token").write_text(TOKEN)
     controller = dynsrv(
         *proxies,
-        backend={"limits": {}},
+        backend={"limits": {"max_removed": 0}},
         web={"listen": f"127.0.0.1:{port}", "token_file": "token"},
         log={"format": "json"},
         resync={"interval": resync},

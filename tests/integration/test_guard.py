@@ -1,7 +1,8 @@
-"""A plan that would take away too much is refused for what it takes away, told, and let through only by an operator."""
+"""No plan takes away more than the limits allow: the rest waits, is told, and goes at once if an operator says so."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from dynsrv.logs import Event
-from tests.integration.support.controller import Dynsrv, Install
+from tests.integration.support.controller import FAST_CHECK, Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
@@ -52,29 +53,40 @@ async def test_an_empty_list_keeps_every_server_until_an_operator_forces_it(
 
 
 @pytest.mark.any_version
-async def test_a_list_that_lost_most_of_its_servers_adds_what_is_new_and_takes_nothing_away(
+async def test_of_a_list_that_lost_most_of_its_servers_what_is_new_is_added_and_no_more_goes_than_the_limits_allow(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, unused_tcp_port: int
 ) -> None:
-    *old, new = servers = await web_servers(11)
+    *old, new = await web_servers(11)
     controller = await _serving(haproxy, old, dynsrv, web={"listen": f"127.0.0.1:{unused_tcp_port}"})
     controller.want([old[0], new])
-    await controller.logged(Event.REMOVAL_BLOCKED)
-    await serves(haproxy, servers)
-    planned = (await controller.run("plan", "--json")).json["backends"][0]
-    assert [refusal["rule"] for refusal in planned["refusals"]] == ["max_removed"]
-    assert "9 of 11 serving servers would be removed" in planned["refusals"][0]["reason"]
+    line = await controller.logged(Event.REMOVAL_BLOCKED)
+    assert "9 of 11 serving servers would be removed: 6 now, 3 in 60 s at the earliest: at most 5 of 10 may" in line
+    await eventually(lambda: _deleted(controller, 6))
+    left = await haproxy.ready_ports()
+    assert len(left) == 5
+    assert left >= {old[0].port, new.port}
     async with aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as answer:
             assert answer.status == 200
-            assert "degraded: backend be_app on lb1: guard: 9 of 11" in await answer.text()
+            told = await answer.text()
+            assert (
+                "degraded: backend be_app on lb1: guard: 3 of 5 serving servers would be removed: 0 now, 3 in" in told
+            )
         async with session.get(f"http://127.0.0.1:{unused_tcp_port}/metrics") as answer:
-            assert 'dynsrv_guard_refusals_total{backend="be_app",rule="max_removed"}' in await answer.text()
-    controller.want(servers[:6])  # half of it may go
-    await serves(haproxy, servers[:6])
+            text = await answer.text()
+            assert 'dynsrv_guard_refusals_total{backend="be_app",rule="max_removed"}' in text
+            assert 'dynsrv_guarded_servers{backend="be_app",proxy="lb1",rule="max_removed"} 3.0' in text
+    assert await haproxy.ready_ports() == left
+    controller.want([*old, new])
+    await serves(haproxy, [*old, new])
+
+
+def _deleted(controller: Dynsrv, number: int) -> bool:
+    return len(controller.lines(Event.SERVER_DELETED)) == number
 
 
 @pytest.mark.any_version
-async def test_a_restart_of_dynsrv_does_not_let_a_bad_list_through(
+async def test_after_a_restart_of_dynsrv_no_more_goes_at_once_than_the_limits_allow(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
     servers = await web_servers(10)
@@ -83,7 +95,45 @@ async def test_a_restart_of_dynsrv_does_not_let_a_bad_list_through(
     controller.want(servers[:1])
     await controller.start()
     await controller.logged(Event.REMOVAL_BLOCKED)
+    await eventually(lambda: _deleted(controller, 5))
+    assert len(await haproxy.ready_ports()) == 5
+
+
+async def test_a_scale_in_beyond_the_limit_takes_first_what_stops_and_the_rest_when_the_window_has_passed(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(5)
+    stays, down, stops, *others = servers
+    first, second = sorted(others, key=lambda server: server.port)
+    controller = dynsrv(haproxy, backend={"limits": {"max_removed": 1, "window": "3s"}, "server": FAST_CHECK})
+    controller.want(servers)
+    await controller.start()
     await serves(haproxy, servers)
+    await down.stop()
+
+    async def is_down() -> bool:
+        return down.port not in await haproxy.ready_ports()
+
+    await eventually(is_down)
+    clock = asyncio.get_running_loop().time
+    async with load(haproxy.frontend, workers=2, pause=0.01) as counts:
+        controller.want([stays, {**stops.endpoint, "state": "drain"}])
+        begun = clock()
+        await eventually(lambda: _ready(haproxy, stays, first, second))
+        assert clock() - begun < 3
+        assert "3 of 4 serving servers would be removed: 1 now, 2 in 3 s" in await controller.logged(
+            Event.REMOVAL_BLOCKED
+        )
+        await stops.stop()  # its process ends: it gets no requests any more
+        await eventually(lambda: _ready(haproxy, stays, second))
+        assert clock() - begun >= 2.9
+        await eventually(lambda: _ready(haproxy, stays))
+        assert clock() - begun >= 5.9
+    assert not counts.failed
+
+
+async def _ready(haproxy: HAProxy, *servers: WebServer) -> bool:
+    return await haproxy.ready_ports() == {server.port for server in servers}
 
 
 async def test_servers_that_haproxy_sees_down_may_go(
@@ -146,7 +196,7 @@ async def test_an_override_lets_everything_through_until_it_expires(
     settings = yaml.safe_load(controller.configuration.read_text())
     now = datetime.datetime.now(datetime.UTC)
     for until, left in ((now - datetime.timedelta(hours=1), 4), (now + datetime.timedelta(hours=1), 1)):
-        settings["backends"][0]["limits"] = {"override_until": until.isoformat()}
+        settings["backends"][0]["limits"] = {"max_removed": 0, "override_until": until.isoformat()}
         controller.configuration.write_text(json.dumps(settings))
         controller.want(servers[:1])
         assert (await controller.run("apply")).code == (1 if left == 4 else 0)
@@ -154,22 +204,23 @@ async def test_an_override_lets_everything_through_until_it_expires(
 
 
 @pytest.mark.any_version
-async def test_a_source_that_flaps_loses_no_server_and_no_request(
+async def test_a_source_that_flaps_loses_no_request_and_never_more_servers_than_the_limits_allow(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
 ) -> None:
     servers = await web_servers(6)
     controller = await _serving(haproxy, servers, dynsrv)
-    begun = (await haproxy.servers()).keys()
+    fewest = 6
     async with load(haproxy.frontend, workers=4) as counts:
         for second in range(FLAPPING_SECONDS):
             controller.want(([], servers, servers[:1], servers)[second % 4])
 
-            def looked(second: int = second) -> bool:
+            async def looked(second: int = second) -> bool:
+                nonlocal fewest
+                fewest = min(fewest, len(await haproxy.ready_ports()))
                 wanted = (0, 6, 1, 6)[second % 4]
                 return controller.log.read_text().count(f"endpoints={wanted}") > second // 4
 
             await eventually(looked)
     assert not counts.failed
-    assert (await haproxy.servers()).keys() == begun
+    assert fewest >= 3
     await serves(haproxy, servers)
-    assert not controller.lines(Event.SERVER_DRAINING)

@@ -24,7 +24,7 @@ from tests.integration.support.web_servers import WebServer, WebServers
 pytestmark = pytest.mark.any_version
 
 FAST = {"interval": "500ms", "probe": "200ms"}
-GUARDED: dict[str, object] = {}  # the defaults
+GUARDED: dict[str, object] = {"max_removed": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ async def test_an_alert_fires_while_haproxy_takes_no_servers_in_a_backend(watch:
 
 
 async def test_an_alert_fires_when_haproxy_is_not_as_wanted_and_nothing_else_says_why(watch: Watch) -> None:
-    watched = await watch(backend={"limits": GUARDED})
+    watched = await watch(backend={"limits": {}})
     *others, last = watched.servers
     await last.stop()
     down = f"dyn-127.0.0.1:{last.port}"

@@ -66,7 +66,8 @@ async def test_the_status_and_the_log_say_why_a_server_gets_no_requests(
 ) -> None:
     (tmp_path / "token").write_text(TOKEN)
     haproxy = await a_haproxy(extra="\nbackend be_static\n    balance static-rr\n")
-    common = {"source": {"kind": "file", "path": "servers.yaml"}, "server": FAST_CHECK}
+    limits = {"max_removed": 0}
+    common = {"source": {"kind": "file", "path": "servers.yaml"}, "server": FAST_CHECK, "limits": limits}
     controller = dynsrv(
         haproxy,
         backends=[{"name": "be_app", **common}, {"name": "be_static", **common}],
@@ -107,8 +108,8 @@ async def _the_backend_is_rejected(stage: Stage) -> None:
 async def _the_guard_refuses(stage: Stage) -> None:
     stage.controller.want(stage.servers[:1])
     reason = (
-        "3 of 4 serving servers would be removed, 3 fewer than served within the last 60 s; the limit is 2"
-        " (limits.max_removed: 50%); if this is intended, run dynsrv apply --force"
+        "3 of 4 serving servers would be removed: 0 now, 3 not: at most 0 of 4 may be removed within 60 s"
+        " (limits.max_removed: 0); if this is intended, run dynsrv apply --force"
     )
     status = await stage.api.shows(lambda status: status["backends"][0].get("refusals"))
     backend = status["backends"][0]

@@ -109,11 +109,11 @@ async def test_a_check_that_fails(site: Site, web_servers: WebServers, dead: Web
 
 
 async def test_a_guard_that_refuses(site: Site) -> None:
-    page = await site.begin(4, backend={"limits": {}})
+    page = await site.begin(4, backend={"limits": {"max_removed": 0}})
     site.controller.want(site.wanted[:1])
     await page.tells(
-        "Problem be_app on lb1: The guard blocks removals: 3 of 4 serving servers would be removed, 3 fewer"
-        " than served within the last 60 s; the limit is 2 (limits.max_removed: 50%); if this is"
+        "Problem be_app on lb1: The guard blocks removals: 3 of 4 serving servers would be removed: 0 now,"
+        " 3 not: at most 0 of 4 may be removed within 60 s (limits.max_removed: 0); if this is"
         " intended, run dynsrv apply --force, or use the button of this backend."
     )
     assert await page.why("dyn-app-1") == "no longer listed by the source; kept by the guard (limits.max_removed)"

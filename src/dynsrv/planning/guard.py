@@ -5,8 +5,8 @@
     | the snapshot is empty, `on_empty: keep`                 | refuse: no server is removed                         |
     | new servers are starting                                | keep as many as are desired until these serve        |
     | the rest satisfies `max_removed` and `min_ready`        | remove all                                           |
-    | it would, once the new servers pass their checks        | wait for them                                        |
-    | it would not                                            | refuse                                               |
+    | it would, once the new servers pass their checks        | wait for them; remove only what is stopping          |
+    | it would not                                            | remove as many as the limits allow, refuse the rest  |
 
 Only serving servers are counted: one that HAProxy considers DOWN may always be removed. Backup servers receive no
 requests while another server can, so the rules apply to them separately.
@@ -15,10 +15,8 @@ requests while another server can, so the rules apply to them separately.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dynsrv.model import Server
 from dynsrv.planning.policy import Limits, OnEmpty
 from dynsrv.planning.recent_history import RecentService
 from dynsrv.steps import Refusal, Rule
@@ -28,15 +26,17 @@ from dynsrv.steps import Refusal, Rule
 class RemovalRequest:
     """What the guard decides about: the removal of backup servers, or of the other servers.
 
-    *leaving* are the serving servers that shall receive no more requests (and all others, if the snapshot is *empty*).
-    *serving* counts the serving servers that dynsrv owns, including these; *foreign* the other serving servers.
-    *wanted* is how many shall serve in the end; of these, *coming* have not finished their first check, and *failing*
-    fail it. For *backup* servers, *foreign* includes all servers that are no backup servers.
+    *leaving* is how many serving servers shall receive no more requests (and all others, if the snapshot is *empty*);
+    of these, *stopping* are about to end by themselves, as the source says. *serving* counts the serving servers that
+    dynsrv owns, including these; *foreign* the other serving servers. *wanted* is how many shall serve in the end; of
+    these, *coming* have not finished their first check, and *failing* fail it. For *backup* servers, *foreign* includes
+    all servers that are no backup servers.
     """
 
-    leaving: Sequence[Server]
+    leaving: int
     serving: int
     wanted: int
+    stopping: int = 0
     foreign: int = 0
     coming: int = 0
     failing: int = 0
@@ -51,16 +51,20 @@ class RemovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class RemovalDecision:
-    """How many servers may leave now, why the others are kept, and the refusal, if it is one."""
+    """How many servers may leave now, why the others are kept, and the refusal, if it is one.
+
+    *deadline*: in how many seconds more may leave, if nothing else changes; None: never, or it depends on others.
+    """
 
     may_leave: int
     kept: str = ""
     refusal: Refusal | None = None
+    deadline: float | None = None
 
 
-def evaluate(request: RemovalRequest, *, recent: RecentService, limits: Limits) -> RemovalDecision:
+def evaluate(request: RemovalRequest, *, recent: RecentService, now: float, limits: Limits) -> RemovalDecision:
     """Apply the rules of *limits*. Pure."""
-    leaving = len(request.leaving)
+    leaving = request.leaving
     if request.empty and limits.on_empty is OnEmpty.REMOVE:
         return RemovalDecision(leaving)
     if request.empty:
@@ -72,38 +76,68 @@ def evaluate(request: RemovalRequest, *, recent: RecentService, limits: Limits) 
     if not leaving:
         return RemovalDecision(0)
 
-    # the peak of the window, less the servers that went down by themselves
-    before = min(recent.peak, request.serving + recent.departed)
-    allowed = _allowed(limits, before)
-    if request.backup and limits.max_removed:
-        allowed = max(1, allowed)  # the last one too, while min_ready others serve
-    least = max(before - allowed, limits.min_ready - request.foreign)
+    before = recent.before(request.serving)
+    least = max(_share_left(request, limits, before), limits.min_ready - request.foreign)
+    may_leave = min(leaving, max(0, request.serving - least))
     after = request.serving - leaving
     if request.coming:
         within_limits = after + request.coming + request.failing >= least
         enough = min(before, request.wanted) if within_limits else before
         may_leave = min(leaving, max(0, request.serving - max(enough, least)))
         return RemovalDecision(may_leave, f"keeps serving until new servers do: {request.coming} not ready yet")
-    if after >= least:
+    if may_leave == leaving:
         return RemovalDecision(leaving)
     if after + request.failing >= least:
-        return RemovalDecision(0, f"keeps serving until new servers do: {request.failing} failing their health check")
-    if before - after > allowed:
-        share = f"{limits.max_removed:.0%}" if isinstance(limits.max_removed, float) else str(limits.max_removed)
-        reason = (
-            f"{leaving} of {request.serving} serving {request.kind} would be removed, {before - after} fewer than"
-            f" served within the last {limits.window:g} s; the limit is {allowed}"
-            f" (limits.max_removed: {share}); if this is intended, run dynsrv apply --force"
-        )
-        return RemovalDecision(0, "kept by the guard (limits.max_removed)", Refusal(Rule.MAX_REMOVED, reason))
+        kept = f"keeps serving until new servers do: {request.failing} failing their health check"
+        return RemovalDecision(min(may_leave, request.stopping), kept)
+    return _refused(request, may_leave, recent=recent, now=now, limits=limits)
+
+
+def _refused(
+    request: RemovalRequest, may_leave: int, *, recent: RecentService, now: float, limits: Limits
+) -> RemovalDecision:
+    """Let *may_leave* servers leave, and say why not the others, and until when."""
+    before = recent.before(request.serving)
+    what = f"{request.leaving} of {request.serving} serving {request.kind} would be removed: {may_leave} now,"
+    rest = request.leaving - may_leave
+    force = "if this is intended, run dynsrv apply --force"
+    if limits.min_ready - request.foreign >= _share_left(request, limits, before):
+        remain = request.serving + request.foreign - request.leaving
+        reason = f"{what} {rest} not: {remain} would remain, fewer than limits.min_ready: {limits.min_ready}; {force}"
+        return RemovalDecision(may_leave, "kept by the guard (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
+    deadline = _next_allowance(request, may_leave, recent=recent, now=now, limits=limits)
+    when = "not" if deadline is None else f"in {math.ceil(deadline)} s at the earliest"
+    share = f"{limits.max_removed:.0%}" if isinstance(limits.max_removed, float) else str(limits.max_removed)
     reason = (
-        f"{leaving} of {request.serving} serving {request.kind} would be removed and {after + request.foreign} would"
-        f" remain, fewer than limits.min_ready: {limits.min_ready}; if this is intended, run dynsrv apply --force"
+        f"{what} {rest} {when}: at most {_allowed(request, limits, before)} of {before} may be removed within"
+        f" {limits.window:g} s (limits.max_removed: {share}); {force}"
     )
-    return RemovalDecision(0, "kept by the guard (limits.min_ready)", Refusal(Rule.MIN_READY, reason))
+    kept = "kept by the guard (limits.max_removed)"
+    return RemovalDecision(may_leave, kept, Refusal(Rule.MAX_REMOVED, reason), deadline)
 
 
-def _allowed(limits: Limits, before: int) -> int:
-    if isinstance(limits.max_removed, float):
-        return math.floor(limits.max_removed * before + 1e-9)  # 29 % of 100 are 28.999… in floats
-    return limits.max_removed
+def _next_allowance(
+    request: RemovalRequest, may_leave: int, *, recent: RecentService, now: float, limits: Limits
+) -> float | None:
+    """Return in how many seconds another server may leave, after *may_leave* of them did now."""
+    serving = request.serving - may_leave
+    later = RecentService(recent.served, (*recent.departed, (now, may_leave)))
+    for forgotten in sorted({at for at, _ in (*later.served, *later.departed)}):
+        before = max(serving, later.before(serving, after=forgotten))
+        if serving > max(_share_left(request, limits, before), limits.min_ready - request.foreign):
+            return forgotten + limits.window - now
+    return None
+
+
+def _share_left(request: RemovalRequest, limits: Limits, before: int) -> int:
+    """Return how many of *before* have to keep serving."""
+    return before - _allowed(request, limits, before)
+
+
+def _allowed(request: RemovalRequest, limits: Limits, before: int) -> int:
+    """Return how many of *before* may be removed."""
+    if isinstance(limits.max_removed, int):
+        return limits.max_removed
+    allowed = math.floor(limits.max_removed * before + 1e-9)  # 29 % of 100 are 28.999… in floats
+    # the last backup server, too, while min_ready others serve
+    return max(1, allowed) if request.backup and limits.max_removed else allowed

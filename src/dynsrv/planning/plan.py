@@ -111,13 +111,16 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
         else:
             lifecycle.keep_in_drain(server, target, policy=policy, builder=builder)
 
+    # those that stop come first, the others in an order that is the same in each pass and on each proxy
+    leaving.sort(key=lambda one: (not match_.stops(one[0]), one[0].address or "", one[0].port, one[0].name))
     tallies = _tallies(match_, desired=desired, observed=observed, history=history)
     others = 0  # that serve on, while no request goes to a backup server
     for backup, recent in ((False, history.active), (True, history.backup)):
         tally = tallies[backup]
         of_this_kind = [(server, reason) for server, reason in leaving if server.backup is backup]
         request = RemovalRequest(
-            leaving=[server for server, _ in of_this_kind],
+            leaving=len(of_this_kind),
+            stopping=sum(match_.stops(server) for server, _ in of_this_kind),
             serving=tally.serving,
             wanted=tally.wanted,
             foreign=tally.foreign + others,
@@ -126,7 +129,7 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
             empty=not desired,
             backup=backup,
         )
-        decision = guard.evaluate(request, recent=recent, limits=policy.limits)
+        decision = guard.evaluate(request, recent=recent, now=now, limits=policy.limits)
         _leave(of_this_kind, match_, decision, policy=policy, builder=builder)
         others = tally.serving + tally.foreign - decision.may_leave
     builder.steps.sort(key=lambda step: _RANK[type(step)])  # stable
@@ -141,6 +144,11 @@ class _Match:
     removed: dict[str, str] = field(default_factory=dict)  # the reason
     awaited: set[str] = field(default_factory=set)  # of removed: those whose successor does not serve yet
     additions: list[Addition] = field(default_factory=list)
+
+    def stops(self, server: Server) -> bool:
+        """Whether the source says of *server* that it is about to end."""
+        target = self.kept.get(server.name)
+        return target is not None and target.endpoint.state is EndpointState.DRAIN
 
 
 def _match(desired: Desired, observed: Backend, history: RecentHistory, policy: Policy) -> _Match:
@@ -253,7 +261,7 @@ def _leave(
     waits_for = WaitsFor.SUCCESSOR if decision.refusal is None else WaitsFor.GUARD
     for number, (server, reason) in enumerate(leaving):
         if number >= decision.may_leave:
-            builder.waits.append(Wait(server.name, waits_for, f"{reason}; {decision.kept}"))
+            builder.waits.append(Wait(server.name, waits_for, f"{reason}; {decision.kept}", decision.deadline))
         elif (target := match_.kept.get(server.name)) is None:
             lifecycle.remove(server, reason=reason, policy=policy, builder=builder)
         elif target.endpoint.state is EndpointState.READY:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class RecentService:
-    """How many servers served within the guard's window.
+    """How many servers served within the guard's window, by time.
 
-    *peak*: the largest number of desired servers that served at the same time. *departed*: how many serving servers
-    were drained.
+    *served*: how many desired servers served at the same time, where that was more than at any time since.
+    *departed*: how many serving servers were drained.
     """
 
-    peak: int = 0
-    departed: int = 0
+    served: tuple[tuple[float, int], ...] = ()
+    departed: tuple[tuple[float, int], ...] = ()
+
+    def before(self, serving: int, *, after: float = -math.inf) -> int:
+        """Return the peak *after* a time, less the servers that went down by themselves; now, *serving* servers are."""
+        peak = max((number for at, number in self.served if at > after), default=0)
+        return min(peak, serving + sum(number for at, number in self.departed if at > after))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
+from collections.abc import Sequence
 
 from dynsrv.model import AdminState, Backend, Process, Server
 from dynsrv.planning import Policy, RecentHistory, RecentService
@@ -17,20 +18,37 @@ class _Service:
 
     def __init__(self, window: float) -> None:
         self._window = window
-        self.served: deque[tuple[float, int]] = deque()  # time, and number of servers left serving
+        self.served: deque[tuple[float, int]] = deque()  # time, and number of servers, descending
         self.departed: deque[tuple[float, int]] = deque()  # time, and number of servers drained
+        self.left = 0
+        """How many the last pass left serving."""
 
-    def recent(self, serving: int, *, now: float) -> RecentService:
+
+    def observe(self, serving: int, replaced: int, *, now: float) -> RecentService:
+        """Note that so many serve, *replaced* of them only until their successors do."""
+        # Those that the last pass left have served ever since. Those that began to serve since then count, too: the
+        # source may drop servers just then.
+        self._served(max(min(self.left, serving), serving - replaced), now=now)
         for events in (self.served, self.departed):
-            while events and events[0][0] < now - self._window:
+            while events and events[0][0] <= now - self._window:
                 events.popleft()
-        peak = max([serving, *(number for _, number in self.served)])
-        return RecentService(peak=peak, departed=sum(number for _, number in self.departed))
+        return RecentService(tuple(self.served), tuple(self.departed))
 
     def record(self, serving: int, drained: int, *, now: float) -> None:
-        self.served.append((now, serving - drained))
+        """Note what a pass left."""
+        self.left = serving - drained
+        self._served(self.left, now=now)
         if drained:
             self.departed.append((now, drained))
+
+    def unchanged(self, *, now: float) -> None:
+        """Note that as many serve as the last pass left."""
+        self._served(self.left, now=now)
+
+    def _served(self, number: int, *, now: float) -> None:
+        while self.served and self.served[-1][1] <= number:
+            self.served.pop()
+        self.served.append((now, number))
 
 
 class History:
@@ -65,18 +83,20 @@ class History:
         if self._process is not None and self._process != observed.process:
             self._trusted = self._serving if now - self._seen_at <= _TRUST else frozenset()
         self._process = observed.process
-        # including those that began to serve since the last pass: the source may drop servers just then
-        kinds = Counter(server.backup for server in ours if server.serving and server.name not in self._replaced)
         self._serving = frozenset(server.id for server in ours if server.serving)
         self._seen_at = now
         return RecentHistory(
             drains=self._drains,
             last_sessions={name: began for name, (began, _) in self._sessions.items()},
-            active=self._active.recent(kinds[False], now=now),
-            backup=self._backup.recent(kinds[True], now=now),
+            active=self._observe_service(self._active, [one for one in ours if not one.backup], now=now),
+            backup=self._observe_service(self._backup, [one for one in ours if one.backup], now=now),
             trusted=self._trusted,
             refused=self._refused,
         )
+
+    def _observe_service(self, service: _Service, servers: Sequence[Server], *, now: float) -> RecentService:
+        serving = [server.name for server in servers if server.serving]
+        return service.observe(len(serving), sum(name in self._replaced for name in serving), now=now)
 
     def _last_session(self, server: Server, *, now: float) -> tuple[float, int | None]:
         """Return the latest time at which a session may have begun on *server*, and how many had begun by then.
@@ -93,6 +113,8 @@ class History:
     def unchanged(self, *, now: float) -> None:
         """Note that nothing has changed since the last observation."""
         self._seen_at = now
+        self._active.unchanged(now=now)
+        self._backup.unchanged(now=now)
 
     def record(self, plan: Plan, applied: Applied, observed: Backend, *, now: float) -> None:
         """Note the result of a plan."""

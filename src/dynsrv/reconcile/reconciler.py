@@ -206,7 +206,7 @@ class Reconciler:
             self._backoff = self._first_backoff
             return self._resync if this.result is Result.CONVERGED else _IMMEDIATELY
         delay = self._back_off(self._resync if this.final else min(_LATER, self._resync))
-        deadlines = [wait.deadline for wait in this.waits if wait.deadline is not None]
+        deadlines = [wait.deadline for wait in this.plan.waits if wait.deadline is not None]
         return min([delay, *(max(_SOON, deadline) for deadline in deadlines)])
 
     def _back_off(self, longest: float) -> float:

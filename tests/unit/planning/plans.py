@@ -33,8 +33,8 @@ def the_plan(
         history=RecentHistory(
             drains=drains or {},
             last_sessions=last_sessions or {},
-            active=RecentService(peak, departed),
-            backup=RecentService(sum(server.serving and server.backup for server in observed)),
+            active=RecentService(((now, peak),), ((now, departed),)),
+            backup=RecentService(((now, sum(server.serving and server.backup for server in observed)),)),
             trusted=trusted,
             refused=refused,
         ),

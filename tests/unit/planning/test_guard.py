@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from dynsrv.model import AdminState, Check, Endpoint, EndpointState, OperationalState, Server
 from dynsrv.planning import Limits, OnEmpty, Policy, RecentService, guard
 from dynsrv.planning.guard import RemovalDecision, RemovalRequest
-from dynsrv.steps import Drain, Plan, Refusal, Rule
+from dynsrv.steps import Drain, Plan, Refusal, Rule, WaitsFor
 from tests.fakes.builders import CHECKED, a_policy, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan, waits_of
 
 MAINT = AdminState.MAINT
+Events = tuple[tuple[float, int], ...]
 GUARDED = a_policy(limits=Limits())
 
 
@@ -32,9 +33,11 @@ def the_verdict(
     departed: int = 0,
     wanted: int | None = None,
     backup: bool = False,
+    stopping: int = 0,
 ) -> RemovalDecision:
     situation = RemovalRequest(
-        leaving=[a_server(an_endpoint(host)) for host in range(leaving)],
+        leaving=leaving,
+        stopping=stopping,
         serving=serving,
         wanted=serving if wanted is None else wanted,
         foreign=foreign,
@@ -43,8 +46,8 @@ def the_verdict(
         empty=empty,
         backup=backup,
     )
-    recent = RecentService(serving if peak is None else peak, departed)
-    return guard.evaluate(situation, recent=recent, limits=limits or Limits())
+    recent = RecentService(((0, serving if peak is None else peak),), ((0, departed),))
+    return guard.evaluate(situation, recent=recent, now=0, limits=limits or Limits())
 
 
 def servers(count: int, **options: object) -> list[Server]:
@@ -119,25 +122,25 @@ def test_replaced_servers_leave_one_by_one_as_their_replacements_serve() -> None
     [
         (0, 4, Limits(), 0),
         (2, 4, Limits(), 2),
-        (3, 4, Limits(), 0),
+        (3, 4, Limits(), 2),
         (1, 3, Limits(), 1),
-        (2, 3, Limits(), 0),
+        (2, 3, Limits(), 1),
         (1, 1, Limits(), 0),
         (1, 1, Limits(min_ready=0), 0),
         (1, 1, Limits(min_ready=0, max_removed=1.0), 1),
         (4, 4, Limits(min_ready=0, max_removed=1.0), 4),
-        (3, 4, Limits(min_ready=2, max_removed=1.0), 0),
+        (3, 4, Limits(min_ready=2, max_removed=1.0), 2),
         (2, 4, Limits(min_ready=2, max_removed=1.0), 2),
         (1, 9, Limits(max_removed=1), 1),
-        (2, 9, Limits(max_removed=1), 0),
+        (2, 9, Limits(max_removed=1), 1),
+        (9, 10, Limits(min_ready=8), 2),
+        (9, 10, Limits(min_ready=3), 5),
         (1, 9, Limits(max_removed=0), 0),
         (1, 9, Limits(max_removed=0.1), 0),
         (1, 10, Limits(max_removed=0.1), 1),
     ],
 )
-def test_no_more_may_leave_than_the_limits_allow_and_otherwise_none(
-    leaving: int, serving: int, limits: Limits, may_leave: int
-) -> None:
+def test_as_many_may_leave_as_the_limits_allow(leaving: int, serving: int, limits: Limits, may_leave: int) -> None:
     verdict = the_verdict(leaving=leaving, serving=serving, limits=limits)
     assert verdict.may_leave == may_leave
     assert (verdict.refusal is None) == (may_leave == leaving)
@@ -151,19 +154,19 @@ def test_too_large_a_share_is_refused_with_the_numbers_and_what_to_do() -> None:
     refusal = the_verdict(leaving=3, serving=4).refusal
     assert refusal == Refusal(
         Rule.MAX_REMOVED,
-        "3 of 4 serving servers would be removed, 3 fewer than served within the last 60 s; the limit is 2"
-        " (limits.max_removed: 50%); if this is intended, run dynsrv apply --force",
+        "3 of 4 serving servers would be removed: 2 now, 1 in 60 s at the earliest: at most 2 of 4 may be removed"
+        " within 60 s (limits.max_removed: 50%); if this is intended, run dynsrv apply --force",
     )
     number = the_verdict(leaving=3, serving=4, limits=Limits(max_removed=1)).refusal
     assert number is not None
-    assert "the limit is 1 (limits.max_removed: 1)" in number.reason
+    assert "at most 1 of 4 may be removed within 60 s (limits.max_removed: 1)" in number.reason
 
 
 def test_too_few_servers_are_refused_with_the_numbers_and_what_to_do() -> None:
     verdict = the_verdict(leaving=3, serving=4, foreign=0, limits=Limits(min_ready=2, max_removed=1.0))
     assert verdict.refusal == Refusal(
         Rule.MIN_READY,
-        "3 of 4 serving servers would be removed and 1 would remain, fewer than limits.min_ready: 2;"
+        "3 of 4 serving servers would be removed: 2 now, 1 not: 1 would remain, fewer than limits.min_ready: 2;"
         " if this is intended, run dynsrv apply --force",
     )
 
@@ -200,13 +203,13 @@ def test_a_plan_that_is_refused_still_adds() -> None:
     policy = a_policy(limits=limits, options=())
     plan = the_plan(*servers(4, options=()), wanted=(an_endpoint(9),), policy=policy, refused=frozenset())
     assert [step.kind for step in plan.steps][:1] == ["add"]
-    assert drained(plan) == []
+    assert drained(plan) == []  # not before it serves
 
 
 def test_draining_by_the_source_s_wish_takes_servers_away_too() -> None:
     wanted = tuple(an_endpoint(host, state=EndpointState.DRAIN) for host in (1, 2, 3))
     plan = the_plan(*servers(3), wanted=wanted, policy=GUARDED)
-    assert drained(plan) == []
+    assert drained(plan) == ["dyn-10.0.0.1:80"]
     assert [refusal.rule for refusal in plan.refusals] == [Rule.MAX_REMOVED]
     assert [step.server for step in the_plan(*servers(3), wanted=wanted).steps if isinstance(step, Drain)] == [
         server.name for server in servers(3)
@@ -216,7 +219,7 @@ def test_draining_by_the_source_s_wish_takes_servers_away_too() -> None:
 def test_a_weight_of_0_by_the_source_s_wish_takes_servers_away_too() -> None:
     wanted = tuple(an_endpoint(host, weight=0) for host in (1, 2, 3))
     plan = the_plan(*servers(3), wanted=wanted, policy=GUARDED)
-    assert plan.steps == ()
+    assert [step.server for step in plan.steps] == ["dyn-10.0.0.1:80"]
     assert [refusal.rule for refusal in plan.refusals] == [Rule.MAX_REMOVED]
 
 
@@ -250,6 +253,67 @@ def test_a_wanted_server_that_went_down_or_is_held_is_not_on_its_way() -> None:
     assert drained(plan) == ["dyn-10.0.0.2:80"]
 
 
+# ---- who leaves first, and when the others
+
+
+def test_what_the_source_says_is_stopping_leaves_first() -> None:
+    wanted = (an_endpoint(1), an_endpoint(3, state=EndpointState.DRAIN), an_endpoint(4, state=EndpointState.DRAIN))
+    plan = the_plan(*servers(5), wanted=wanted, policy=a_policy(limits=Limits(max_removed=3)))
+    assert drained(plan) == ["dyn-10.0.0.3:80", "dyn-10.0.0.4:80", "dyn-10.0.0.2:80"]
+    assert [wait.server for wait in plan.waits if wait.waits_for is WaitsFor.GUARD] == ["dyn-10.0.0.5:80"]
+    plan = the_plan(*servers(5), wanted=wanted, policy=a_policy(limits=Limits(max_removed=1)))
+    assert drained(plan) == ["dyn-10.0.0.3:80"]
+
+
+def test_what_is_stopping_leaves_within_the_limits_though_new_servers_fail_their_check() -> None:
+    assert the_verdict(leaving=3, serving=4, failing=2, stopping=1).may_leave == 1
+    assert the_verdict(leaving=3, serving=4, failing=2, stopping=3).may_leave == 2
+
+
+def test_the_same_servers_leave_first_whatever_the_order_in_which_haproxy_has_them() -> None:
+    plans = [
+        the_plan(*some, wanted=(an_endpoint(1),), policy=GUARDED) for some in (servers(4), list(reversed(servers(4))))
+    ]
+    assert [drained(plan) for plan in plans] == [["dyn-10.0.0.2:80", "dyn-10.0.0.3:80"]] * 2
+
+
+def test_the_others_leave_when_the_window_has_passed_and_are_told_so() -> None:
+    plan = the_plan(*servers(4), wanted=(an_endpoint(1),), policy=GUARDED)
+    (wait,) = (wait for wait in plan.waits if wait.waits_for is WaitsFor.GUARD)
+    assert wait.deadline == 60
+    assert the_verdict(leaving=1, serving=2, peak=4, departed=2).deadline == 60
+
+
+@pytest.mark.parametrize(
+    ("served", "departed", "serving", "deadline"),
+    [
+        (((-50, 4),), ((-50, 2),), 2, 10),
+        (((-50, 4), (-20, 3)), ((-50, 2),), 2, 10),
+        (((-50, 4), (-20, 3)), ((-50, 1), (-20, 1)), 2, 40),
+        (((-50, 8), (-20, 6)), ((-50, 2), (-20, 2)), 3, 40),  # one of four went down by itself
+    ],
+)
+def test_more_may_leave_as_soon_as_enough_of_what_happened_is_older_than_the_window(
+    served: Events, departed: Events, serving: int, deadline: float
+) -> None:
+    request = RemovalRequest(leaving=1, serving=serving, wanted=1)
+    limits = Limits()
+    verdict = guard.evaluate(request, recent=RecentService(served, departed), now=0, limits=limits)
+    assert (verdict.may_leave, verdict.deadline) == (0, deadline)
+    later = RecentService(
+        tuple(event for event in served if event[0] > deadline - 60) or ((0, serving),),
+        tuple(event for event in departed if event[0] > deadline - 60),
+    )
+    assert guard.evaluate(request, recent=later, now=deadline, limits=limits).may_leave == 1
+
+
+def test_where_the_limits_never_allow_it_there_is_no_deadline() -> None:
+    assert the_verdict(leaving=1, serving=4, limits=Limits(max_removed=0)).deadline is None
+    assert the_verdict(leaving=1, serving=4, limits=Limits(max_removed=0.1)).deadline is None
+    verdict = the_verdict(leaving=4, serving=4, limits=Limits(min_ready=3))
+    assert (verdict.may_leave, verdict.deadline) == (1, None)
+
+
 # ---- backup servers
 
 
@@ -265,8 +329,8 @@ def backup_endpoints(*hosts: int) -> tuple[Endpoint, ...]:
 def test_backup_servers_do_not_stand_in_for_servers_that_go() -> None:
     wanted = backup_endpoints(3, 4)
     plan = the_plan(*servers(2), *some_backups(3, 4), wanted=wanted, policy=GUARDED)
-    assert drained(plan) == []
-    assert [refusal.rule for refusal in plan.refusals] == [Rule.MAX_REMOVED]
+    assert drained(plan) == ["dyn-10.0.0.1:80"]
+    assert [refusal.rule for refusal in plan.refusals] == [Rule.MIN_READY]
 
 
 def test_a_foreign_backup_server_does_not_make_up_the_least_that_must_serve() -> None:
@@ -311,7 +375,7 @@ def test_a_new_backup_server_does_not_hold_up_servers_that_go() -> None:
     departed=st.integers(0, 25),
     limits=st.builds(Limits, max_removed=st.floats(0, 1) | st.integers(0, 5), min_ready=st.integers(0, 5)),
 )
-def test_what_may_leave_never_breaks_a_limit_and_a_refusal_lets_nothing_go(
+def test_what_may_leave_never_breaks_a_limit_and_one_more_would_where_it_is_refused(
     *, serving: int, leaving: int, foreign: int, coming: int, failing: int, peak: int, departed: int, limits: Limits
 ) -> None:
     leaving = min(leaving, serving)
@@ -326,12 +390,15 @@ def test_what_may_leave_never_breaks_a_limit_and_a_refusal_lets_nothing_go(
         limits=limits,
     )
     assert 0 <= verdict.may_leave <= leaving
-    if verdict.may_leave:
-        assert verdict.refusal is None
-        assert serving - verdict.may_leave + foreign >= limits.min_ready
-        before = min(peak, serving + departed)
-        share = limits.max_removed if isinstance(limits.max_removed, int) else limits.max_removed * before
-        assert serving - verdict.may_leave >= before - share - 1e-9
+    before = min(peak, serving + departed)
+    share = limits.max_removed if isinstance(limits.max_removed, int) else limits.max_removed * before
+
+    def within_limits(left: int) -> bool:
+        return left + foreign >= limits.min_ready and left >= before - share - 1e-9
+
+    assert not verdict.may_leave or within_limits(serving - verdict.may_leave)
+    if verdict.refusal is not None:
+        assert not within_limits(serving - verdict.may_leave - 1)
 
 
 def test_without_limits_everything_may_go() -> None:

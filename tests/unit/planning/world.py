@@ -203,7 +203,9 @@ class World:
                 for name, (began, total) in history._sessions.items()
             ),
             tuple((name, min(now - since, longest)) for name, since in history._drains.items()),
-            max((number for _, number in history._active.served), default=-1),  # no story is as long as the window
+            # no story is as long as the window
+            max((number for _, number in history._active.served), default=-1),
+            history._active.left,
             sum(number for _, number in history._active.departed),
             (history._trusted, history._serving, history._refused),
             history._process is not None and history._process.pid == self.haproxy.process.pid,
