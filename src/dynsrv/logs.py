@@ -1,4 +1,4 @@
-"""What can dynsrv log, and how does a line look? Every sentence stands here, once.
+"""What does dynsrv log, and in which format? All sentences are in one table.
 
 A line is one constant sentence and its fields: text for people, JSON for machines, on stderr. In JSON, `message` is the
 sentence and `event` its code. Codes are stable; sentences may be reworded.
@@ -95,7 +95,7 @@ class Event(StrEnum):
 
 
 class Log(Protocol):
-    """What writes lines: structlog's logger, bound to the table of events."""
+    """A logger of structlog that accepts only events of the table."""
 
     def bind(self, **fields: object) -> Log: ...
 
@@ -111,7 +111,7 @@ class Log(Protocol):
 
 
 def get_logger() -> Log:
-    """Return a logger; it follows `configure`, whenever that is called."""
+    """Return a logger, which uses the configuration that is current when it logs."""
     log: Log = structlog.get_logger()
     return log
 
@@ -141,7 +141,7 @@ def _add_code(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
 
 
 class _Forwarding(logging.Handler):
-    """Writes what libraries warn of as all other lines."""
+    """Logs the warnings of libraries like all other lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = get_logger()

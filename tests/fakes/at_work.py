@@ -92,7 +92,7 @@ class AtWork:
     async def passes(self, count: int = 1) -> None:
         """Ask every HAProxy who it is, and make passes over all backends whose source has answered."""
         for runner in self.running.proxies.values():
-            await runner.watch.look()
+            await runner.watch.probe()
         for _ in range(count):
             for backend in self.backends:
                 await backend.desired.update()

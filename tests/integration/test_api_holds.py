@@ -156,7 +156,7 @@ async def test_what_cannot_be_held_is_refused_with_the_reason(
     (foreign,) = await web_servers(1)
     await haproxy.do(f"add server be_app/by-hand 127.0.0.1:{foreign.port}")
     await haproxy.do("enable server be_app/by-hand")
-    not_ours = {"error": "the server by-hand is not dynsrv's, which never touches others"}
+    not_ours = {"error": "the server by-hand is not managed by dynsrv"}
     assert await api.hold("by-hand") == (403, not_ours)
     assert await api.release("by-hand") == (403, not_ours)
     assert await api.hold("dyn-none") == (404, {"error": "there is no server dyn-none in the backend be_app"})

@@ -178,7 +178,7 @@ async def test_a_file_that_cannot_be_written_is_told_once_and_everything_else_go
     controller.want(servers)
     await serves(haproxy, servers)
     told = json.loads(await controller.logged(Event.AUDIT_WRITE_FAILED))
-    assert told["error"] == "there is no such folder; make it, or correct the path"
+    assert told["error"] == "there is no such directory; create it, or correct the path"
     assert told["path"] == str(tmp_path / "none" / "audit")
     (tmp_path / "none").mkdir()
     controller.want(servers[1:])
@@ -198,7 +198,7 @@ async def test_a_file_system_that_hangs_delays_what_is_done_and_does_not_stop_it
     controller.want([server])
     await controller.start()
     told = json.loads(await controller.logged(Event.AUDIT_WRITE_FAILED))
-    assert told["error"] == "it does not answer within 5 s"
+    assert told["error"] == "no answer within 5 s"
     await serves(haproxy, [server])
     controller.want([{**server.endpoint, "weight": 5}])
     await controller.logged(Event.WEIGHT_CHANGED, within=5)

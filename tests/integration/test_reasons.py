@@ -95,7 +95,7 @@ async def test_the_status_and_the_log_say_why_a_server_gets_no_requests(
 async def _the_backend_is_rejected(stage: Stage) -> None:
     backend = await stage.api.backend(name="be_static")
     assert backend["error"].startswith(
-        "backend be_static on lb1: its algorithm (static-rr) takes no servers at runtime. HAProxy "
+        "backend be_static on lb1: its algorithm (static-rr) does not accept servers at runtime. HAProxy "
     )
     assert backend["error"].endswith(
         "Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."

@@ -155,8 +155,8 @@ async def test_a_backend_that_is_rejected(site: Site, web_servers: WebServers) -
     await mentions(page, "Cannot be managed")
     version = (await site.status())["proxies"][0]["version"]
     await page.tells(
-        "Problem be_app on lb1: Cannot be managed: its algorithm (static-rr) takes no servers at runtime. HAProxy"
-        f" {version} says: Backend must use a dynamic load balancing to support dynamic servers. Use `balance"
+        "Problem be_app on lb1: Cannot be managed: its algorithm (static-rr) does not accept servers at runtime."
+        f" HAProxy {version} says: Backend must use a dynamic load balancing to support dynamic servers. Use `balance"
         " roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
     )
     assert await page.page.get_by_text("cannot be managed", exact=True).count() == 1

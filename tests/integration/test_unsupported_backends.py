@@ -11,7 +11,7 @@ from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import StartHAProxy, serves
 from tests.integration.support.web_servers import WebServers
 
-SENTENCE = "takes no servers at runtime. HAProxy"
+SENTENCE = "does not accept servers at runtime. HAProxy"
 REMEDY = "Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
 
 FILE = {"kind": "file", "path": "servers.yaml"}

@@ -71,7 +71,7 @@ async def test_not_ready_says_why(a_haproxy: StartHAProxy, dynsrv: Install, unus
 
     await eventually(lambda: reason("there is no such file"))
     controller.want([])
-    await eventually(lambda: reason("its algorithm (static-rr) takes no servers at runtime"))
+    await eventually(lambda: reason("its algorithm (static-rr) does not accept servers at runtime"))
     metrics = await _metrics(unused_tcp_port)
     assert metrics["dynsrv_backend_rejected,backend=be_app,proxy=lb1,reason=algorithm"] == 1
 

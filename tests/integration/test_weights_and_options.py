@@ -134,7 +134,7 @@ async def test_an_option_that_this_version_does_not_take_is_told_before_anything
     live = await controller.run("check", "--live")
     if haproxy.version in {"2.6", "3.0"}:
         assert applied.code == live.code == 1, applied
-        sentence = "does not take these options of a server: strict-maxconn. Remove them"
+        sentence = "does not support these server options: strict-maxconn. Remove them"
         assert sentence in applied.out
         assert sentence in live.out
         assert "unknown keyword" not in haproxy.log.read_text()

@@ -81,7 +81,7 @@ class BackendRunner:
         try:
             await self.reconciler.run(self.desired)
         finally:
-            self._watch.forget(wake)
+            self._watch.unsubscribe(wake)
             self.desired.unsubscribe(self.spec.proxy.key)
 
     def view(self) -> BackendView:

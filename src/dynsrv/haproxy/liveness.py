@@ -1,4 +1,4 @@
-"""Is HAProxy there, and is it still the same process? Asked again and again, for everyone who wants to know."""
+"""Does HAProxy respond, and is it still the same process? Probed periodically, and when something hints at a reload."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from dynsrv.runtime.connecting import Opener, open_streams
 
 log = get_logger()
 
-_GLANCE = 0.05  # seconds between two looks at the socket's file, which cost a microsecond each
-_RELOAD_SECONDS = 10.0  # a reload that takes longer is noticed by the regular question
+_STAT_INTERVAL = 0.05  # seconds; `stat` of the socket takes a microsecond
+_RELOAD_SECONDS = 10.0  # a reload that takes longer is noticed by the periodic probe
 _MASTER_RETRY = 0.02
-_MASTER_RELOADS = 0.1  # a master that reloads refuses connections for 10 to 60 ms
+_MASTER_RELOADS = 0.1  # during a reload, the master refuses connections for 10 to 60 ms
 _MASTER_MISSING = 1.0
 
 
 class ProcessWatch:
-    """Asks *proxy* who it is every *interval* seconds, and wakes those who listen when it is someone else.
+    """Asks *proxy* every *interval* seconds which process it is, and wakes the subscribers when it is another one.
 
-    A reload and a restart both make another process, which has none of the servers that were added at runtime. It is
-    asked at once when the file of its unix socket is another one, which a restart leaves behind, and when the
-    connection to its *master* ends, which is closed on reload (2.6-3.4).
+    A reload and a restart both start another process, which has none of the servers that were added at runtime. It is
+    asked at once when its unix socket has been replaced, as by a restart, and when the connection to its *master* ends,
+    which is closed on reload (2.6-3.4).
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class ProcessWatch:
         self._opener = opener
         self._interval = interval
         self._metrics = metrics
-        metrics.proxy_reloads.labels(proxy.name)  # told from the start, or the first one would not count
+        metrics.proxy_reloads.labels(proxy.name)  # starts at 0, so that `rate()` sees the first one
         self._master = master
-        self._listeners: list[Callable[[], None]] = []
+        self._subscribers: list[Callable[[], None]] = []
         self._log = log.bind(proxy=proxy.name)
         self.process: Process | None = None
-        """Who answered last; None: nobody yet."""
-        self._hint = asyncio.Event()
+        """The process that answered last; None: none has yet."""
+        self._probe_now = asyncio.Event()
         self.failure: DynsrvError | None = None
-        """Why HAProxy does not answer now; None while it does."""
+        """Why HAProxy does not respond; None while it does."""
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call *wake* when HAProxy answers again, and when it is another process."""
-        self._listeners.append(wake)
+        """Call *wake* when HAProxy responds again, and when it is another process."""
+        self._subscribers.append(wake)
 
-    def forget(self, wake: Callable[[], None]) -> None:
-        """Call *wake* no more."""
-        self._listeners.remove(wake)
+    def unsubscribe(self, wake: Callable[[], None]) -> None:
+        """Do not call *wake* any more."""
+        self._subscribers.remove(wake)
 
     async def run(self) -> None:
         """Probe until cancelled."""
@@ -71,44 +71,44 @@ class ProcessWatch:
             if isinstance(self._proxy.address, UnixAddress):
                 tasks.create_task(self._watch_file(self._proxy.address.path))
             while True:
-                await self.look()
+                await self.probe()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._interval):
-                        await self._hint.wait()
-                if self._hint.is_set():
-                    self._hint.clear()
-                    await self._look_closely()
+                        await self._probe_now.wait()
+                if self._probe_now.is_set():
+                    self._probe_now.clear()
+                    await self._probe_during_reload()
 
-    async def look(self) -> None:
-        """Ask once, and tell what is new."""
+    async def probe(self) -> None:
+        """Ask once, and report what has changed."""
         try:
             process = await self._proxy.identify()
         except DynsrvError as error:
-            self._lost(error)
+            self._down(error)
         else:
-            self._found(process)
+            self._up(process)
 
-    async def _look_closely(self) -> None:
-        """Ask again and again until it is another process: the old one answers until the new one is ready."""
+    async def _probe_during_reload(self) -> None:
+        """Ask repeatedly until it is another process: the old one answers until the new one is ready."""
         known = self.process
         with suppress(TimeoutError):
             async with asyncio.timeout(_RELOAD_SECONDS):
                 while self.process == known:
-                    await self.look()
-                    await asyncio.sleep(_GLANCE)
+                    await self.probe()
+                    await asyncio.sleep(_STAT_INTERVAL)
 
     async def _watch_file(self, path: str) -> None:
-        """Hint when another file is there than before."""
+        """Have HAProxy probed when the file at *path* is replaced."""
         known = _inode(path)
         while True:
-            await asyncio.sleep(_GLANCE)
+            await asyncio.sleep(_STAT_INTERVAL)
             found = _inode(path)
             if found != known and found is not None:
                 known = found
-                self._hint.set()
+                self._probe_now.set()
 
     async def _watch_master(self, master: Address) -> None:
-        """Hint whenever a connection to the master ends."""
+        """Have HAProxy probed whenever a connection to the master ends."""
         failures = 0
         lost = False
         while True:
@@ -116,12 +116,12 @@ class ProcessWatch:
                 reader, writer = await self._opener(master)
             except (OSError, RuntimeApiError) as error:
                 failures += 1
-                if failures == 2:  # the first may be a reload's
+                if failures == 2:  # the first failure may be due to a reload
                     self._log.warning(Event.MASTER_UNREACHABLE, error=str(error))
                 await asyncio.sleep(_MASTER_RELOADS if failures == 1 else _MASTER_MISSING)
                 continue
             if lost:
-                self._hint.set()  # there may have been another reload while there was no connection
+                self._probe_now.set()  # in case of another reload while there was no connection
             failures, lost = 0, True
             try:
                 await reader.read()
@@ -129,16 +129,16 @@ class ProcessWatch:
                 pass
             finally:
                 writer.transport.abort()
-            self._hint.set()
+            self._probe_now.set()
             await asyncio.sleep(_MASTER_RETRY)
 
-    def _lost(self, error: DynsrvError) -> None:
+    def _down(self, error: DynsrvError) -> None:
         self._metrics.proxy_up.labels(self._proxy.name).set(0)
         if self.failure is None or str(self.failure) != str(error):
             self._log.warning(Event.HAPROXY_UNREACHABLE, error=str(error))
         self.failure = error
 
-    def _found(self, process: Process) -> None:
+    def _up(self, process: Process) -> None:
         self._metrics.proxy_up.labels(self._proxy.name).set(1)
         known, self.process = self.process, process
         back = self.failure is not None
@@ -157,13 +157,13 @@ class ProcessWatch:
         elif back:
             self._log.info(Event.HAPROXY_RECOVERED, pid=process.pid)
         if back or another:
-            for wake in self._listeners:
+            for wake in self._subscribers:
                 wake()
 
 
 def _inode(path: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 - twenty times a second, without a Path each time
+        status = os.stat(path)  # noqa: PTH116 - twenty times a second, so without creating a Path each time
     except OSError:
         return None
     return status.st_ino, status.st_ctime_ns

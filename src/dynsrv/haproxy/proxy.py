@@ -1,4 +1,4 @@
-"""What does HAProxy have, and how is it changed? The only module that knows both the model and the Runtime API."""
+"""What does HAProxy have, and how is it changed? Translates between the model and the Runtime API."""
 
 from __future__ import annotations
 
@@ -33,43 +33,43 @@ from dynsrv.steps import (
 
 
 class Proxy(Protocol):
-    """One HAProxy, in the words of the model."""
+    """One HAProxy, in terms of the model."""
 
     name: str
 
     async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
-        """Return the live servers of *backend*, with the sessions of those that leave.
+        """Return the live servers of *backend*, with the sessions of those that are being removed.
 
-        *with_maxconn*: maxconn and sessions of all are asked for anew.
+        *with_maxconn*: query the maxconn and the sessions of all servers again.
 
         Raises:
             BackendRejected: no server can be added to it.
-            ProxyUnreachable, ProxyChanged: nobody can tell.
+            ProxyUnreachable, ProxyChanged: HAProxy did not answer, or was reloaded meanwhile.
         """
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
         """Carry out *steps* in the process in which *backend* was observed, and in no other.
 
-        An error that cuts it short is returned, with what was done before it.
+        If an error cuts it short, the error is returned along with the results until then.
         """
 
 
 class HAProxy:
-    """A `Proxy` behind a Runtime API. One refused step does not keep the others from being sent."""
+    """A `Proxy` reached through its Runtime API. If a step is refused, the others are still sent."""
 
     def __init__(self, name: str, client: runtime.Client) -> None:
         self.name = name
         self._client = client
         self._batch_sizer = BatchSizer()
-        self._accepted: dict[str, ProcessInfo] = {}  # backends that take servers, and the process that said so
+        self._accepted: dict[str, ProcessInfo] = {}  # backends that accept servers, and the process that said so
         # By backend. A reader keeps what it read last, and reads large dumps in a thread, so it takes one caller at a
-        # time: the reconciler of its backend, which serialises its passes with what operators ask for.
+        # time: the reconciler of its backend, which serialises its passes with what operators request.
         self._readers: dict[str, runtime.ServersReader[Server]] = {}
         self._stats: dict[str, ServerStats] = {}  # by backend, too
 
     @property
     def address(self) -> runtime.Address:
-        """Where its Runtime API is."""
+        """The address of its Runtime API."""
         return self._client.address
 
     def close(self) -> None:
@@ -119,12 +119,12 @@ class HAProxy:
                     new = [*invalid, *_results(encoded, batch, not_added=not_added)]
                     not_added |= {one.step.server for one in new if _is_failed_add(one)}
                     results += new
-        except DynsrvError as error:  # what was answered before it was done all the same
+        except DynsrvError as error:  # what was answered before was done nevertheless
             return Applied(tuple(results), tuple(steps[len(results) :]), error)
         return Applied(tuple(results))
 
     def _groups(self, backend: str, steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
-        """Yield *steps* in groups of one kind, each as large as a batch may be when its turn comes."""
+        """Yield *steps* in groups of one kind, each as large as a batch may be by then."""
         for kind, run in groupby(steps, key=lambda step: step.kind):
             same, begin = list(run), 0
             while begin < len(same):
@@ -133,19 +133,19 @@ class HAProxy:
                 begin = end
 
     async def algorithm(self, backend: str) -> str | None:
-        """Return the balance algorithm, None where HAProxy does not tell (below level operator, and for some)."""
+        """Return the balance algorithm; None if HAProxy does not show it (below level operator, or for some)."""
         with self._mapping_errors():
             rows = await self._client.run(commands.backend_stat(backend))
         return next((row.algorithm for row in rows if row.algorithm not in {"", "unknown"}), None)
 
     async def cookie(self, backend: str) -> str | None:
-        """Return the name of the cookie of `cookie … insert` and its like, None where none is told."""
+        """Return the name of the cookie of `cookie … insert` and the like; None if HAProxy shows none."""
         with self._mapping_errors():
             rows = await self._client.run(commands.backend_stat(backend))
         return next((row.cookie for row in rows if row.cookie), None)
 
     async def _check_support(self, backend: str, process: ProcessInfo) -> None:
-        """Ask HAProxy whether it can add servers to *backend*, once for each process: only a reload can change that."""
+        """Ask HAProxy whether *backend* accepts servers, once for each process: only a reload can change that."""
         accepted = self._accepted.get(backend)
         if accepted is not None and accepted.same_process(process):
             return
@@ -162,7 +162,7 @@ class HAProxy:
 
     @contextmanager
     def _mapping_errors(self) -> Iterator[None]:
-        """Turn the Runtime API's errors into those of the model."""
+        """Map the Runtime API's errors to those of the model."""
         try:
             yield
         except (errors.OtherProcess, errors.DyingProcess) as error:
@@ -199,7 +199,7 @@ def _command(backend: str, step: Step) -> Command[None]:
 
 
 def _encode(backend: str, steps: Iterable[Step]) -> tuple[list[tuple[Step, Command[None]]], list[StepResult]]:
-    """Return the steps with their commands, and the results of those that cannot be written as one."""
+    """Return the steps with their commands, and the results of those that cannot be encoded."""
     encoded: list[tuple[Step, Command[None]]] = []
     invalid: list[StepResult] = []
     for step in steps:
@@ -213,7 +213,7 @@ def _encode(backend: str, steps: Iterable[Step]) -> tuple[list[tuple[Step, Comma
 def _results(
     encoded: Sequence[tuple[Step, Command[None]]], batch: Batch, *, not_added: Set[str]
 ) -> Iterator[StepResult]:
-    """Yield what became of each step; *not_added* are the servers whose Add failed before."""
+    """Yield the result of each step; *not_added* has the servers whose Add failed before."""
     for (step, command), reply in zip(encoded, batch.replies, strict=True):
         seconds = batch.seconds / len(encoded)
         text = " ".join((reply.text if isinstance(reply, Ok) else reply.sentence).split())
@@ -234,11 +234,11 @@ def _outcome(reply: Reply[None]) -> Outcome:
 
 
 def _is_expected(step: Step, reply: Reply[None], not_added: Set[str]) -> bool:
-    """Whether *reply* is a refusal that resolves itself, or follows from one that has been reported."""
+    """Whether *reply* is a refusal that a retry resolves, or that follows from another one."""
     match reply:
         case errors.StillInUse():
             return True
-        case errors.NoSuchServer():  # somebody else deleted it, or it was never added
+        case errors.NoSuchServer():  # somebody else has deleted it, or it was never added
             return isinstance(step, Delete | Disable | CloseSessions | Drain) or step.server in not_added
         case _:
             return False

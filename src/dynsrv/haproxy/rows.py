@@ -1,4 +1,4 @@
-"""What does HAProxy tell, in the words of the model? Rows of the Runtime API read as servers and processes."""
+"""What do the rows of the Runtime API mean? Servers and processes of the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dynsrv.runtime import ProcessInfo, ServersReader, ServerStat, ServerState
 
 
 def process(info: ProcessInfo) -> Process:
-    """Return who answered."""
+    """Return the process that answered."""
     return Process(pid=info.pid, started=info.started, version=info.version)
 
 
@@ -27,12 +27,12 @@ _CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passe
 
 
 def servers_reader() -> ServersReader[Server]:
-    """Return what reads the servers of one backend, again and again."""
+    """Return a reader for the servers of one backend, which keeps what it read last."""
     return ServersReader(server, ages=lambda one: not one.serving)
 
 
 def server(row: ServerState) -> Server:
-    """Return a server."""
+    """Return the server that a row describes."""
     if row.admin_state & _MAINT:
         admin = AdminState.MAINT
     elif row.admin_state & _DRAIN:
@@ -60,12 +60,12 @@ def server(row: ServerState) -> Server:
 
 
 def with_stat(one: Server, stat: ServerStat, *, sessions: bool, timed: bool) -> Server:
-    """Return the server with what only `show stat` tells.
+    """Return the server with what only `show stat` shows.
 
-    *sessions*: those that *stat* counts are of now. *timed*: this HAProxy's times of a change are also those of a
-    drain. They are differences of two times in whole seconds, so that up to one second of them may not have passed.
+    *sessions*: the number of sessions in *stat* is current. *timed*: this version's time since the last change is also
+    that since a drain began. It is the difference of two clocks in whole seconds, so it may be up to a second too long.
     """
-    return Server(  # half of the time of `dataclasses.replace`, which counts with thousands that drain
+    return Server(  # twice as fast as `dataclasses.replace`, which matters when thousands drain
         one.name,
         one.id,
         one.address,
@@ -86,6 +86,6 @@ def with_stat(one: Server, stat: ServerStat, *, sessions: bool, timed: bool) -> 
 
 def _address(text: str) -> str | None:
     if ":" in text:  # IPv6 has many spellings
-        with suppress(ValueError):  # somebody else's server at an address that no endpoint has
+        with suppress(ValueError):  # a static server at an address that no endpoint can have
             return canonical_address(text)
     return None if text == "-" else text

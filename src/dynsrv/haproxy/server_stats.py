@@ -1,4 +1,4 @@
-"""What does `show stat` tell of servers that their state does not? It costs the most, and so is asked for little."""
+"""What does `show stat` show that the state of servers does not? It costs the most, so it is queried sparingly."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dynsrv.model import Server
 from dynsrv.runtime import BackendStat, Capabilities, Command, Ok, ProcessInfo, ServerStat, commands
 
 _SINGLE_STATS = 50
-"""Up to so many servers are asked for one by one; more than that, the whole backend's dump is cheaper."""
+"""Up to this many servers are queried one by one; for more, a dump of the whole backend is cheaper."""
 
 _Key = tuple[str, int]
-"""Name and id: between two questions a server can be deleted and another one get its name or its id."""
+"""Name and id, because a server may have been deleted meanwhile, and its name or its id reused."""
 
 
 class _Known(NamedTuple):
-    """What *read* was made with *stat*, the last that was told of the server."""
+    """The server *made* from what was *read* of its state and from *stat*, its last statistics."""
 
     read: Server
     stat: ServerStat
@@ -26,10 +26,10 @@ class _Known(NamedTuple):
 
 
 class ServerStats:
-    """The statistics of the servers of one backend, as far as they matter, in the process that answered last.
+    """The statistics of the servers of one backend, as far as they matter, from the process that answered last.
 
-    Sessions are asked for each time, of the servers that leave. What hardly ever changes is remembered: maxconn, and
-    which are backup servers, which is asked for only while any backup server could get requests.
+    Sessions are queried each time, for the servers that are being removed. What hardly ever changes is kept: maxconn,
+    and which servers are backup servers, which is queried only while a backup server could get requests.
     """
 
     def __init__(self, client: runtime.Client) -> None:
@@ -40,7 +40,7 @@ class ServerStats:
     async def complete(
         self, servers: Sequence[Server], *, backend_id: int, process: ProcessInfo, everything: bool
     ) -> tuple[Server, ...]:
-        """Return *servers* with what is known of them; with *everything*, all is asked for anew."""
+        """Return *servers* with their statistics; with *everything*, query all of them again."""
         if self._process is None or not self._process.same_process(process):
             self._process, self._known = process, {}
         leaving = [server.id for server in servers if server.leaving]
@@ -52,7 +52,7 @@ class ServerStats:
         return self._completed(servers, fresh)
 
     async def _ask(self, backend_id: int, ids: Sequence[int]) -> tuple[Sequence[BackendStat], dict[_Key, ServerStat]]:
-        """Return the backend's own row, and those of the servers with these ids."""
+        """Query the backend's own row, and those of the servers with these ids."""
         assert self._process is not None
         asked = ids if len(ids) <= _SINGLE_STATS else [-1]
         questions: list[Command[Any]] = [commands.servers_stat(backend_id, one) for one in asked]

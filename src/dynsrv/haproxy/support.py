@@ -1,4 +1,4 @@
-"""Why can a backend not be managed, and what is to be done about it? HAProxy's refusals in words for an operator."""
+"""Why can a backend not be managed, and what is the remedy? HAProxy's refusals as sentences for an operator."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _DYNAMIC_ALGORITHMS = (
 def unsupported(
     reply: Reply[Any] | None, *, backend: str, proxy: str, version: str, algorithm: str | None
 ) -> BackendRejected:
-    """Return what to tell of *reply*, HAProxy's answer to the question whether *backend* takes servers at runtime.
+    """Return the error for *reply*, HAProxy's answer to the question whether *backend* accepts servers at runtime.
 
-    *reply* is None where the *version* alone says no. *algorithm* is None where it is not known.
+    *reply* is None if the *version* alone rules it out; *algorithm* is None if it is unknown.
     """
     said = ""
     if isinstance(reply, errors.Refused | errors.UnknownReply):
@@ -39,21 +39,22 @@ def unsupported(
             remedy = "Compare `name` in the configuration of dynsrv with `backend` in haproxy.cfg."
         case errors.BackendUnsupported() if "log backends" in said or "uses mode log" in said:
             reason = "mode"
-            problem = f"its mode takes no servers at runtime. {said}"
+            problem = f"its mode does not accept servers at runtime. {said}"
             remedy = "Use `mode http` or `mode tcp`."
         case errors.BackendUnsupported():
             reason = "algorithm"
-            problem = f"its algorithm{f' ({algorithm})' if algorithm else ''} takes no servers at runtime. {said}"
+            named = f" ({algorithm})" if algorithm else ""
+            problem = f"its algorithm{named} does not accept servers at runtime. {said}"
             remedy = _DYNAMIC_ALGORITHMS
         case _:
             reason = "unknown"
-            problem = f"it cannot be told whether it takes servers at runtime. {said}"
+            problem = f"it is unknown whether it accepts servers at runtime. {said}"
             remedy = "See HAProxy's log."
     return BackendRejected(backend=backend, proxy=proxy, reason=reason, problem=problem, remedy=remedy)
 
 
 def check_keywords(backend: Backend, options: Iterable[str], *, proxy: str) -> None:
-    """Check that the HAProxy that has *backend* takes all *options*, as far as that depends on its version.
+    """Check that the version of HAProxy that *backend* was observed on supports all *options*.
 
     Raises:
         BackendRejected: it does not.
@@ -65,6 +66,6 @@ def check_keywords(backend: Backend, options: Iterable[str], *, proxy: str) -> N
             backend=backend.name,
             proxy=proxy,
             reason="options",
-            problem=f"HAProxy {version} does not take these options of a server: {', '.join(unknown)}.",
-            remedy="Remove them from the backend's `server.options`, or use a HAProxy that takes them.",
+            problem=f"HAProxy {version} does not support these server options: {', '.join(unknown)}.",
+            remedy="Remove them from the backend's `server.options`, or use a version of HAProxy that supports them.",
         )

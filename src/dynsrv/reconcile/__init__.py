@@ -1,1 +1,1 @@
-"""What is done about one backend of one proxy, and who hears of it?"""
+"""How is one backend of one proxy kept as desired, and who observes that?"""

@@ -1,4 +1,4 @@
-"""What was done to HAProxy? The last changes in memory, and every command with its reply in a file, if wanted."""
+"""What was changed in HAProxy? The last changes are in memory, and every command in a file, if configured."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from dynsrv.reconcile.observer import PassObserver
 from dynsrv.steps import Applied, Outcome, Step
 
 RECENT = 200
-"""How many changes are remembered."""
+"""Changes kept in memory."""
 
-PATIENCE = 5.0
-"""Seconds that the audit file may take for some lines; after that they are lost."""
+WRITE_TIMEOUT = 5.0
+"""Seconds; lines that the audit file does not take within that are lost."""
 
 log = get_logger()
 
 
 class AuditLog:
-    """Remembers the last changes, and appends all commands to *audit*, a file that may be rotated at any time."""
+    """Keeps the last changes, and appends all commands to the file *audit*, which may be rotated at any time."""
 
     def __init__(self, audit: Path | None = None) -> None:
         self.audit = audit
         self.recent: deque[Change] = deque(maxlen=RECENT)
         self._number = 0
-        self._turn = asyncio.Lock()  # or the lines of two backends would mix
+        self._lock = asyncio.Lock()  # so that the lines of two backends do not mix
         self._writing: asyncio.Future[str | None] | None = None
         self._failure: str | None = None
 
     def observer(self, *, proxy: str, backend: str, clock: Callable[[], float] = time.time) -> PassObserver:
-        """Return what records every step sent to *backend* of *proxy*; *clock* is Unix time."""
+        """Return an observer that records every step sent to *backend* of *proxy*; *clock* is Unix time."""
         return _Recorder(self, proxy=proxy, backend=backend, clock=clock)
 
     async def record(self, applied: Applied, *, proxy: str, backend: str, now: float) -> None:
-        """Record what became of steps, at Unix time *now*."""
+        """Record the results of steps, at Unix time *now*."""
         changes = [one for one in applied.results if one.outcome is Outcome.DONE or not one.expected]
         self._number += len(changes)
         for number, one in enumerate(changes[-RECENT:], self._number - len(changes[-RECENT:]) + 1):
@@ -71,14 +71,14 @@ class AuditLog:
             await self._append(self.audit, "".join([*answered, *lost]))
 
     async def _append(self, path: Path, lines: str) -> None:
-        """Append *lines*, and wait for that: not for long, since what keeps HAProxy in line waits, too."""
-        async with self._turn:
-            problem: str | None = f"it does not answer within {PATIENCE:g} s"
+        """Append *lines*, and wait until that is done, but not for long: the pass waits, too."""
+        async with self._lock:
+            problem: str | None = f"no answer within {WRITE_TIMEOUT:g} s"
             if self._writing is None or self._writing.done():
-                # in a thread: a network file system may hang
+                # in a thread, because a network file system may hang
                 self._writing = asyncio.get_running_loop().run_in_executor(None, _append, path, lines)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(PATIENCE):
+                    async with asyncio.timeout(WRITE_TIMEOUT):
                         problem = await asyncio.shield(self._writing)
             if problem is not None and problem != self._failure:
                 log.error(Event.AUDIT_WRITE_FAILED, path=str(path), error=problem)
@@ -96,32 +96,32 @@ class _Recorder(PassObserver):
         await self._record(applied, now=self._clock())
 
 
-def _line(where: dict[str, str], step: Step, outcome: str, **said: str | float) -> str:
-    answer = {"command": None, "reply": None, "seconds": None, **said}
+def _line(where: dict[str, str], step: Step, outcome: str, **answered: str | float) -> str:
+    answer = {"command": None, "reply": None, "seconds": None, **answered}
     step_of = {"step": step.kind, "server": step.server, "reason": step.reason}
     return json.dumps({**where, **step_of, "outcome": outcome, **answer}) + "\n"
 
 
 def _append(path: Path, lines: str) -> str | None:
-    """Append *lines* as a whole or not at all, and return what is wrong, if anything is."""
+    """Append all of *lines* or nothing, and return what is wrong, if anything is."""
     left = memoryview(lines.encode())
     try:
-        with path.open("ab", buffering=0) as file:  # opened each time, so that a rotated file is left alone
+        with path.open("ab", buffering=0) as file:  # opened each time, so that the file can be rotated
             begin = file.tell() if file.seekable() else None
             try:
                 while left:
                     left = left[file.write(left) :]
             except OSError:
-                with suppress(OSError):  # as of a device
+                with suppress(OSError):  # for example of a device
                     if begin is not None:
                         file.truncate(begin)
                 raise
     except FileNotFoundError:
-        return "there is no such folder; make it, or correct the path"
+        return "there is no such directory; create it, or correct the path"
     except PermissionError:
-        return f"the user with id {os.geteuid()} may not write it; give that user the permission"
+        return f"the user with id {os.geteuid()} has no permission to write it; grant it"
     except IsADirectoryError:
-        return "a directory; name a file in it"
+        return "it is a directory; give the path of a file"
     except OSError as error:
         return f"it cannot be written: {error.strerror or error}"
     return None

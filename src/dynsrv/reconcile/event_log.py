@@ -1,4 +1,4 @@
-"""What is logged of one backend of one proxy? Each change in HAProxy, and each fact when it begins to hold."""
+"""What is logged about one backend of one proxy? Each change in HAProxy, and each problem when it begins."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ Rejection = tuple[str, str, str]
 
 
 class EventLog(PassObserver):
-    """Logs what becomes of one backend of one proxy.
+    """Logs the changes of one backend of one proxy.
 
-    What goes on from pass to pass, such as a failure, a hold or a rejected command, is logged when it begins, and again
-    only after it had gone away.
+    What lasts for several passes, such as a failure, a hold or a rejected command, is logged when it begins, and again
+    only if it ends and comes back.
     """
 
     def __init__(self, *, proxy: str, backend: str) -> None:
         self._log = log.bind(proxy=proxy, backend=backend)
         self._failure: DynsrvError | None = None
         self._in_sync = False
-        self._current: dict[Event, frozenset[str]] = {}  # the servers or rules for which it holds
-        self._rejected: set[Rejection] = set()  # by the last pass that got as far as a plan, and since
+        self._current: dict[Event, frozenset[str]] = {}  # the servers or rules for which it is true
+        self._rejected: set[Rejection] = set()  # in the last pass that got as far as a plan, and since
 
     async def on_steps(self, applied: Applied) -> None:
-        """Log each step, but those of large changes in a few lines."""
+        """Log the result of each step; large changes share a few lines."""
         done = defaultdict[type[Step], list[StepResult]](list)
         for number, one in enumerate(applied.results, 1):
             if one.outcome is Outcome.DONE:
@@ -89,7 +89,7 @@ class EventLog(PassObserver):
                         await asyncio.sleep(0)
 
     async def on_pass(self, this: Pass) -> None:
-        """Log what is new since the pass before."""
+        """Log what is new since the previous pass."""
         if self._failure is not None:
             self._failure = None
             self._log.info(Event.RECONCILE_RECOVERED)
@@ -111,16 +111,16 @@ class EventLog(PassObserver):
         self._in_sync = this.plan.converged
 
     async def on_failure(self, error: DynsrvError) -> None:
-        """Log the error, unless it is that of the pass before."""
+        """Log the error, unless the previous pass failed with the same."""
         if isinstance(error, ProxyChanged):
-            return  # which the process watch logs, once for all backends
+            return  # the process watch logs it, once for all backends
         if self._failure is None or str(self._failure) != str(error):
             write = self._log.error if isinstance(error, BackendRejected) else self._log.warning
             write(Event.RECONCILE_FAILED, error=str(error))
         self._failure = error
 
     def _begun(self, event: Event, reasons: Mapping[str, str]) -> list[tuple[str, str]]:
-        """Return those of *reasons*, by server or rule, that did not hold before. Only the keys are compared."""
+        """Return those of *reasons*, by server or rule, that are new. The numbers in a reason may change meanwhile."""
         before, self._current[event] = self._current.get(event, frozenset()), frozenset(reasons)
         return [(key, reason) for key, reason in reasons.items() if key not in before]
 

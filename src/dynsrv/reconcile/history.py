@@ -1,4 +1,4 @@
-"""What happened lately that HAProxy does not tell? Kept for the planner, in memory alone."""
+"""What happened recently that HAProxy does not show? Kept for the planner, in memory only."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dynsrv.planning import Policy, RecentHistory, RecentService
 from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, WaitsFor
 
 _TRUST = 60.0
-"""Seconds for which it counts that a server served, when HAProxy was reloaded or restarted meanwhile."""
+"""Seconds before a reload or restart of HAProxy; servers that served then need not wait for a check after it."""
 
 
 class _Service:
-    """How many servers served within *window* seconds, of those that are backup servers or of the others."""
+    """How many servers served within *window* seconds: either backup servers, or the others."""
 
     def __init__(self, window: float) -> None:
         self._window = window
-        self.served: deque[tuple[float, int]] = deque()  # when, and how many were left serving
-        self.departed: deque[tuple[float, int]] = deque()  # when, and how many were drained
+        self.served: deque[tuple[float, int]] = deque()  # time, and number of servers left serving
+        self.departed: deque[tuple[float, int]] = deque()  # time, and number of servers drained
 
     def recent(self, serving: int, *, now: float) -> RecentService:
         for events in (self.served, self.departed):
@@ -34,12 +34,12 @@ class _Service:
 
 
 class History:
-    """Of one backend of one proxy. All times are of the caller's one clock."""
+    """The recent history of one backend of one proxy. All times are in seconds of the caller's clock."""
 
     def __init__(self, policy: Policy) -> None:
         self._owns = policy.owns
         self._drains: dict[str, float] = {}
-        self._sessions: dict[str, tuple[float, int | None]] = {}  # when the last may have begun, and how many had
+        self._sessions: dict[str, tuple[float, int | None]] = {}  # latest start of the last one; total
         self._active = _Service(policy.limits.window)
         self._backup = _Service(policy.limits.window)
         self._replaced: frozenset[str] = frozenset()  # servers that serve until their successors do
@@ -50,7 +50,7 @@ class History:
         self._refused: frozenset[str] = frozenset()
 
     def observe(self, observed: Backend, *, now: float) -> RecentHistory:
-        """Take in what is seen now, and return what the planner has to know."""
+        """Note what is observed now, and return what the planner needs to know."""
         ours = [server for server in observed.servers if self._owns(server.name)]
         self._drains = {
             server.name: min(self._drains.get(server.name, now), now - (server.drained_for or 0.0))
@@ -63,7 +63,7 @@ class History:
         if self._process is not None and self._process != observed.process:
             self._trusted = self._serving if now - self._seen_at <= _TRUST else frozenset()
         self._process = observed.process
-        # those that began to serve since the last look count, too: a list may be cut short just then
+        # including those that began to serve since the last pass: the source may drop servers just then
         kinds = Counter(server.backup for server in ours if server.serving and server.name not in self._replaced)
         self._serving = frozenset(server.id for server in ours if server.serving)
         self._seen_at = now
@@ -89,11 +89,11 @@ class History:
         return now, server.sessions_total
 
     def unchanged(self, *, now: float) -> None:
-        """Take in that everything is as it was at the last look."""
+        """Note that nothing has changed since the last observation."""
         self._seen_at = now
 
     def record(self, plan: Plan, applied: Applied, observed: Backend, *, now: float) -> None:
-        """Take in what became of a plan."""
+        """Note the result of a plan."""
         done = [result.step for result in applied.results if result.outcome is Outcome.DONE]
         ended = {step.server for step in done if _ends_service(step)}
         serving = [server for server in observed.servers if server.serving and self._owns(server.name)]
@@ -107,7 +107,7 @@ class History:
             if isinstance(result.step, Add) and result.outcome is not Outcome.DONE
         )
         if not any(isinstance(step, Add) for step in plan.steps):
-            self._trusted = frozenset()  # all of them are there again
+            self._trusted = frozenset()  # all of them have been added again
 
 
 def _ends_service(step: Step) -> bool:

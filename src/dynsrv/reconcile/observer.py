@@ -1,4 +1,4 @@
-"""Who hears what becomes of one backend of one proxy? Whoever wants to: the reconciler knows none of them."""
+"""What happens in the passes over one backend of one proxy? The reconciler reports it to its observers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dynsrv.steps import Applied
 
 
 class PassObserver:
-    """Hears of all passes over one backend of one proxy. A method that is not overridden does nothing.
+    """Is called for all passes over one backend of one proxy. A method that is not overridden does nothing.
 
-    The reconciler awaits its observers one after the other before it goes on, so none of them may wait for long.
+    The reconciler awaits its observers one after the other before it continues, so none of them may take long.
     """
 
     async def on_steps(self, applied: Applied) -> None:
-        """Steps were sent: by a pass that is not over yet, or because an operator asked for it."""
+        """Steps were sent, by a pass that has not ended yet, or because an operator requested one."""
 
     async def on_pass(self, this: Pass) -> None:
         """A pass got as far as a plan."""

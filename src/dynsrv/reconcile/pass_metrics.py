@@ -1,4 +1,4 @@
-"""What is measured of one backend of one proxy? Passes, steps, servers by state, and how long things take."""
+"""What is measured about one backend of one proxy? Passes, steps, servers by state, and durations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dynsrv.steps import Add, Admit, Applied, Delete, EnableHealth, Rule, WaitsF
 class PassMetrics(PassObserver):
     """Keeps the metrics of one backend of one proxy.
 
-    *owns* says by its name whether a server is dynsrv's. *clock* is the one that `Pass.desired_since` is of,
+    *owns* decides by a server's name whether dynsrv manages it. *clock* is the clock of `Pass.desired_since`;
     *wall_clock* is Unix time.
     """
 
@@ -35,14 +35,14 @@ class PassMetrics(PassObserver):
         self._owns = owns
         self._clock = clock
         self._wall_clock = wall_clock
-        self._rejected_for: str | None = None  # the reason that the metrics show
+        self._rejected_for: str | None = None  # the reason that the metric shows
         self._measured: float | None = None  # the change whose convergence was measured
         self._waiting: dict[str, float] = {}  # servers to be admitted, and since when
         self._leaving: dict[str, float] = {}  # servers to be removed, and since when
         self._initialise()
 
     def _initialise(self) -> None:
-        """Set every counter to 0, so that `rate()` sees its first increment, and drop what an earlier one left."""
+        """Set counters to 0, so that `rate()` sees the first increment; remove what an earlier configuration left."""
         metrics = self._metrics
         proxy, backend = self._labels
         metrics.forget(proxy=proxy, backend=backend)
@@ -55,12 +55,12 @@ class PassMetrics(PassObserver):
             metrics.guard_refusals.labels(backend, rule)
 
     async def on_steps(self, applied: Applied) -> None:
-        """Count the steps by what became of them."""
+        """Count the steps by result."""
         for (kind, outcome), number in Counter((one.step.kind, one.outcome) for one in applied.results).items():
             self._metrics.steps.labels(*self._labels, kind, outcome).inc(number)
 
     async def on_pass(self, this: Pass) -> None:
-        """Measure what was seen and done."""
+        """Measure what was observed and done."""
         metrics, labels = self._metrics, self._labels
         metrics.reconcile_total.labels(*labels, this.result).inc()
         metrics.reconcile_duration.labels(*labels).observe(this.seconds)
@@ -74,13 +74,13 @@ class PassMetrics(PassObserver):
         self._measure_convergence(this)
 
     async def on_failure(self, error: DynsrvError) -> None:
-        """Count the failure; HAProxy does not count as in sync meanwhile."""
+        """Count the failure; the backend does not count as in sync meanwhile."""
         self._metrics.reconcile_total.labels(*self._labels, Result.of(error)).inc()
         self._metrics.converged.labels(*self._labels).set(0)
         self._show_rejection(error.reason if isinstance(error, BackendRejected) else None)
 
     def _show_rejection(self, reason: str | None) -> None:
-        """Show this reason, and no longer the one before."""
+        """Show this reason instead of the previous one."""
         rejected = self._metrics.backend_rejected
         if self._rejected_for not in {None, reason}:
             rejected.labels(*self._labels, self._rejected_for).set(0)
@@ -97,7 +97,7 @@ class PassMetrics(PassObserver):
             self._metrics.guard_refusals.labels(self._labels[1], rule).inc()
 
     def _show_servers(self, this: Pass) -> None:
-        """Count the servers by state, and show the oldest that waits for admission, and the oldest that leaves."""
+        """Count the servers by state; show the longest wait for admission and the longest removal in progress."""
         waiting = {wait.server for wait in this.waits if wait.waits_for is WaitsFor.CHECK}
         states = Counter(
             server_state(server, waits_for_check=server.name in waiting)
@@ -126,7 +126,7 @@ class PassMetrics(PassObserver):
                 metric.remove_by_labels({"proxy": proxy, "backend": backend})
 
     def _measure_convergence(self, this: Pass) -> None:
-        """Measure, once for each change of what is desired, how long it took until every desired server served."""
+        """Measure, once per change of the desired servers, how long it took until all of them were in service."""
         since = this.desired_since
         if since is not None and since != self._measured and this.admitted:
             self._measured = since

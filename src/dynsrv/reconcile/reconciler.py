@@ -1,8 +1,8 @@
-"""When is HAProxy observed, and what is done about it? The loop over one backend of one proxy.
+"""When is a pass due, and what does it do? The loop over one backend of one proxy.
 
 A wake-up says that something changed, never what: each pass observes HAProxy afresh, asks the planner, and applies the
-steps. A pass that did something, or that waits for something, is soon followed by another; otherwise the next wake-up
-or the periodic resync is. HAProxy is the only truth: nothing is believed because it was sent.
+steps. A pass that changed something, or that waits for something, is soon followed by another; otherwise the next one
+is due at the next wake-up or the periodic resync. HAProxy is the only truth: nothing is assumed because it was sent.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Backoff:
 
 
 class Reconciler:
-    """Keeps one backend of one proxy as desired, and lets *observers* know, in their order.
+    """Keeps one backend of one proxy as desired, and calls *observers*, in their order.
 
-    It is the only one that changes this backend of this proxy: what operators ask for is done by it, too, one at a time
-    with its passes. *resync* is in seconds. The guard is overridden until *override_until*, in Unix time.
+    Nothing else in dynsrv changes that backend: it also carries out what operators request, never during a pass.
+    *resync* is in seconds. The guard is overridden until *override_until*, in Unix time.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Reconciler:
         self._wall_clock = wall_clock
         self._history = History(policy)
         self._wake = asyncio.Event()
-        self._turn = asyncio.Lock()  # one at a time observes HAProxy and acts on it: a pass, or an operator's action
+        self._lock = asyncio.Lock()  # held while a pass or an operator's request uses HAProxy
         self._backoff = self._first_backoff = Backoff(_SOON, limit=resync)
-        self._in_sync: tuple[Desired, Process] | None = None  # when HAProxy was last in sync: with what, and who it was
+        self._in_sync: tuple[Desired, Process] | None = None  # with what HAProxy was last in sync, and which process
         self._last: Pass | None = None
         self._failure: DynsrvError | None = None
 
@@ -90,7 +90,7 @@ class Reconciler:
 
     @property
     def override_until(self) -> float:
-        """Until when the guard lets everything through, in Unix time."""
+        """Until when the guard is disabled, in Unix time."""
         return self._override_until
 
     def wake(self) -> None:
@@ -112,11 +112,11 @@ class Reconciler:
                 pass
 
     async def attempt(self, desired: Desired, *, since: float | None = None) -> float:
-        """Make one pass, whatever becomes of it, and return in how many seconds the next is due.
+        """Make one pass, and return in how many seconds the next is due, even if it failed.
 
-        *since* is when *desired* last changed, which the observers may want to know.
+        *since* is when *desired* last changed, which observers may want to know.
         """
-        async with self._turn:
+        async with self._lock:
             began = self._clock()
             try:
                 this = replace(await self._pass(desired, since), seconds=self._clock() - began)
@@ -133,20 +133,20 @@ class Reconciler:
             return self._next(this)
 
     def override_guard(self, *, until: float) -> None:
-        """Let the guard let everything through until then, in Unix time, and make a pass now."""
+        """Disable the guard until then, in Unix time, and make a pass now."""
         self._override_until = until
         self.wake()
 
     async def perform(self, server: str, choose: Callable[[Server], Step]) -> StepResult:
-        """Send the step that *choose* returns for *server* as it is now; not during a pass, but before another.
+        """Send the step that *choose* returns for *server* in its current state, and make a pass soon after.
 
         Raises:
             ActionRefused: *choose* raised it, there is no such server, or dynsrv does not own it.
             DynsrvError: HAProxy cannot be observed, or did not answer.
         """
         if not self._policy.owns(server):
-            raise ActionRefused("forbidden", f"the server {server} is not dynsrv's, which never touches others")
-        async with self._turn:
+            raise ActionRefused("forbidden", f"the server {server} is not managed by dynsrv")
+        async with self._lock:
             observed = await self.proxy.observe(self.backend, with_maxconn=False)
             found = next((one for one in observed.servers if one.name == server), None)
             if found is None:
@@ -158,7 +158,7 @@ class Reconciler:
         return result
 
     async def _report_steps(self, applied: Applied) -> None:
-        """Let the observers know what became of steps, then raise the error that ended them, if there was one."""
+        """Call the observers with the results of steps, then raise the error that cut them short, if there was one."""
         if applied.results or applied.unanswered:
             for observer in self._observers:
                 await observer.on_steps(applied)
@@ -166,16 +166,16 @@ class Reconciler:
             raise applied.error
 
     async def _pass(self, desired: Desired, since: float | None) -> Pass:
-        # it costs more than all else that is asked, so only where it may be needed
+        # it costs more than the rest of an observation, so only where it may be needed
         with_maxconn = (
             self._last is None
-            or any(target.maxconn for target in desired.values())
+            or any(server.maxconn for server in desired.values())
             or any(server.maxconn for server in self._last.observed.servers)
         )
         observed = await self.proxy.observe(self.backend, with_maxconn=with_maxconn)
         now, seen_at = self._clock(), self._wall_clock()
-        nobody_else = self._in_sync is not None and self._in_sync == (desired, observed.process)
-        if nobody_else and self._last is not None and observed == self._last.observed:
+        was_in_sync = self._in_sync is not None and self._in_sync == (desired, observed.process)
+        if was_in_sync and self._last is not None and observed == self._last.observed:
             self._history.unchanged(now=now)
             # sessions are not compared, and may be others
             return replace(self._last, observed=observed, seen_at=seen_at, desired_since=since)
@@ -186,7 +186,7 @@ class Reconciler:
         )
         large = len(desired) + len(observed.servers) > _LARGE
         plan = await asyncio.to_thread(planning) if large else planning()
-        drift = nobody_else and bool(plan.steps)
+        drift = was_in_sync and bool(plan.steps)
         self._in_sync = None
         applied = await self.proxy.apply(observed, plan.steps) if plan.steps else Applied()
         self._history.record(plan, applied, observed, now=now)
@@ -210,7 +210,7 @@ class Reconciler:
         return min([delay, *(max(_SOON, deadline) for deadline in deadlines)])
 
     def _back_off(self, longest: float) -> float:
-        """Return a pause of *longest* at most, and let the next be longer."""
+        """Return a pause of at most *longest* seconds; the next is longer."""
         delay = min(self._backoff.delay, longest)
         self._backoff = self._backoff.next()
         return delay

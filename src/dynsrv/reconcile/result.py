@@ -1,4 +1,4 @@
-"""What is a pass, and how did it end? Values that the loop makes and others read."""
+"""What is a pass, and how did it end?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Result(StrEnum):
 
     @classmethod
     def of(cls, error: DynsrvError) -> Result:
-        """Return how a pass ended that failed with *error*."""
+        """Return how a pass that failed with *error* ended."""
         match error:
             case BackendRejected():
                 return cls.REJECTED
@@ -41,12 +41,12 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass that got as far as a plan: what was observed, what was to be done, and what became of it.
+    """A pass that got as far as a plan: what was observed, what was planned, and the results.
 
-    *drift*: HAProxy was in sync before, and neither dynsrv nor the source changed anything since. *drains* is since
-    when each server has been in drain, in Unix time, by its name; *seen_at* is when HAProxy was observed.
-    *desired_since* is when what is desired last changed, by the clock of whoever follows it; None: that is not known.
-    *seconds* is how long it took.
+    *drift*: HAProxy had been in sync, and neither dynsrv nor the source has changed anything since. *drains* has the
+    start of each drain by server, and *seen_at* is when HAProxy was observed, both in Unix time. *desired_since* is
+    when the desired servers last changed, by the clock of `DesiredState`, or None if nobody follows them. *seconds* is
+    the duration of the pass.
     """
 
     observed: Backend
@@ -60,35 +60,35 @@ class Pass:
 
     @cached_property
     def result(self) -> Result:
-        """How it ended: the first of these that holds: in sync, something done, something rejected, all guarded."""
+        """The first of these that applies: CONVERGED, CHANGED (any step was done), REFUSED, GUARDED, WAITING."""
         if self.plan.converged:
             return Result.CONVERGED
         if self.done:
             return Result.CHANGED
         if self.refused:
             return Result.REFUSED
-        # With neither, somebody else was doing the same at the same time: the next pass will tell.
+        # With neither, somebody else made the same changes at the same time; the next pass will show that.
         return Result.GUARDED if self.plan.refusals and not self.waits else Result.WAITING
 
     @cached_property
     def done(self) -> int:
-        """How many steps HAProxy carried out."""
+        """The number of steps that HAProxy carried out."""
         return sum(one.outcome is Outcome.DONE for one in self.applied.results)
 
     @cached_property
     def waits(self) -> list[Wait]:
-        """What will change by itself: not what the guard refuses, nor a server whose step HAProxy refused."""
+        """The waits that end by themselves: not those for the guard, nor of servers whose step HAProxy refused."""
         refused = {one.step.server for one in self.refused}
         return [wait for wait in self.plan.waits if wait.waits_for is not WaitsFor.GUARD and wait.server not in refused]
 
     @cached_property
     def refused(self) -> list[StepResult]:
-        """The refusals of HAProxy's that an operator has to know of."""
+        """HAProxy's refusals that an operator needs to know about."""
         return [one for one in self.applied.results if one.outcome is not Outcome.DONE and not one.expected]
 
     @property
     def admitted(self) -> bool:
-        """Whether every desired server serves: there is none left to add, to admit, or to wait for."""
+        """Whether every desired server is in service: none is left to add, to admit, or to wait for."""
         return not (
             any(isinstance(step, _ADMITTING) for step in self.plan.steps)
             or any(wait.waits_for in _ADMISSION_WAITS for wait in self.plan.waits)
@@ -96,5 +96,5 @@ class Pass:
 
     @property
     def final(self) -> bool:
-        """Whether another pass would come to the same, unless somebody changes something."""
+        """Whether another pass would have the same result, unless something else changes."""
         return self.result in {Result.CONVERGED, Result.GUARDED} or (self.result is Result.REFUSED and not self.waits)

@@ -207,7 +207,7 @@ async def test_a_source_that_says_nothing_is_not_waited_for_for_ever() -> None:
 async def test_options_that_haproxy_does_not_take_are_told() -> None:
     policy = a_policy(options=("check", "guid x"))
     _, plan, _ = await the_look(Behind("2.6.12"), Snapshot((an_endpoint(),)), policy=policy)
-    assert "HAProxy 2.6.12 does not take these options of a server: guid x." in plan["error"]
+    assert "HAProxy 2.6.12 does not support these server options: guid x." in plan["error"]
 
 
 async def test_one_backend_that_fails_does_not_hide_the_others() -> None:

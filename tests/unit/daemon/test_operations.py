@@ -181,7 +181,7 @@ async def test_a_server_of_somebody_else_s_is_never_touched(server: str) -> None
     at_work = await two_proxies()
     at_work.behind.haproxy.answer("add server be_app/by-hand 10.0.0.9:80")
     asked = len(at_work.behind.haproxy.journal)
-    sentence = f"the server {server} is not dynsrv's, which never touches others"
+    sentence = f"the server {server} is not managed by dynsrv"
     assert await denial(hold(at_work, server)) == ("forbidden", sentence)
     assert len(at_work.behind.haproxy.journal) == asked
 
@@ -242,7 +242,7 @@ async def test_a_rejected_backend_says_why() -> None:
     at_work = AtWork(Behind(algorithm="static-rr"))
     (result,) = outcomes(await hold(at_work))
     assert result[1] == "error"
-    assert "its algorithm (static-rr) takes no servers at runtime" in result[2]
+    assert "its algorithm (static-rr) does not accept servers at runtime" in result[2]
 
 
 async def test_two_entries_of_one_backend_are_both_meant() -> None:

@@ -106,7 +106,7 @@ async def test_a_rejected_backend_is_waited_for_as_readyz_waits(hearing: Hearing
     async with told(at_work):
         await at_work.passes()
         await asyncio.sleep(1)
-        assert "(static-rr) takes no servers at runtime" in hearing.status
+        assert "(static-rr) does not accept servers at runtime" in hearing.status
     assert "READY=1" not in hearing.lines
 
 

@@ -127,7 +127,7 @@ async def test_a_rejected_backend_has_the_remedy() -> None:
     at_work.want(an_endpoint())
     await at_work.passes()
     backend = await the_backend(at_work)
-    assert "its algorithm (static-rr) takes no servers at runtime." in backend["error"]
+    assert "its algorithm (static-rr) does not accept servers at runtime." in backend["error"]
     assert "Use `balance roundrobin`" in backend["error"]
     assert backend["converged"] is None
     assert not_ready(at_work) == [backend["error"]]

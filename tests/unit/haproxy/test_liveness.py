@@ -151,7 +151,7 @@ async def test_a_haproxy_that_was_not_there_at_the_start_wakes_when_it_comes() -
 async def test_who_no_longer_listens_is_not_woken() -> None:
     probed = Probed()
     async with probed.running():
-        probed.probe.forget(probed.wake)
+        probed.probe.unsubscribe(probed.wake)
         probed.haproxy.reload()
         await asyncio.sleep(2)
     assert probed.woken == []

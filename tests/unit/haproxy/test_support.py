@@ -31,7 +31,8 @@ async def test_a_static_algorithm_is_rejected_with_its_name_and_the_remedy(versi
     rejection = await the_rejection(Behind(version, algorithm="static-rr"))
     assert rejection.reason == "algorithm"
     assert str(rejection) == (
-        f"backend be_app on lb1: its algorithm (static-rr) takes no servers at runtime. HAProxy {version} says: {says}"
+        "backend be_app on lb1: its algorithm (static-rr) does not accept servers at runtime."
+        f" HAProxy {version} says: {says}"
         " Use `balance roundrobin`, `leastconn`, `first` or `random`, or give the hash `hash-type consistent`."
     )
 
@@ -122,6 +123,6 @@ def test_options_that_the_version_lacks_are_rejected_before_anything_is_sent(
     if unknown is None:
         check_keywords(backend, options, proxy="lb1")
         return
-    with pytest.raises(BackendRejected, match=f"does not take these options of a server: {unknown}") as caught:
+    with pytest.raises(BackendRejected, match=f"does not support these server options: {unknown}") as caught:
         check_keywords(backend, options, proxy="lb1")
     assert caught.value.reason == "options"

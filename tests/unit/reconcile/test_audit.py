@@ -127,8 +127,8 @@ async def test_lines_that_are_written_at_the_same_time_do_not_mix(tmp_path: Path
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("none/audit", "there is no such folder; make it, or correct the path"),
-        (".", "a directory; name a file in it"),
+        ("none/audit", "there is no such directory; create it, or correct the path"),
+        (".", "it is a directory; give the path of a file"),
         ("/dev/full", "it cannot be written: No space left on device"),
     ],
 )
@@ -151,7 +151,7 @@ async def test_a_file_that_may_not_be_written_is_told_as_that(tmp_path: Path, mo
     monkeypatch.setattr(Path, "open", forbidden)  # not by the file's mode: root may write everything
     with capture_logs() as logs:
         await record(AuditLog(tmp_path / "audit"), a_result())
-    assert logs[0]["error"] == f"the user with id {os.geteuid()} may not write it; give that user the permission"
+    assert logs[0]["error"] == f"the user with id {os.geteuid()} has no permission to write it; grant it"
 
 
 async def test_that_it_can_be_written_again_is_told_and_the_next_failure_too(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ async def test_a_rejected_backend_is_an_error_in_the_log_and_a_metric_with_the_r
     with capture_logs() as logs:
         await managed.delays(3)
     assert [line["log_level"] for line in logs] == ["error"]
-    assert "its algorithm (static-rr) takes no servers" in logs[0]["error"]
+    assert "its algorithm (static-rr) does not accept servers" in logs[0]["error"]
     assert managed.value("dynsrv_backend_rejected", reason="algorithm") == 1
     assert managed.value("dynsrv_reconcile_total", result="rejected") == 3
     managed.haproxy.backend().algorithm = "roundrobin"
