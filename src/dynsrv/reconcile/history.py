@@ -23,7 +23,6 @@ class _Service:
         self.left = 0
         """How many the last pass left serving."""
 
-
     def observe(self, serving: int, replaced: int, *, now: float) -> RecentService:
         """Note that so many serve, *replaced* of them only until their successors do."""
         # Those that the last pass left have served ever since. Those that began to serve since then count, too: the
@@ -57,9 +56,7 @@ class History:
     def __init__(self, policy: Policy) -> None:
         self._owns = policy.owns
         self._drains: dict[str, float] = {}
-        self._sessions: dict[
-            str, tuple[float, int | None]
-        ] = {}  # latest start of the last one; total
+        self._sessions: dict[str, tuple[float, int | None]] = {}  # latest start of the last one; total
         self._active = _Service(policy.limits.window)
         self._backup = _Service(policy.limits.window)
         self._replaced: frozenset[str] = frozenset()  # servers that serve until their successors do
