@@ -1,4 +1,4 @@
-"""What should run? Proxies, sources and backends, as values with a key that are compared by equality.
+"""What should run? Proxies, sources and backends, as keyed values that are compared by equality.
 
 A spec contains the specs of everything it depends on, so it differs when one of those does. Specs may come from
 anywhere; `specs_of` makes them from the configuration file.
@@ -16,7 +16,7 @@ from dynsrv.settings import BackendSettings, OnRemoved, ProxySettings, Settings
 from dynsrv.sources.source import SourceSettings
 
 DesiredKey = tuple[str, int]
-"""The name of a backend, and the number of its entry: it may have several, each for other proxies."""
+"""The name of a backend and the number of its entry, of which it may have several, each for different proxies."""
 BackendKey = tuple[str, str]
 """The names of a backend and of a proxy."""
 
@@ -51,7 +51,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class DesiredSpec:
-    """What one backend should be, on some proxies: made from *sources* by *policy*."""
+    """The desired state of one backend on some proxies: the servers of *sources*, with what *policy* adds."""
 
     key: DesiredKey
     sources: tuple[SourceSpec, ...]
@@ -98,7 +98,7 @@ NOTHING = Specs({}, {}, {}, {})
 
 
 def specs_of(settings: Settings, *, directory: Path) -> Specs:
-    """Return what the configuration file in *directory* calls for."""
+    """Return the specs of everything in the configuration file, which is in *directory*."""
     proxies = {each.name: ProxySpec(each, settings.resync.probe, directory) for each in settings.proxies}
     sources: dict[DesiredKey, SourceSpec] = {}
     desired: dict[DesiredKey, DesiredSpec] = {}

@@ -1,4 +1,4 @@
-"""Which objects does a spec need? They are created here, and neither started nor kept."""
+"""Which objects does a spec need? They are created here, but neither started nor kept."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from dynsrv.tls import Certificates
 
 
 class Factory:
-    """Creates what specs call for. All of it shares one set of metrics, one audit log, and what sources have in common.
+    """Creates the objects of specs. They share one set of metrics, one audit log, and the shared resources of sources.
 
-    Each method may raise `ConfigurationError`, where something that a spec names cannot be used.
+    Each method may raise `ConfigurationError`: something that a spec names cannot be used.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Factory:
         return HAProxy(spec.key, Client(spec.settings.address, hook=hook, opener=self._opener(spec)))
 
     def process_watch(self, spec: ProxySpec, proxy: HAProxy) -> ProcessWatch:
-        """Return what notices when *proxy* is reloaded or gone."""
+        """Return a watch that notices when *proxy* is reloaded or unreachable."""
         master = parse_address(spec.settings.master) if spec.settings.master else None
         return ProcessWatch(proxy, interval=spec.probe, metrics=self.metrics, master=master, opener=self._opener(spec))
 
@@ -55,15 +55,15 @@ class Factory:
         return Feed(self.source(spec), backend=spec.backend, kind=spec.settings.kind, metrics=self.metrics)
 
     def desired_state(self, spec: DesiredSpec, feeds: Sequence[Feed]) -> DesiredState:
-        """Return what a backend should be according to *feeds*."""
+        """Return the desired state of a backend, made from *feeds*."""
         return DesiredState(feeds, backend=spec.backend, policy=spec.policy, metrics=self.metrics)
 
     def reconciler(
         self, spec: BackendSpec, proxy: Proxy, *, observers: Iterable[PassObserver] = (), force: bool = False
     ) -> Reconciler:
-        """Return what keeps a backend of *proxy* as desired, with its log, metrics and audit log.
+        """Return a reconciler of a backend on *proxy*, with its log, metrics and audit log.
 
-        *observers* observe its passes, too. With *force*, the guard lets everything through.
+        *observers* observe its passes, too. With *force*, the guard is overridden.
         """
         backend, name, policy = spec.name, proxy.name, spec.desired.policy
         return Reconciler(
@@ -81,7 +81,7 @@ class Factory:
         )
 
     def _opener(self, spec: ProxySpec) -> connecting.Opener:
-        """Return what opens connections to this proxy; certificates are read when they change."""
+        """Return a function that opens connections to this proxy. Certificates are read again when they change."""
         if spec.settings.tls is None:
             return connecting.open_streams
         tls = spec.settings.tls.beside(spec.directory)

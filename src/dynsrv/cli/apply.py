@@ -84,7 +84,7 @@ class Apply:
 
 
 def _is_final(reconciler: Reconciler) -> bool:
-    """Whether another pass would not help; one that only met a reload would."""
+    """Whether another pass would not help. After a reload of HAProxy it would."""
     if reconciler.failure is not None:
         return True
     return reconciler.last is not None and reconciler.last.final

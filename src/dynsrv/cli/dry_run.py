@@ -1,4 +1,4 @@
-"""What does HAProxy have, and what would be done about it? The engine of `dynsrv plan` and `dynsrv status`."""
+"""What would be done, and why? The engine of `dynsrv plan` and `dynsrv status`, which changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOURCE_TIMEOUT = 10.0
 
 
 async def plan_all(backends: Iterable[Backend]) -> list[BackendView]:
-    """Return what there is and what would be done in each backend on each of its proxies."""
+    """Return the current state and the plan of each backend on each of its proxies."""
     views = await asyncio.gather(*map(_plan_backend, backends))
     return [one for several in views for one in several]
 

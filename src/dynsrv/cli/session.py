@@ -1,4 +1,4 @@
-"""What does a command that runs once work on? The backends of a configuration, with their sources and proxies."""
+"""What does a one-shot command work on? The backends of a configuration, with their sources and proxies."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Backend:
         return [proxy for _, proxy in self.on]
 
     async def desired(self, *, timeout: float) -> Desired:
-        """Return the servers that should be there.
+        """Return the desired servers.
 
         Raises:
             SourceError: a source failed, or did not answer within *timeout* seconds.
@@ -58,12 +58,12 @@ class Backend:
         return desired_servers(merged.snapshot, self.policy)
 
     def reconcilers(self, *, force: bool) -> list[Reconciler]:
-        """Return a reconciler for each proxy; with *force*, without the guard."""
+        """Return a reconciler for each proxy. With *force*, the guard is overridden."""
         return [self.factory.reconciler(spec, proxy, force=force) for spec, proxy in self.on]
 
 
 class Session:
-    """Everything that *settings* describe, for one command. Nothing connects before it is used."""
+    """Everything that *settings* describe, for one command. Nothing connects before it has to."""
 
     def __init__(self, settings: Settings, *, directory: Path) -> None:
         specs, factory = specs_of(settings, directory=directory), Factory()
@@ -104,7 +104,7 @@ class Session:
 
 
 async def first_snapshot(source: Source, *, timeout: float) -> Snapshot:
-    """Return what *source* says now.
+    """Return the first snapshot of *source*.
 
     Raises:
         SourceError: it failed, or did not answer within *timeout* seconds.

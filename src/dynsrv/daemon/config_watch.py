@@ -1,4 +1,4 @@
-"""Is the configuration file another one than before? Looked at again and again, for `dynsrv run --reload-on-change`."""
+"""Has the configuration file changed? Polled for `dynsrv run --reload-on-change`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-LOOK_INTERVAL = 1.0
-"""Seconds between two looks."""
+POLL_INTERVAL = 1.0
+"""Seconds between two readings of the file."""
 
 
 def watch_config(
@@ -17,11 +17,11 @@ def watch_config(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     read: Callable[[Path], bytes] = Path.read_bytes,
 ) -> AsyncIterator[None]:
-    """Yield each time the file at *path* says something else than before, and said the same at the look after that.
+    """Yield whenever the content of the file at *path* has changed, and has been the same in two readings since.
 
-    Its content counts, so it may be written in place, replaced, or reached through changing symlinks, as those of a
-    Kubernetes ConfigMap. A file that is gone, or cannot be read any more, is a change, too. What it says when this is
-    called is what the first change differs from.
+    The file may be written in place, replaced, or reached through symlinks that change, such as those of a Kubernetes
+    ConfigMap. Being unreadable counts as a content, too. The first change is one from the content at the time of the
+    call.
     """
     return _changes(path, _digest(path, read), sleep, read)
 
@@ -31,7 +31,7 @@ async def _changes(
 ) -> AsyncIterator[None]:
     seen = known
     while True:
-        await sleep(LOOK_INTERVAL)
+        await sleep(POLL_INTERVAL)
         before, seen = seen, await asyncio.to_thread(_digest, path, read)
         if seen == before and seen != known:
             known = seen

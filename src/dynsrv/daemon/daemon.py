@@ -50,7 +50,7 @@ class Daemon:
         self._status = Status(self._running, self._factory.metrics.registry, self._factory.audit_log)
 
     async def run(self) -> None:
-        """Keep all backends as desired until SIGTERM or SIGINT.
+        """Reconcile all backends until SIGTERM or SIGINT.
 
         Raises:
             ConfigurationError: `web.listen` cannot be listened on.

@@ -1,4 +1,4 @@
-"""What runs? A runner for each spec, with the objects that do the work."""
+"""What runs? One runner for each spec, with the objects that do the work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dynsrv.wiring import Factory
 
 
 class ProxyRunner:
-    """Watches whether one HAProxy answers, and whether it is still the same process."""
+    """Watches whether one HAProxy responds, and whether it is still the same process."""
 
     def __init__(self, spec: ProxySpec, factory: Factory) -> None:
         self.spec = spec
@@ -47,7 +47,7 @@ class SourceRunner:
 
 
 class DesiredRunner:
-    """Keeps track of what one backend should be."""
+    """Keeps the desired state of one backend up to date."""
 
     def __init__(self, spec: DesiredSpec, factory: Factory, feeds: Sequence[Feed]) -> None:
         self.spec = spec
@@ -62,7 +62,7 @@ class DesiredRunner:
 
 
 class BackendRunner:
-    """Keeps one backend of one proxy as desired."""
+    """Reconciles one backend on one proxy."""
 
     def __init__(self, spec: BackendSpec, factory: Factory, desired: DesiredRunner, proxy: ProxyRunner) -> None:
         self.spec = spec
@@ -85,7 +85,7 @@ class BackendRunner:
             self.desired.unsubscribe(self.spec.proxy.key)
 
     def view(self) -> BackendView:
-        """Return what the last pass saw, and why there was none since if that is so."""
+        """Return what the last pass observed, and the error if there was one since."""
         last, until = self.reconciler.last, self.reconciler.override_until
         return BackendView(
             self.spec.name,
@@ -103,7 +103,7 @@ class BackendRunner:
 
 @dataclass(slots=True)
 class RunningSet:
-    """Everything that runs, by the keys of the specs. The supervisor changes it; others only read it."""
+    """Everything that runs, by the keys of the specs. The supervisor changes it; everything else only reads it."""
 
     proxies: dict[str, ProxyRunner] = field(default_factory=dict)
     sources: dict[DesiredKey, SourceRunner] = field(default_factory=dict)

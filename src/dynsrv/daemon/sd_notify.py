@@ -66,15 +66,15 @@ class Notifier:
             self._ready = self._send("READY=1")  # if it was not delivered, the next status repeats it
 
     async def _keep_status(self, status: Status) -> None:
-        told = ""
+        sent = ""
         while True:
             waits_for = list(status.not_ready())
             sentence = "; ".join(filter(None, [self.message, _sentence(status, waits_for)]))
-            lines = [_status(sentence)] if sentence != told else []
+            lines = [_status(sentence)] if sentence != sent else []
             if not self._ready:
                 lines.append(f"EXTEND_TIMEOUT_USEC={_PATIENCE}" if waits_for else "READY=1")
             if lines and self._send(*lines):
-                told = sentence
+                sent = sentence
                 self._ready = self._ready or not waits_for
             await asyncio.sleep(_INTERVAL)
 

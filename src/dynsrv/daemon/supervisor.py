@@ -1,4 +1,4 @@
-"""What has to start and to stop, so that what runs is what should run? Found by comparing specs.
+"""What has to start or stop so that everything runs as specified, and nothing else? Decided by comparing specs.
 
 The caller says what should run, never what changed. What is equal before and after is not touched: its connections,
 feeds and reconcilers keep running.
@@ -38,7 +38,7 @@ R = TypeVar("R", bound=Runner[object])
 
 @dataclass(frozen=True, slots=True)
 class Difference(Generic[K]):
-    """What leads from some specs to others, by key: *gone* and *changed* ones stop, *changed* and *new* ones start."""
+    """How two sets of specs differ, by key. *gone* and *changed* ones stop; *changed* and *new* ones start."""
 
     gone: tuple[K, ...] = ()
     changed: tuple[K, ...] = ()
@@ -56,7 +56,7 @@ def difference(before: Mapping[K, S], after: Mapping[K, S]) -> Difference[K]:
 
 @dataclass(frozen=True, slots=True)
 class _Renewal(Generic[K, R]):
-    """The runners that there are to be, and which of them start; which stop, and which of those are gone."""
+    """All *runners* from now on, those of them that *start*, and those that *stop*, some of which are *gone*."""
 
     runners: dict[K, R]
     start: list[R]
@@ -86,9 +86,9 @@ class Supervisor:
         self._removals: dict[BackendKey, asyncio.Task[None]] = {}
 
     async def apply(self, specs: Specs) -> None:
-        """Stop what is gone or changed, all at the same time, and then start what is new or changed.
+        """Stop what is gone or changed, all at the same time, then start what is new or changed.
 
-        `on_removed` is applied to the servers of backends that are gone. The removal of one that is back is cancelled.
+        `on_removed` is applied to the servers of backends that are gone. If one comes back, its removal is cancelled.
 
         Raises:
             ConfigurationError: something could not be created; everything keeps running as before.
@@ -153,7 +153,7 @@ class Supervisor:
         self._factory.metrics.forget(backend=spec.name, proxy=spec.proxy.key)
 
     def _forget_metrics(self, specs: Specs) -> None:
-        """Forget what is gone: an alert on it would never end."""
+        """Forget the metrics of what is gone: an alert on them would never end."""
         metrics, running = self._factory.metrics, self._running
         for proxy in running.proxies.keys() - specs.proxies.keys():
             metrics.forget(proxy=proxy)

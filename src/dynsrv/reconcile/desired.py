@@ -17,16 +17,16 @@ from dynsrv.reconcile.observer import PassObserver
 from dynsrv.reconcile.result import Pass
 from dynsrv.sources.feed import Feed
 
-_LARGE = 1000  # endpoints; what so many cost is done in a thread
+_LARGE = 1000  # endpoints; so many are processed in a thread
 
 log = get_logger()
 
 
 class DesiredState:
-    """What one backend should be on all its proxies, made from one or more *feeds*.
+    """The desired state of one backend on all its proxies, made from one or more *feeds*.
 
-    Each proxy's reconciler is woken when it changes, and reports what it observed: as soon as every proxy was observed
-    since the last change, the sources are told which of dynsrv's servers are left. *clock* is in seconds.
+    When it changes, the reconciler of each proxy is woken. Each reports what it observed: once every proxy has been
+    observed since the last change, the sources are notified which of dynsrv's servers remain. *clock* is in seconds.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class DesiredState:
         self._log = log.bind(backend=backend)
         self._woken = asyncio.Event()
         self._wakes: dict[str, Callable[[], None]] = {}  # by proxy
-        self._observed: dict[str, tuple[float, Backend]] = {}  # by proxy: the change that it followed, what it had
-        self._snapshots: tuple[Snapshot | None, ...] = ()  # of which it is made
+        self._observed: dict[str, tuple[float, Backend]] = {}  # by proxy: since which change, and what it had
+        self._snapshots: tuple[Snapshot | None, ...] = ()  # that it is made from
         self._conflicts: frozenset[str] = frozenset()
         self.servers: Desired | None = None
-        """The servers that should be there; None while a source has not answered yet, which is not the same as none."""
+        """The desired servers; None until every source has answered, which is not the same as no servers."""
         self.changed_at = 0.0
-        """When they last changed, by *clock*; means nothing before the first answer."""
+        """When they last changed, by *clock*; meaningless before the first answer."""
 
     @property
     def failure(self) -> SourceError | None:
@@ -60,11 +60,11 @@ class DesiredState:
         return next((feed.failure for feed in self._feeds if feed.failure is not None), None)
 
     def subscribe(self, proxy: str, wake: Callable[[], None]) -> None:
-        """Call *wake* after each change, and expect reports of what *proxy* has."""
+        """Call *wake* after each change, and wait for reports of what *proxy* has."""
         self._wakes[proxy] = wake
 
     def unsubscribe(self, proxy: str) -> None:
-        """Neither wake the reconciler of *proxy* any more, nor wait for its reports."""
+        """Stop waking the reconciler of *proxy* and waiting for its reports."""
         del self._wakes[proxy]
         self._observed.pop(proxy, None)
 
@@ -81,9 +81,9 @@ class DesiredState:
                 feed.unsubscribe(self._woken.set)
 
     async def update(self) -> None:
-        """Make it anew from the last snapshots, and wake the reconcilers if it differs."""
+        """Recompute it from the latest snapshots, and wake the reconcilers if it has changed."""
         self._woken.clear()
-        snapshots = self._last_snapshots()
+        snapshots = self._latest_snapshots()
         merged = None if self._is_made_of(snapshots) else merge(snapshots)
         if merged is not None:
             servers = await self._servers_of(merged.snapshot)
@@ -92,7 +92,7 @@ class DesiredState:
             if servers != self.servers:
                 self._change(servers)
                 return
-        self._tell_sources()
+        self._notify_sources()
 
     def observer(self, proxy: str) -> PassObserver:
         """Return what reports what each pass over *proxy* observed."""
@@ -101,7 +101,7 @@ class DesiredState:
     def on_observed(self, proxy: str, observed: Backend, *, changed_at: float) -> None:
         """Note what *proxy* had in a pass that began with the servers of *changed_at*."""
         self._observed[proxy] = (changed_at, observed)
-        self._tell_sources()
+        self._notify_sources()
 
     async def _servers_of(self, snapshot: Snapshot) -> Desired:
         if len(snapshot.endpoints) < _LARGE:
@@ -117,19 +117,19 @@ class DesiredState:
         for wake in self._wakes.values():
             wake()
 
-    def _last_snapshots(self) -> tuple[Snapshot | None, ...]:
+    def _latest_snapshots(self) -> tuple[Snapshot | None, ...]:
         return tuple(feed.snapshot for feed in self._feeds)
 
     def _is_made_of(self, snapshots: tuple[Snapshot | None, ...]) -> bool:
         return len(snapshots) == len(self._snapshots) and all(map(operator.is_, snapshots, self._snapshots))
 
-    def _tell_sources(self) -> None:
-        """Tell the sources which servers are left, if every proxy was observed since the last change.
+    def _notify_sources(self) -> None:
+        """Notify the sources which servers remain, if every proxy has been observed since the last change.
 
-        But not between a new snapshot and what is made of it: passes until then still add what the old one wanted.
+        But not while a newer snapshot waits to be processed: until then, passes still add the servers of the old one.
         """
         current = {proxy for proxy, (changed_at, _) in self._observed.items() if changed_at == self.changed_at}
-        if current and current == self._wakes.keys() and self._is_made_of(self._last_snapshots()):
+        if current and current == self._wakes.keys() and self._is_made_of(self._latest_snapshots()):
             for feed in self._feeds:
                 feed.source.observed(self._owned_servers())
 

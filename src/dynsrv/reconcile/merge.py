@@ -1,4 +1,4 @@
-"""What do several sources want together? The last snapshot of each, merged into one. Pure."""
+"""What do several sources list together? One snapshot, merged from the latest one of each. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dynsrv.model import Endpoint, Location, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Several snapshots as one. *conflicts* has a sentence for each endpoint on which the sources disagree."""
+    """One snapshot made from several. *conflicts* has a sentence for each endpoint that sources disagree about."""
 
     snapshot: Snapshot
     conflicts: tuple[str, ...] = ()
 
 
 def merge(snapshots: Sequence[Snapshot | None]) -> Merged | None:
-    """Return the union of *snapshots* by address and port, in their order, or None while one of them is unknown.
+    """Return the union of *snapshots* by address and port, in their order, or None if one of them is unknown.
 
-    An endpoint that several sources have gets its attributes from the first of them.
+    An endpoint that several sources list has the attributes of the first.
     """
     known = [snapshot for snapshot in snapshots if snapshot is not None]
     if len(known) < len(snapshots):

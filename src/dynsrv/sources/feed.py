@@ -1,4 +1,4 @@
-"""What did a source say last? A feed runs one source, tries again when it fails, and keeps its last snapshot."""
+"""What is the latest snapshot of a source? A feed runs the source, retries it when it fails, and keeps its snapshot."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = get_logger()
 
 
 class Feed:
-    """Keeps the last snapshot of *source* and wakes the subscribers at each one, whether or not it differs.
+    """Keeps the latest snapshot of *source*, and wakes its subscribers for each one, whether or not it differs.
 
-    When the source fails, the last snapshot stays, and the source is tried again after pauses that grow.
+    When the source fails, the snapshot stays, and the source is retried after pauses that grow.
     """
 
     def __init__(self, source: Source, *, backend: str, kind: str, metrics: Metrics) -> None:
@@ -33,7 +33,7 @@ class Feed:
         self._log = log.bind(backend=backend, source=kind)
         self._logged: set[str] = set()  # errors since the source last answered
         self.snapshot: Snapshot | None = None
-        """The last one; None: there was none yet, which is not the same as an empty one."""
+        """The latest one; None: there was none yet, which is not the same as an empty one."""
         self.answered_at: float | None = None
         """When the source last gave a snapshot, in Unix time; None: not yet."""
         self.failure: SourceError | None = None
@@ -44,11 +44,11 @@ class Feed:
         self._subscribers.append(wake)
 
     def unsubscribe(self, wake: Callable[[], None]) -> None:
-        """Call *wake* no more."""
+        """Stop calling *wake*."""
         self._subscribers.remove(wake)
 
     async def run(self) -> None:
-        """Follow the source until cancelled, and close it then."""
+        """Follow the source until cancelled, then close it."""
         failure: SourceError | None = None
         try:
             while True:
@@ -58,17 +58,17 @@ class Feed:
                 ):
                     with attempt:
                         if failure is not None:
-                            begun, failure = failure, None
-                            raise begun
+                            error, failure = failure, None
+                            raise error
                         failure = await self._watch()
         finally:
             self.source.close()
 
     async def _watch(self) -> SourceError:
-        """Publish what the source says, and return how it failed after that.
+        """Publish the source's snapshots, and return the error that ended them.
 
         Raises:
-            SourceError: it failed without saying anything.
+            SourceError: the source failed before its first snapshot.
         """
         answered = False
         try:
@@ -83,7 +83,7 @@ class Feed:
             return error
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Keep *snapshot*, the source's last word, and wake the subscribers."""
+        """Keep *snapshot*, the latest one, and wake the subscribers."""
         self._metrics.source_up.labels(*self._labels).set(1)
         self.answered_at = time.time()
         self._metrics.source_last_success.labels(*self._labels).set(self.answered_at)
@@ -102,7 +102,7 @@ class Feed:
         return self.snapshot.notes if self.snapshot is not None else ()
 
     def _log_notes(self, notes: tuple[str, ...]) -> None:
-        """Log what the source could not use, each once while it stays."""
+        """Log each note once while it lasts."""
         self._metrics.source_ignored.labels(*self._labels).set(len(notes))
         known = set(self.notes)
         for note in notes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dynsrv.daemon.config_watch import LOOK_INTERVAL, watch_config
+from dynsrv.daemon.config_watch import POLL_INTERVAL, watch_config
 
 
 async def changed_at(*contents: bytes | OSError) -> list[int]:
@@ -25,7 +25,7 @@ async def changed_at(*contents: bytes | OSError) -> list[int]:
         return content
 
     async def sleep(seconds: float) -> None:
-        assert seconds == LOOK_INTERVAL
+        assert seconds == POLL_INTERVAL
         if view == len(contents) - 1:
             raise Over
 
