@@ -26,7 +26,7 @@ class DesiredState:
     """What one backend should be on all its proxies, made from one or more *feeds*.
 
     Each proxy's reconciler is woken when it changes, and reports what it observed: as soon as every proxy was observed
-    since the last change, the sources are told which of dynsrv's servers are left. *clock* is in seconds.
+    since the last change, the sources receive dynsrv's remaining servers. *clock* is in seconds.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class DesiredState:
                 feed.unsubscribe(self._woken.set)
 
     async def update(self) -> None:
-        """Make it anew from the last snapshots, and wake the reconcilers if it differs."""
+        """Rebuild it from the last snapshots, and wake the reconcilers if it differs."""
         self._woken.clear()
         snapshots = self._last_snapshots()
         merged = None if self._is_made_of(snapshots) else merge(snapshots)
