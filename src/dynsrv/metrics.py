@@ -38,7 +38,9 @@ class Metrics:
         )
 
         # Sources
-        self.desired_servers = gauge("dynsrv_desired_servers", "Desired servers, from the last snapshots of the sources.", "backend")
+        self.desired_servers = gauge(
+            "dynsrv_desired_servers", "Desired servers, from the last snapshots of the sources.", "backend"
+        )
         self.source_up = gauge("dynsrv_source_up", "1 if the source's last answer was valid.", *source)
         self.source_last_success = gauge(
             "dynsrv_source_last_success_timestamp_seconds", "Unix time of the source's last valid answer.", *source
@@ -108,7 +110,7 @@ class Metrics:
         )
         self.guarded_servers = gauge(
             "dynsrv_guarded_servers",
-            "Servers that are no longer in the source and that the guard keeps, by rule: max_removed, min_ready, on_empty.",
+            "Servers that the guard keeps, no longer in the source, by rule: max_removed, min_ready, on_empty.",
             *where,
             "rule",
         )

@@ -39,9 +39,7 @@ class History:
     def __init__(self, policy: Policy) -> None:
         self._owns = policy.owns
         self._drains: dict[str, float] = {}
-        self._sessions: dict[
-            str, tuple[float, int | None]
-        ] = {}  # latest start of the last one; total
+        self._sessions: dict[str, tuple[float, int | None]] = {}  # latest start of the last one; total
         self._active = _Service(policy.limits.window)
         self._backup = _Service(policy.limits.window)
         self._replaced: frozenset[str] = frozenset()  # servers that serve until their successors do
