@@ -78,7 +78,7 @@ class FileSource(Source):
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
         """Yield what the file wants: first what it says now, then after every change of that.
 
-        While the file stays as it is, the same snapshot comes again about every ten seconds.
+        While the file does not change, the same snapshot is yielded again about every ten seconds.
 
         Raises:
             SourceError: the file cannot be read, or not used as a whole. Its reason is missing, permission,

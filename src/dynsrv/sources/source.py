@@ -24,7 +24,7 @@ class Source(ABC):
     What every kind promises, and tests/contract asserts:
 
     - The first snapshot comes as soon as the state is known, then one after every change.
-    - A snapshot is the whole state: never a part of it, and never empty for want of an answer.
+    - A snapshot is the whole state: never a part of it, and never empty because an answer is missing.
     - What cannot be read is a `SourceError`, which ends the iteration. Whoever iterates keeps the last snapshot and
       calls `watch` again later.
     - Iteration ends only by an error, or by being cancelled or closed; it then holds nothing open.

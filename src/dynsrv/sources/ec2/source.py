@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Ec2Source(Source):
     """The instances of one poll for one backend. Sources with equal questions share their *poll*.
 
-    With *farewells*, Auto Scaling waits with the end of an instance until HAProxy let go of it; *hook* is the name of
+    With *farewells*, Auto Scaling terminates an instance only after HAProxy has drained it; *hook* is the name of
     the lifecycle hook that is dynsrv's to complete, None: the group's only one.
     """
 
