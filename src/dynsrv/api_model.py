@@ -220,7 +220,12 @@ class SetMaxconnStep:
 class StateStep:
     """Change the state of a server, or delete it."""
 
-    step: Annotated[Literal["enable_health", "admit", "drain", "disable", "close_sessions", "delete"], _STEP]
+    step: Annotated[
+        Literal[
+            "enable_health", "enable_agent", "disable_agent", "admit", "drain", "disable", "close_sessions", "delete"
+        ],
+        _STEP,
+    ]
     server: ServerName
     reason: Reason
 

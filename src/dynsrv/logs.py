@@ -53,6 +53,8 @@ class Event(StrEnum):
     # A server
     SERVER_ADDED = "server added"
     HEALTH_CHECK_ENABLED = "health check enabled"
+    AGENT_CHECK_ENABLED = "agent check enabled"
+    AGENT_CHECK_DISABLED = "agent check disabled"
     SERVER_ENABLED = "server enabled"
     WEIGHT_CHANGED = "weight changed"
     MAXCONN_CHANGED = "maxconn changed"
@@ -63,6 +65,7 @@ class Event(StrEnum):
     MORE_SERVERS_CHANGED = "same change made to more servers"
     SERVER_NOT_ADMITTED = "new server not admitted: health check failing"
     SERVER_HELD = "server held by an operator; leaving it alone"
+    SERVER_HELD_BY_AGENT = "server taken out of service by its agent; leaving it alone"
     COMMAND_REJECTED = "HAProxy rejected a command"
     COMMAND_RETRIED = "HAProxy cannot carry out a command yet; retrying"
 

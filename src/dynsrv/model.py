@@ -99,6 +99,14 @@ class Check(StrEnum):
     FAILED = "failed"
 
 
+class Agent(StrEnum):
+    """Whether HAProxy asks an agent on the server's host, whose replies change the server's weight and state."""
+
+    NONE = "none"  # no `agent-check` keyword
+    DISABLED = "disabled"  # configured, but `enable agent` was not sent: HAProxy never does it by itself
+    ENABLED = "enabled"
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """One server of a live backend, as HAProxy describes it.
@@ -109,7 +117,8 @@ class Server:
     one. *sessions* counts running and queued sessions, *sessions_total* all sessions so far; they are known for servers
     that are `leaving`, and for all others, as *maxconn* is, only if they were queried. *drained_for*: the least number
     of seconds it has been in drain, known only where HAProxy reports it (2.6). *backup*: it receives requests only
-    while no other server can; known once it serves.
+    while no other server can; known once it serves. *initial_weight*: the weight it was added with, of which an agent
+    gives percentages.
     """
 
     name: str
@@ -127,6 +136,8 @@ class Server:
     maxconn: int | None = None
     drained_for: float | None = None
     backup: bool = False
+    agent: Agent = Agent.NONE
+    initial_weight: int = 0
     serving: bool = field(init=False, compare=False)
     """Whether HAProxy sends it new requests."""
 

@@ -33,6 +33,24 @@ class EnableHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class EnableAgent:
+    """Start the server's agent check, which from then on decides about its weight and its state."""
+
+    kind: ClassVar[Literal["enable_agent"]] = "enable_agent"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisableAgent:
+    """Stop the server's agent check, so that it cannot end a drain."""
+
+    kind: ClassVar[Literal["disable_agent"]] = "disable_agent"
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Admit:
     """Put the server into service."""
 
@@ -97,9 +115,31 @@ class Delete:
     reason: str
 
 
-Step = Add | EnableHealth | Admit | SetWeight | SetMaxconn | Drain | Disable | CloseSessions | Delete
+Step = (
+    Add
+    | EnableHealth
+    | EnableAgent
+    | DisableAgent
+    | Admit
+    | SetWeight
+    | SetMaxconn
+    | Drain
+    | Disable
+    | CloseSessions
+    | Delete
+)
 StepKind = Literal[
-    "add", "enable_health", "admit", "set_weight", "set_maxconn", "drain", "disable", "close_sessions", "delete"
+    "add",
+    "enable_health",
+    "enable_agent",
+    "disable_agent",
+    "admit",
+    "set_weight",
+    "set_maxconn",
+    "drain",
+    "disable",
+    "close_sessions",
+    "delete",
 ]
 
 
@@ -119,14 +159,6 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A server that an operator put into maintenance or drain; it stays there until it is set to ready."""
-
-    server: str
-    reason: str
-
-
 class WaitsFor(StrEnum):
     """What has to happen before a server's next step."""
 
@@ -135,6 +167,19 @@ class WaitsFor(StrEnum):
     SUCCESSOR = "successor"
     GUARD = "guard"
     OPERATOR = "operator"  # of a hold: no wait of a plan has it
+    AGENT = "agent"  # as above
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A server that an operator, or its agent, put into maintenance or drain; it stays there until it is set to ready.
+
+    *waits_for*: OPERATOR or AGENT, whose matter that is.
+    """
+
+    server: str
+    reason: str
+    waits_for: WaitsFor = WaitsFor.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)

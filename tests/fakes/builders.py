@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dynsrv.model import (
     AdminState,
+    Agent,
     Backend,
     Check,
     Endpoint,
@@ -70,6 +71,8 @@ def a_server(
     weight: int | None = None,
     sessions: int | None = None,
     since_change: float = 0.0,
+    agent: Agent = Agent.NONE,
+    initial_weight: int = 100,
 ) -> Server:
     """A server as dynsrv adds it for *endpoint* with *options*; ready, up and checked.
 
@@ -91,6 +94,8 @@ def a_server(
         check=check,
         check_paused=paused,
         since_change=since_change,
+        agent=agent,
+        initial_weight=initial_weight,
         sessions=0 if sessions is None and admin is AdminState.DRAIN else sessions,
     )
 

@@ -81,6 +81,10 @@ class FakeHAProxy:
                 passes = passing(server) if callable(passing) else server.name in passing
                 server.run_check(passes=passes, process=self.process)
 
+    def agent_says(self, name: str, reply: str, backend: str = "be_app") -> None:
+        """Let the server's agent say *reply*, if it is asked."""
+        self.server(name, backend).hear_agent(reply, self.process)
+
     def open_session(self, name: str, backend: str = "be_app") -> None:
         """Begin a session with the server."""
         server = self.server(name, backend)

@@ -200,6 +200,19 @@ class Session:
         server.check_state |= ENABLED
         return ""
 
+    def enable_agent(self, words: list[str]) -> str:
+        self._need_admin()
+        server = self._server(words)
+        if not server.agent_state & CONFIGURED:
+            return "Agent was not configured on this server, cannot enable.\n"
+        server.agent_state |= ENABLED
+        return ""
+
+    def disable_agent(self, words: list[str]) -> str:
+        self._need_admin()
+        self._server(words).agent_state &= ~ENABLED
+        return ""
+
     def enable_server(self, words: list[str]) -> str:
         self._need_admin()
         self._server(words).set_state("ready", self.process)
@@ -290,6 +303,8 @@ _COMMANDS: dict[tuple[str, ...], Callable[[Session, list[str]], str]] = {
     ("add", "server"): Session.add_server,
     ("del", "server"): Session.del_server,
     ("enable", "health"): Session.enable_health,
+    ("enable", "agent"): Session.enable_agent,
+    ("disable", "agent"): Session.disable_agent,
     ("enable", "server"): Session.enable_server,
     ("disable", "server"): Session.disable_server,
     ("set", "server"): Session.set_server,

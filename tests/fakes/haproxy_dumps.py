@@ -63,7 +63,7 @@ def servers_state(backends: Iterable[FakeBackend], process: Process) -> str:
                 server.check_result,
                 0,
                 server.check_state,
-                0,
+                server.agent_state,
                 0,
                 int("id" in server.options),
                 "-" if _is_address(server.address) else server.address,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
-from tests.fakes.haproxy_process import CONFIGURED, DOWN, MAINT, FakeBackend, FakeServer, Process
+from tests.fakes.haproxy_process import AGENT, CONFIGURED, DOWN, MAINT, FakeBackend, FakeServer, Process
 
 
 def _set(words: str) -> frozenset[str]:
@@ -14,14 +14,15 @@ def _set(words: str) -> frozenset[str]:
 
 
 _ALONE = _set(
-    "allow-0rtt backup check check-send-proxy check-ssl disabled force-tlsv12 force-tlsv13 no-ssl-reuse no-tls-tickets"
-    " no-tlsv12 no-tlsv13 send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn ssl tfo tls-tickets"
+    "agent-check allow-0rtt backup check check-send-proxy check-ssl disabled force-tlsv12 force-tlsv13"
+    " no-ssl-reuse no-tls-tickets no-tlsv12 no-tlsv13 send-proxy send-proxy-v2 send-proxy-v2-ssl"
+    " send-proxy-v2-ssl-cn ssl tfo tls-tickets"
 )
 _WITH_ARGUMENT = _set(
-    "addr alpn ca-file check-alpn check-proto check-sni ciphers ciphersuites crl-file crt downinter error-limit fall"
-    " fastinter id inter maxconn maxqueue minconn observe on-error on-marked-down on-marked-up pool-low-conn"
-    " pool-max-conn pool-purge-delay port proto rise slowstart sni source ssl-max-ver ssl-min-ver track verify"
-    " verifyhost weight ws"
+    "addr agent-addr agent-inter agent-port agent-send alpn ca-file check-alpn check-proto check-sni ciphers"
+    " ciphersuites crl-file crt downinter error-limit fall fastinter id inter maxconn maxqueue minconn"
+    " observe on-error on-marked-down on-marked-up pool-low-conn pool-max-conn pool-purge-delay port proto"
+    " rise slowstart sni source ssl-max-ver ssl-min-ver track verify verifyhost weight ws"
 )
 _SINCE = {
     "shard": (2, 8),
@@ -67,6 +68,10 @@ def read_server(backend: FakeBackend, name: str, address: str, *, words: Sequenc
                 server.maxconn = int(argument) if argument.isdigit() else 0
             case "backup":
                 server.backup = True
+            case "agent-check":
+                if "agent-port" not in words:
+                    raise ValueError(f"server {name} does not have agent port. Agent check has been disabled.")
+                server.agent_state = AGENT | CONFIGURED
             case "check":
                 server.check_state = CONFIGURED
             case _:

@@ -15,6 +15,7 @@ UP = 2
 CONFIGURED = 2
 ENABLED = 4
 PAUSED = 8
+AGENT = 16
 # srv_check_result
 NO_RESULT = 0
 FAILED = 2
@@ -38,6 +39,7 @@ class FakeServer:
     operational: int = UP
     check_state: int = 0
     check_result: int = NO_RESULT
+    agent_state: int = 0
     options: tuple[str, ...] = ()
     backup: bool = False
     referenced: bool = False
@@ -87,6 +89,19 @@ class FakeServer:
                 self.operational = DOWN if waits else UP
         if (before | self.admin) & MAINT or (process.number < (3, 0) and before != self.admin):
             self.changed_at = process.now()  # from 3.0 on, drain is no change of the state
+
+    def hear_agent(self, reply: str, process: Process) -> None:
+        """Do what the agent of the server says: a percentage, ready, drain, maint, up or down."""
+        if not self.agent_state & ENABLED:
+            return
+        for word in reply.split():
+            if word.endswith("%"):
+                self.weight = self.initial_weight * int(word[:-1]) // 100
+            elif word in {"up", "down"}:
+                if not self.in_maintenance:
+                    self.operational = UP if word == "up" else DOWN
+            else:
+                self.set_state(word, process)
 
     def run_check(self, *, passes: bool, process: Process) -> None:
         """Run the check as often as its result needs to count."""

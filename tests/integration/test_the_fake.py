@@ -26,6 +26,8 @@ LINES = [
     "set server be_app/b weight 30",
     "enable health be_app/b",
     "enable server be_app/b",
+    "enable agent be_app/b",
+    "disable agent be_app/b",
     "enable server be_app/nobody",
     "enable server nowhere/b",
     "show servers state be_app",
@@ -43,13 +45,30 @@ LINES = [
     "set server be_app/b state maint",
     "del server be_app/b",
     "del server be_app/b",
+    f"add server be_app/c {ADDRESS} id 9 weight 20 agent-check",
+    f"add server be_app/c {ADDRESS} id 9 weight 20 agent-check agent-port 9 agent-inter 1h",
+    "show servers state be_app",
+    "enable agent be_app/c",
+    "show servers state be_app",
+    "disable agent be_app/c",
+    "show servers state be_app",
     "del server nowhere/b",
     "del server be_app",
     "show servers state nowhere",
     "show stat nowhere 4 -1",
     "show cli level",
 ]
-STATE_COLUMNS = ("id", "name", "address", "port", "admin_state", "weight", "initial_weight", "check_state")
+STATE_COLUMNS = (
+    "id",
+    "name",
+    "address",
+    "port",
+    "admin_state",
+    "weight",
+    "initial_weight",
+    "check_state",
+    "agent_state",
+)
 
 
 def _comparable(line: str, answer: str) -> object:

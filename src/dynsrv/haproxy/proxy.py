@@ -22,7 +22,9 @@ from dynsrv.steps import (
     CloseSessions,
     Delete,
     Disable,
+    DisableAgent,
     Drain,
+    EnableAgent,
     EnableHealth,
     Outcome,
     SetMaxconn,
@@ -180,6 +182,10 @@ def _command(backend: str, step: Step) -> Command[None]:
             )
         case EnableHealth():
             return commands.enable_health(backend, step.server)
+        case EnableAgent():
+            return commands.enable_agent(backend, step.server)
+        case DisableAgent():
+            return commands.disable_agent(backend, step.server)
         case Admit():
             return commands.enable_server(backend, step.server)
         case SetWeight():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from dynsrv.model import AdminState, Check, OperationalState, Process, Server, canonical_address
+from dynsrv.model import AdminState, Agent, Check, OperationalState, Process, Server, canonical_address
 from dynsrv.runtime import ProcessInfo, ServersReader, ServerStat, ServerState
 
 
@@ -22,6 +22,7 @@ _DRAIN = 0x08 | 0x10  # forced, inherited
 _CONFIGURED = 2
 _ENABLED = 4
 _PAUSED = 8
+_AGENTS = {0: Agent.NONE, _CONFIGURED: Agent.DISABLED}  # by these bits of srv_agent_state
 # srv_check_result; 0 while a check runs, too
 _CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passed, with `disable-on-404`
 
@@ -56,6 +57,8 @@ def server(row: ServerState) -> Server:
         check=check,
         check_paused=bool(row.check_state & _PAUSED),
         since_change=row.since_change,
+        agent=_AGENTS.get(row.agent_state & (_CONFIGURED | _ENABLED), Agent.ENABLED),
+        initial_weight=row.initial_weight,
     )
 
 
@@ -81,6 +84,8 @@ def with_stat(one: Server, stat: ServerStat, *, sessions: bool, timed: bool) -> 
         maxconn=stat.maxconn,
         drained_for=max(0.0, one.since_change - 1) if timed and one.admin is AdminState.DRAIN else None,
         backup=stat.backup,
+        agent=one.agent,
+        initial_weight=one.initial_weight,
     )
 
 

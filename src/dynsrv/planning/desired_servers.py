@@ -18,7 +18,7 @@ _IDS_TRIED = 8
 class DesiredServer:
     """The server that an endpoint calls for: its weight, maxconn (0: no limit), options and preferred *id*.
 
-    A *backup* server receives requests only while no other server can.
+    A *backup* server receives requests only while no other server can. With an *agent*, that decides about the weight.
     """
 
     endpoint: Endpoint
@@ -27,6 +27,7 @@ class DesiredServer:
     options: tuple[str, ...]
     id: int
     backup: bool
+    agent: bool
 
     def ids(self) -> Iterator[int]:
         """Yield the ids that the server may have, without end."""
@@ -35,6 +36,13 @@ class DesiredServer:
     def made(self, server: Server) -> bool:
         """Whether *server*, of the same address and port, was added with these options."""
         return server.id == self.id or server.id in islice(self.ids(), _IDS_TRIED)
+
+    def fits(self, server: Server) -> bool:
+        """Whether *server*, added with these options, can get this weight in place.
+
+        An agent gives percentages of the weight that a server was added with, which nothing can change.
+        """
+        return not self.agent or self.weight in {0, server.initial_weight}
 
 
 Desired = Mapping[Location, DesiredServer]
@@ -66,4 +74,5 @@ def _desired_server(endpoint: Endpoint, policy: Policy) -> DesiredServer:
         options=options,
         id=next(naming.ids(endpoint, options)),
         backup="backup" in options,
+        agent="agent-check" in options,
     )

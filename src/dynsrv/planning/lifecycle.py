@@ -11,6 +11,10 @@ HAProxy's state also shows who took a server out of service, so this survives a 
 drains has weight 0, in drain and in the maintenance after it. A new server waits in maintenance with its check disabled
 or running; one without a check is added with weight 0. A server that an operator took out keeps its weight, and its
 check is paused in maintenance: it is held.
+
+An agent (`agent-check`) changes a server's weight and state, like an operator. It is enabled once the server is
+admitted, and disabled before dynsrv drains or removes it: its reply `ready` would end the drain. So while it is
+enabled, weight and state are its own, and while it is disabled, dynsrv's.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from dynsrv.model import AdminState, Check, EndpointState, Server
+from dynsrv.model import AdminState, Agent, Check, EndpointState, Server
 from dynsrv.planning.desired_servers import DesiredServer
 from dynsrv.planning.policy import Admission, DrainTimeoutAction, Policy
 from dynsrv.steps import (
@@ -27,7 +31,9 @@ from dynsrv.steps import (
     CloseSessions,
     Delete,
     Disable,
+    DisableAgent,
     Drain,
+    EnableAgent,
     EnableHealth,
     Hold,
     Refusal,
@@ -64,10 +70,11 @@ def add(addition: Addition, *, policy: Policy, builder: PlanBuilder) -> None:
     """Add a server, with all steps that do not depend on what HAProxy reports next."""
     target, name = addition.target, addition.name
     endpoint = target.endpoint
-    weight = target.weight if policy.has_check else 0
+    # of an agent, the weight that it is added with decides, and the disabled agent marks it as new
+    weight = target.weight if policy.has_check or target.agent else 0
     options = (*target.options, f"maxconn {target.maxconn}") if target.maxconn else target.options
     builder.steps.append(Add(name, addition.id, endpoint.address, endpoint.port, weight, options, addition.reason))
-    if not policy.has_check and target.weight and endpoint.state is EndpointState.READY:
+    if weight != target.weight and endpoint.state is EndpointState.READY:
         builder.steps.append(SetWeight(name, target.weight, "its desired weight; it was added with weight 0"))
     check = Check.DISABLED if policy.has_check else Check.NONE
     if addition.trusted and policy.has_check:
@@ -82,19 +89,22 @@ def held(server: Server) -> bool:
     match server.admin:
         case AdminState.READY:
             return False
+        case _ if server.agent is Agent.ENABLED:
+            return True  # or its agent
         case AdminState.DRAIN:
             return server.weight > 0
         case AdminState.MAINT:
-            waits_for_its_check = server.check is not Check.NONE and not server.check_paused
-            return server.weight > 0 and not waits_for_its_check
+            new = server.agent is Agent.DISABLED if server.check is Check.NONE else not server.check_paused
+            return server.weight > 0 and not new
         case _:
             assert_never(server.admin)
 
 
 def is_up_to_date(server: Server, target: DesiredServer) -> bool:
     """Whether a server that shall be ready needs no step. True of most servers, so it has to be fast."""
-    wanted = server.weight == target.weight and server.maxconn in {None, target.maxconn}
-    return server.serving and wanted and server.check is not Check.DISABLED
+    by_agent = server.agent is Agent.ENABLED and target.weight > 0
+    wanted = (server.weight == target.weight or by_agent) and server.maxconn in {None, target.maxconn}
+    return server.serving and wanted and server.check is not Check.DISABLED and server.agent is not Agent.DISABLED
 
 
 def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
@@ -103,14 +113,17 @@ def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: Plan
         reason = f"maxconn is {server.maxconn}, desired {target.maxconn}"
         builder.steps.append(SetMaxconn(server.name, target.maxconn, reason))
     if server.admin is not AdminState.READY and held(server):
-        reason = f"held by an operator: put into {server.admin} by hand; set it to ready to release it"
-        builder.holds.append(Hold(server.name, reason))
+        builder.holds.append(_hold(server))
         return
     match server.admin:
         case AdminState.READY:
             if server.check is Check.DISABLED:
                 builder.steps.append(EnableHealth(server.name, "its health check is configured but disabled"))
-            _set_weight(server, target, builder)
+            if server.agent is Agent.ENABLED and not target.weight:
+                builder.steps.append(DisableAgent(server.name, "its desired weight is 0, whatever its agent says"))
+            if server.agent is not Agent.ENABLED or not target.weight:
+                _set_weight(server, target, builder)
+            _enable_agent(server.name, server.agent, target, builder)
         case AdminState.DRAIN if not _may_serve(server.check, policy):
             if server.check is Check.DISABLED:
                 builder.steps.append(EnableHealth(server.name, "required before it receives requests"))
@@ -118,6 +131,7 @@ def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: Plan
         case AdminState.DRAIN:
             _set_weight(server, target, builder)
             builder.steps.append(Admit(server.name, "listed again before its drain ended"))
+            _enable_agent(server.name, server.agent, target, builder)
         case AdminState.MAINT if server.check_paused and not _may_serve(server.check, policy):
             builder.steps.append(
                 Drain(server.name, "listed again; its health check is paused in maintenance but runs in drain")
@@ -130,15 +144,28 @@ def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: Plan
             assert_never(server.admin)
 
 
+def _hold(server: Server) -> Hold:
+    if server.agent is Agent.ENABLED:
+        reason = f"put into {server.admin} by its agent, or by hand; it returns when either sets it to ready"
+        return Hold(server.name, reason, WaitsFor.AGENT)
+    return Hold(server.name, f"held by an operator: put into {server.admin} by hand; set it to ready to release it")
+
+
+def _enable_agent(name: str, agent: Agent, target: DesiredServer, builder: PlanBuilder) -> None:
+    """Let the agent of an admitted server decide about its weight and state from now on."""
+    if agent is Agent.DISABLED and target.weight:
+        builder.steps.append(EnableAgent(name, "its agent check is configured but disabled"))
+
+
 def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
     """Bring a server to the state drain, as its endpoint demands. The guard decides about serving ones first."""
     match server.admin:
         case AdminState.READY:
             drain(server, reason="set to drain by the source", builder=builder)
         case AdminState.DRAIN:
-            pass
+            _silence_agent(server, builder)
         case AdminState.MAINT if held(server):
-            builder.holds.append(Hold(server.name, "held by an operator: put into maint by hand"))
+            builder.holds.append(_hold(server))
         case AdminState.MAINT if server.check_paused:
             builder.steps.append(Drain(server.name, "set to drain by the source"))
         case AdminState.MAINT:
@@ -149,9 +176,18 @@ def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, buil
 
 def drain(server: Server, *, reason: str, builder: PlanBuilder) -> None:
     """Drain a ready server, with weight 0 to mark the drain as dynsrv's own."""
-    if server.weight:
+    _silence_agent(server, builder)
+    if server.weight and server.agent is not Agent.ENABLED:
         builder.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's own"))
     builder.steps.append(Drain(server.name, reason))
+
+
+def _silence_agent(server: Server, builder: PlanBuilder) -> None:
+    """Let no agent end what dynsrv begins: it is disabled, and the weight marks the drain as dynsrv's own."""
+    if server.agent is Agent.ENABLED:
+        builder.steps.append(DisableAgent(server.name, "its agent could end the drain"))
+        if server.weight:
+            builder.steps.append(SetWeight(server.name, 0, "marks the drain as dynsrv's own"))
 
 
 def remove(
@@ -171,6 +207,8 @@ def remove(
     """
     steps = builder.steps
     name = server.name
+    if server.admin is not AdminState.READY:
+        _silence_agent(server, builder)
     match server.admin:
         case AdminState.READY:
             drain(server, reason=reason, builder=builder)
@@ -215,6 +253,7 @@ def _leave_maintenance(name: str, check: Check, target: DesiredServer, *, policy
 def _let_in(name: str, target: DesiredServer, why: str, builder: PlanBuilder) -> None:
     if target.endpoint.state is EndpointState.READY:
         builder.steps.append(Admit(name, why))
+        _enable_agent(name, Agent.DISABLED if target.agent else Agent.NONE, target, builder)
     else:
         builder.steps.append(SetWeight(name, 0, "marks the drain as dynsrv's own"))
         builder.steps.append(Drain(name, f"set to drain by the source; {why}"))

@@ -32,7 +32,9 @@ from dynsrv.steps import (
     CloseSessions,
     Delete,
     Disable,
+    DisableAgent,
     Drain,
+    EnableAgent,
     EnableHealth,
     Plan,
     SetMaxconn,
@@ -46,8 +48,10 @@ _ORDER: tuple[type[Step], ...] = (
     Add,
     EnableHealth,
     SetMaxconn,
+    DisableAgent,
     Admit,
     SetWeight,
+    EnableAgent,
     Drain,
     Disable,
     CloseSessions,
@@ -161,17 +165,17 @@ def _match(desired: Desired, observed: Backend, history: RecentHistory, policy: 
     missing: list[tuple[DesiredServer, str]] = []
     for location, target in desired.items():
         servers = ours.pop(location, ())
-        if len(servers) == 1 and servers[0].id == target.id:  # the common case
+        if len(servers) == 1 and servers[0].id == target.id and target.fits(servers[0]):  # the common case
             match_.kept[servers[0].name] = target
             continue
         current = _current(servers, target, policy)
         if current is not None:
             match_.kept[current.name] = target
         else:
-            missing.append((target, _OPTIONS_CHANGED if servers else "listed by the source"))
+            missing.append((target, _why_replaced(servers, target) if servers else "listed by the source"))
         for server in servers:
             if server is not current:
-                match_.removed[server.name] = _OPTIONS_CHANGED
+                match_.removed[server.name] = _why_replaced(servers, target)
                 if server.serving and not (current and current.serving):
                     match_.awaited.add(server.name)
     match_.removed.update((server.name, _UNWANTED) for servers in ours.values() for server in servers)
@@ -185,8 +189,16 @@ def _current(servers: Sequence[Server], target: DesiredServer, policy: Policy) -
     An adopted server keeps the options of HAProxy's configuration file; they count as correct.
     """
     if target.endpoint.state is EndpointState.READY:
-        servers = [one for one in servers if target.made(one) or not one.name.startswith(policy.prefix)]
+        servers = [
+            one for one in servers if (target.made(one) and target.fits(one)) or not one.name.startswith(policy.prefix)
+        ]
     return max(servers, key=lambda server: server.serving, default=None)
+
+
+def _why_replaced(servers: Sequence[Server], target: DesiredServer) -> str:
+    if any(target.made(one) and not target.fits(one) for one in servers):
+        return f"its weight, of which its agent gives percentages, is now {target.weight}"
+    return _OPTIONS_CHANGED
 
 
 def _additions(

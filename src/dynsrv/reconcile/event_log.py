@@ -19,7 +19,9 @@ from dynsrv.steps import (
     CloseSessions,
     Delete,
     Disable,
+    DisableAgent,
     Drain,
+    EnableAgent,
     EnableHealth,
     Outcome,
     SetMaxconn,
@@ -39,6 +41,8 @@ _YIELD_EVERY = 1000  # results, so that logging thousands does not block the eve
 _DONE: dict[type[Step], Event] = {
     Add: Event.SERVER_ADDED,
     EnableHealth: Event.HEALTH_CHECK_ENABLED,
+    EnableAgent: Event.AGENT_CHECK_ENABLED,
+    DisableAgent: Event.AGENT_CHECK_DISABLED,
     Admit: Event.SERVER_ENABLED,
     SetWeight: Event.WEIGHT_CHANGED,
     SetMaxconn: Event.MAXCONN_CHANGED,
@@ -97,7 +101,13 @@ class EventLog(PassObserver):
         if this.drift:
             servers = sorted({step.server for step in this.plan.steps})
             self._log.warning(Event.DRIFT_DETECTED, servers=servers[:_LINES])
-        for server, reason in self._begun(Event.SERVER_HELD, {one.server: one.reason for one in this.plan.holds}):
+        by_agents, by_operators = (
+            {one.server: one.reason for one in this.plan.holds if (one.waits_for is WaitsFor.AGENT) is by_agent}
+            for by_agent in (True, False)
+        )
+        for server, reason in self._begun(Event.SERVER_HELD_BY_AGENT, by_agents):
+            self._log.info(Event.SERVER_HELD_BY_AGENT, server=server, reason=reason)
+        for server, reason in self._begun(Event.SERVER_HELD, by_operators):
             self._log.warning(Event.SERVER_HELD, server=server, reason=reason)
         for rule, reason in self._begun(Event.REMOVAL_BLOCKED, {one.rule: one.reason for one in this.plan.refusals}):
             self._log.warning(Event.REMOVAL_BLOCKED, rule=rule, reason=reason)

@@ -65,7 +65,7 @@ class PassMetrics(PassObserver):
         metrics.reconcile_total.labels(*labels, this.result).inc()
         metrics.reconcile_duration.labels(*labels).observe(this.seconds)
         metrics.converged.labels(*labels).set(this.plan.converged)
-        metrics.held_servers.labels(*labels).set(len(this.plan.holds))
+        metrics.held_servers.labels(*labels).set(sum(one.waits_for is WaitsFor.OPERATOR for one in this.plan.holds))
         if this.drift:
             metrics.drift.labels(*labels).inc(len({step.server for step in this.plan.steps}))
         self._show_rejection(None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dynsrv import api_model
 from dynsrv.api_model import BackendPlan, BackendStatus, BackendSummary, MissingServer, ServerStatus, utc_time
 from dynsrv.errors import DynsrvError
-from dynsrv.model import AdminState, Backend, Check, OperationalState, Server, host_port
+from dynsrv.model import AdminState, Agent, Backend, Check, OperationalState, Server, host_port
 from dynsrv.planning import Desired, Policy
 from dynsrv.steps import Add, Hold, Plan, SetMaxconn, SetWeight, Step, Wait, WaitsFor
 
@@ -159,11 +159,14 @@ def _why(plan: Plan) -> dict[str, str]:
 def _waits_for(plan: Plan) -> dict[str, WaitsFor]:
     """Return what each server that is not as desired waits for."""
     waits = {wait.server: wait.waits_for for wait in plan.waits}
-    return waits | {hold.server: WaitsFor.OPERATOR for hold in plan.holds}
+    return waits | {hold.server: hold.waits_for for hold in plan.holds}
 
 
 def _at_rest(server: Server) -> str:
     """Return the reason for the state of a server that needs no change, and why it gets no requests if it gets none."""
+    if server.agent is Agent.ENABLED and server.weight != server.initial_weight:
+        weight = f"as desired; its agent gives it weight {server.weight} of {server.initial_weight}"
+        return weight if server.weight else f"{weight}: it receives no requests"
     if server.serving:
         return "as desired"
     if server.admin is not AdminState.READY:

@@ -150,6 +150,16 @@ def enable_health(backend: str, server: str) -> Command[None]:
     return Command("enable health", f"enable health {_server(backend, server)}", expect_silence)
 
 
+def enable_agent(backend: str, server: str) -> Command[None]:
+    """Start the server's agent check, whose replies change its weight and its state."""
+    return Command("enable agent", f"enable agent {_server(backend, server)}", expect_silence)
+
+
+def disable_agent(backend: str, server: str) -> Command[None]:
+    """Stop the server's agent check."""
+    return Command("disable agent", f"disable agent {_server(backend, server)}", expect_silence)
+
+
 def enable_server(backend: str, server: str) -> Command[None]:
     """End the server's maintenance or drain."""
     return Command("enable server", f"enable server {_server(backend, server)}", expect_silence)

@@ -66,6 +66,7 @@ REFUSALS: tuple[tuple[str, type[Refused]], ...] = (
     ("unsupported transport", BadArgument),
     ("does not have agent port", BadArgument),
     ("Health check was not configured", BadArgument),
+    ("Agent was not configured", BadArgument),
     ("health checks are not enabled", BadArgument),
     ("agent checks are not enabled", BadArgument),
     ("expects 'ready', 'drain' and 'maint'", BadArgument),

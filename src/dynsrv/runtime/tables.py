@@ -70,6 +70,7 @@ class ServerState(NamedTuple):
     since_change: int
     check_result: int
     check_state: int
+    agent_state: int
     backend_id: int
 
 
@@ -87,6 +88,7 @@ _STATE_COLUMNS = (
     _AGE,
     "srv_check_result",
     "srv_check_state",
+    "srv_agent_state",
     "be_id",
 )
 
@@ -137,7 +139,7 @@ class ServersReader(Generic[T]):
 def _server_state(cells: list[str], columns: list[int], *, of: int) -> ServerState:
     if len(cells) != of:
         raise ValueError(f"{len(cells)} columns instead of {of}: {' '.join(cells)!r}")
-    backend, id_, name, address, port, operational, admin, weight, initial, since, result, state, be_id = columns
+    backend, id_, name, address, port, operational, admin, weight, initial, since, result, state, agent, be_id = columns
     return ServerState(
         cells[backend],
         int(cells[id_]),
@@ -151,6 +153,7 @@ def _server_state(cells: list[str], columns: list[int], *, of: int) -> ServerSta
         int(cells[since]),
         int(cells[result]),
         int(cells[state]),
+        int(cells[agent]),
         int(cells[be_id]),
     )
 

@@ -404,7 +404,7 @@ function* tally({converged, desired, servers, fresh, seen}) {
 
 function drawServer(tr, server) {
   const [name, address, requests, state, check, weight, sessions, drains, why, {children: [button]}] = tr.cells;
-  const held = server.waits_for === 'operator', mayHold = server.ours && server.state === 'ready';
+  const held = ['operator', 'agent'].includes(server.waits_for), mayHold = server.ours && server.state === 'ready';
   const may = server.unknown ? '' : held ? 'Release' : mayHold ? 'Hold' : '';
   tr.className = server.failing ? 'failing' : server.trouble ? 'trouble' : server.ours ? '' : 'foreign';
   put(name, server.name || 'none yet');

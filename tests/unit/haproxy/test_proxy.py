@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dynsrv.model import AdminState, Check, OperationalState, Process
+from dynsrv.model import AdminState, Agent, Check, OperationalState, Process
 from dynsrv.runtime import UnixAddress
 from tests.fakes.behind import Behind
 from tests.fakes.haproxy import FakeServer
@@ -77,6 +77,15 @@ async def test_the_state_and_the_result_of_the_check_are_read(
 ) -> None:
     (server,) = (await Behind(servers=[FakeServer("s", check_state=state, check_result=result)]).observed()).servers
     assert (server.check, server.check_paused) == (check, paused)
+
+
+@pytest.mark.parametrize(
+    ("state", "agent"),
+    [(0, Agent.NONE), (18, Agent.DISABLED), (22, Agent.ENABLED), (23, Agent.ENABLED), (16, Agent.NONE)],
+)
+async def test_the_state_of_the_agent_is_read(state: int, agent: Agent) -> None:
+    (server,) = (await Behind(servers=[FakeServer("s", agent_state=state, initial_weight=7)]).observed()).servers
+    assert (server.agent, server.initial_weight) == (agent, 7)
 
 
 @pytest.mark.parametrize(("number", "state"), list(enumerate(["down", "starting", "up", "stopping"])))

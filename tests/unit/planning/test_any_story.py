@@ -26,7 +26,9 @@ endpoints = st.builds(
     state=st.sampled_from([EndpointState.READY, EndpointState.READY, EndpointState.READY, EndpointState.DRAIN]),
 )
 snapshots = st.lists(endpoints, max_size=4, unique_by=lambda endpoint: endpoint.address).map(tuple)
-options = st.sampled_from([CHECKED, ("check", "inter 9s")])
+AGENT = ("agent-check", "agent-port 9")
+options = st.sampled_from([CHECKED, ("check", "inter 9s"), (*CHECKED, *AGENT)])
+replies = st.sampled_from(["0%", "50%", "100%", "up", "down", "ready", "drain", "maint", "up ready 100%", "drain 0%"])
 
 
 class AnyStory(RuleBasedStateMachine):
@@ -41,7 +43,7 @@ class AnyStory(RuleBasedStateMachine):
 
     @initialize(
         wanted=snapshots,
-        checked=st.booleans(),
+        options=options | st.sampled_from([(), AGENT]),
         admission=st.sampled_from(Admission),
         on_drain_timeout=st.sampled_from(DrainTimeoutAction),
         version=st.sampled_from(["2.5.0", "2.6.12", "3.0.11", "3.2.26", "3.4.7"]),
@@ -51,7 +53,7 @@ class AnyStory(RuleBasedStateMachine):
         self,
         *,
         wanted: tuple[Endpoint, ...],
-        checked: bool,
+        options: tuple[str, ...],
         admission: Admission,
         on_drain_timeout: DrainTimeoutAction,
         version: str,
@@ -60,7 +62,7 @@ class AnyStory(RuleBasedStateMachine):
         policy = a_policy(
             admission=admission,
             on_drain_timeout=on_drain_timeout,
-            options=CHECKED if checked else (),
+            options=options,
             drain_timeout=DRAIN_TIMEOUT,
             limits=Limits(),
         )
@@ -109,6 +111,12 @@ class AnyStory(RuleBasedStateMachine):
         server = self.one_of(data, [server for server in self.world.ours() if server.sessions])
         self.world.haproxy.close_session(server.name)
 
+    @precondition(lambda self: any(server.agent_state for server in self.world.ours()))
+    @rule(data=st.data(), reply=replies)
+    def an_agent_says_something(self, data: st.DataObject, reply: str) -> None:
+        server = self.one_of(data, [server for server in self.world.ours() if server.agent_state])
+        self.world.agent_says(server.name, reply)
+
     @precondition(lambda self: self.world.ours())
     @rule(data=st.data(), state=st.sampled_from(["ready", "drain", "maint"]))
     def an_operator_does_something(self, data: st.DataObject, state: str) -> None:
@@ -125,9 +133,11 @@ class AnyStory(RuleBasedStateMachine):
             self._runner.close()
 
     def end(self) -> None:
-        """Leave the world alone: nobody holds anything, the guard lets all through, and checks pass."""
+        """Leave the world alone: nobody and no agent holds anything, the guard lets all through, and checks pass."""
         for name in list(self.world.held):
             self.world.operate(name, "ready")
+        for server in self.world.ours():
+            self.world.agent_says(server.name, "up ready 100%")
         self.world.policy = replace(self.world.policy, limits=NO_LIMITS)
         self.run(self.world.converge(within=25, to_the_end=True))
         self.world.close()

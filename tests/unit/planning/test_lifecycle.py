@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from dynsrv.model import AdminState, Check, Endpoint, EndpointState, OperationalState, Server
+from dynsrv.model import AdminState, Agent, Check, Endpoint, EndpointState, OperationalState, Server
 from dynsrv.planning import Admission, DrainTimeoutAction, Policy, lifecycle
-from dynsrv.steps import Add, Hold, Plan, SetWeight
-from tests.fakes.builders import a_policy, a_server, an_endpoint
+from dynsrv.steps import Add, Hold, Plan, SetWeight, WaitsFor
+from tests.fakes.builders import CHECKED, a_policy, a_server, an_endpoint
 from tests.unit.planning.plans import the_plan
 
 DRAIN, MAINT = AdminState.DRAIN, AdminState.MAINT
@@ -36,6 +37,10 @@ def the_plan_for(
 def the_steps(server: Server | None, policy: Policy, *, state: EndpointState = EndpointState.READY) -> set[str]:
     """What is to be done with a server whose endpoint is wanted."""
     return kinds(the_plan_for(server, an_endpoint(state=state), policy))
+
+
+def the_steps_for(server: Server | None, endpoint: Endpoint, policy: Policy) -> set[str]:
+    return kinds(the_plan_for(server, endpoint, policy))
 
 
 def the_removal(server: Server, policy: Policy, *, drained_for: float = 0, quiet_for: float = 0) -> set[str]:
@@ -231,6 +236,80 @@ def test_a_maintenance_of_an_operator_s_stays_one_where_the_source_wants_a_drain
     server = a_server(admin=MAINT, weight=100, paused=True)
     assert the_steps(server, a_policy(), state=EndpointState.DRAIN) == {"hold"}
     assert the_steps(a_server(admin=DRAIN, weight=100), a_policy(), state=EndpointState.DRAIN) == set()
+
+
+# ---- an agent
+
+AGENT = a_policy(options=(*CHECKED, "agent-check", "agent-port 9"))
+
+
+def with_agent(agent: Agent = Agent.ENABLED, **options: Any) -> Server:
+    return a_server(options=AGENT.options, agent=agent, **options)
+
+
+def test_an_agent_is_enabled_when_its_server_is_admitted_and_not_before() -> None:
+    assert the_steps(None, AGENT) == {"add", "enable_health", "wait check"}
+    waiting = with_agent(Agent.DISABLED, admin=MAINT, check=Check.PENDING)
+    assert the_steps(waiting, AGENT) == {"wait check"}
+    assert the_steps(replace(waiting, check=Check.PASSED), AGENT) == {"admit", "enable_agent"}
+    assert the_steps(with_agent(Agent.DISABLED), AGENT) == {"enable_agent"}  # where that was interrupted
+
+
+def test_a_server_with_an_agent_but_no_check_is_added_with_the_weight_that_percentages_are_of() -> None:
+    policy = a_policy(options=("agent-check", "agent-port 9"))
+    plan = the_plan_for(None, an_endpoint(), policy)
+    assert [step.kind for step in plan.steps] == ["add", "admit", "enable_agent"]
+    assert isinstance(plan.steps[0], Add)
+    assert plan.steps[0].weight == 100
+    interrupted = a_server(options=policy.options, admin=MAINT, check=Check.NONE, weight=100, agent=Agent.DISABLED)
+    assert kinds(the_plan_for(interrupted, an_endpoint(), policy)) == {"admit", "enable_agent"}
+
+
+@pytest.mark.parametrize("weight", [0, 50, 100, 200])
+def test_the_weight_that_an_agent_gives_stays(weight: int) -> None:
+    assert the_steps(with_agent(weight=weight), AGENT) == set()
+
+
+@pytest.mark.parametrize("weight", [0, 50])
+@pytest.mark.parametrize("admin", [DRAIN, MAINT])
+def test_a_state_that_an_agent_gives_stays_and_is_told_as_the_agent_s(admin: AdminState, weight: int) -> None:
+    plan = the_plan_for(with_agent(admin=admin, weight=weight), an_endpoint(), AGENT)
+    assert kinds(plan) == {"hold"}
+    assert plan.converged
+    assert plan.holds == (
+        Hold(S, f"put into {admin} by its agent, or by hand; it returns when either sets it to ready", WaitsFor.AGENT),
+    )
+
+
+def test_an_agent_is_disabled_before_a_drain_that_it_could_end() -> None:
+    for plan in (
+        the_plan_for(with_agent(), None, AGENT),
+        the_plan_for(with_agent(), an_endpoint(state=EndpointState.DRAIN), AGENT),
+    ):
+        assert [step.kind for step in plan.steps] == ["disable_agent", "set_weight", "drain"]
+    plan = the_plan_for(with_agent(weight=0), None, AGENT)
+    assert [step.kind for step in plan.steps] == ["disable_agent", "drain"]
+    own = with_agent(admin=DRAIN, weight=50, sessions=1)
+    assert the_removal(own, AGENT) == {"disable_agent", "weight 0", "wait sessions"}
+    assert the_steps(own, AGENT, state=EndpointState.DRAIN) == {"disable_agent", "weight 0"}
+    assert the_removal(with_agent(admin=MAINT, weight=50), AGENT) == {"disable_agent", "weight 0", "delete"}
+
+
+def test_an_endpoint_that_returns_gets_its_weight_and_its_agent_back() -> None:
+    plan = the_plan_for(with_agent(Agent.DISABLED, admin=DRAIN), an_endpoint(), AGENT)
+    assert [step.kind for step in plan.steps] == ["admit", "set_weight", "enable_agent"]
+
+
+def test_another_weight_of_the_source_s_makes_another_server_because_percentages_are_of_the_first() -> None:
+    plan = the_plan_for(with_agent(), an_endpoint(weight=7), AGENT)
+    assert kinds(plan) == {"add", "enable_health", "wait check", "wait successor"}
+    assert plan.waits[-1].reason.startswith("its weight, of which its agent gives percentages, is now 7; ")
+
+
+def test_a_weight_of_0_of_the_source_s_is_given_in_place_and_no_agent_changes_it() -> None:
+    assert the_steps_for(with_agent(), an_endpoint(weight=0), AGENT) == {"disable_agent", "weight 0"}
+    assert the_steps_for(with_agent(Agent.DISABLED, weight=0), an_endpoint(weight=0), AGENT) == set()
+    assert the_steps(with_agent(Agent.DISABLED, weight=0), AGENT) == {"weight 100", "enable_agent"}
 
 
 # ---- remove

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from copy import deepcopy
 from dataclasses import replace
+from itertools import islice
 
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Endpoint, EndpointState
@@ -14,7 +15,7 @@ from dynsrv.runtime import Client
 from dynsrv.steps import Applied, Delete, Outcome, Plan
 from tests.fakes.builders import the_targets
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy, FakeServer
-from tests.fakes.haproxy_process import CONFIGURED, DRAIN, MAINT, PAUSED
+from tests.fakes.haproxy_process import CONFIGURED, DRAIN, ENABLED, MAINT, PAUSED
 from tests.fakes.streams import Wire
 
 DRAIN_TIMEOUT = 1.5  # seconds, of which one passes between two passes
@@ -25,11 +26,17 @@ _LEADS_TO_THE_END: set[Hashable] = set()
 
 
 def is_held(server: FakeServer) -> bool:
-    """Whether an operator put it into the drain or the maintenance that it is in: dynsrv gives its own weight 0."""
-    if not server.admin or not server.weight:
+    """Whether an operator put it into the drain or the maintenance that it is in.
+
+    dynsrv gives its own weight 0, and disables the agent of those that have one.
+    """
+    if not server.admin:
         return False
-    new = server.admin == MAINT and server.check_state & CONFIGURED and not server.check_state & PAUSED
-    return not new
+    if server.agent_state & ENABLED:
+        return True  # or its agent put it there
+    checked = server.check_state & CONFIGURED
+    new = not server.check_state & PAUSED if checked else server.agent_state
+    return bool(server.weight) and not (server.admin == MAINT and new)
 
 
 class World:
@@ -139,6 +146,20 @@ class World:
             self.held.add(name)
             self._once_held.add(name)
 
+    def agent_says(self, name: str, reply: str) -> None:
+        """Let the agent of a server say something, if it is asked."""
+        self.story.append(f"the agent of {name} says {reply}")
+        server = self.haproxy.server(name)
+        admin = server.admin
+        self.haproxy.agent_says(name, reply)
+        self._serving = self._now_serving()
+        if admin and not server.admin:
+            self._let_in.add(server.id)
+        self.held.discard(name)
+        if is_held(server):
+            self.held.add(name)
+            self._once_held.add(name)
+
     def open_session(self, name: str) -> None:
         """Begin a session with a server."""
         self.story.append(f"a session begins on {name}")
@@ -182,6 +203,7 @@ class World:
         servers = tuple(
             (
                 *(server.name, server.id, server.admin, server.operational, server.check_state, server.check_result),
+                *(server.agent_state, server.initial_weight),
                 *(server.weight, server.sessions, server.closing, server.idle, server.passed_once),
                 *(
                     server.id in self._let_in,
@@ -249,6 +271,13 @@ class World:
         elif words[-2:] == ["state", "maint"]:
             path = words[2]
             self.held.discard(path.partition("/")[2])  # from now on dynsrv has put it there
+        elif words[:2] == ["disable", "agent"]:
+            self.held.discard(words[2].partition("/")[2])
+            return
+        elif words[:2] == ["set", "server"] and words[3] == "weight":
+            server = self.haproxy.server(words[2].partition("/")[2])
+            assert not server.agent_state & ENABLED, f"its agent decides about the weight: {line}\n{self}"
+            return
         else:
             return
         server = self.haproxy.server(path.partition("/")[2])
@@ -275,5 +304,10 @@ class World:
                 assert server.admin == DRAIN, str(self)
             else:
                 target = desired[endpoint.address, endpoint.port]
-                assert self.haproxy.traffic(server.name), str(self)
-                assert (server.id, server.weight) == (target.id, target.weight), str(self)
+                assert bool(server.agent_state & ENABLED) is (target.agent and target.weight > 0), str(self)
+                if target.agent and target.weight:
+                    assert server.id in islice(target.ids(), 8), str(self)
+                    assert server.initial_weight == target.weight, str(self)
+                else:
+                    assert self.haproxy.traffic(server.name) or not target.weight, str(self)
+                    assert (server.id, server.weight) == (target.id, target.weight), str(self)

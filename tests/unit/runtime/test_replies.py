@@ -93,6 +93,7 @@ SENTENCES = [
         errors.BadArgument,
     ),
     (commands.enable_health("b", "s"), "health checks are not enabled on this server", errors.BadArgument),
+    (commands.enable_agent("b", "s"), "Agent was not configured on this server, cannot enable.", errors.BadArgument),
     (ENABLE, "agent checks are not enabled on this server", errors.BadArgument),
     (
         commands.set_state("b", "s", commands.State.MAINT),

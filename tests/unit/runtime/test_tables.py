@@ -26,7 +26,7 @@ NEW_STATE = """\
  bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr\
  srv_agent_port
 3 be 1 s1 127.0.0.1 0 0 1 1 18 8 2 0 6 0 0 0 - 1 - 0 0 - - 0
-3 be 70000 n1 127.0.0.1 2 8 10 50 0 1 3 0 14 0 0 1 - 1 - 0 0 - - 0
+3 be 70000 n1 127.0.0.1 2 8 10 50 0 1 3 0 14 22 0 1 - 1 - 0 0 - - 0
 3 be 15 q15 - 0 1 1 1 0 1 0 0 0 0 0 1 lb.example 80 - 0 0 - - 0
 """
 STAT_HEADER = (
@@ -76,16 +76,16 @@ def test_the_same_pid_with_another_start_is_another_process() -> None:
 
 def test_servers_come_in_the_order_of_haproxy_with_its_numbers() -> None:
     assert read_servers_state(NEW_STATE) == (
-        ServerState("be", 1, "s1", "127.0.0.1", 1, 0, 0, 1, 1, 18, 2, 6, 3),
-        ServerState("be", 70000, "n1", "127.0.0.1", 1, 2, 8, 10, 50, 0, 3, 14, 3),
-        ServerState("be", 15, "q15", "-", 80, 0, 1, 1, 1, 0, 0, 0, 3),
+        ServerState("be", 1, "s1", "127.0.0.1", 1, 0, 0, 1, 1, 18, 2, 6, 0, 3),
+        ServerState("be", 70000, "n1", "127.0.0.1", 1, 2, 8, 10, 50, 0, 3, 14, 22, 3),
+        ServerState("be", 15, "q15", "-", 80, 0, 1, 1, 1, 0, 0, 0, 0, 3),
     )
 
 
 def test_columns_are_found_by_name_so_that_old_and_new_versions_are_read_alike() -> None:
     assert read_servers_state(OLD_STATE.rstrip("\n")) == (
-        ServerState("six", 4, "d", "fe80::1", 80, 2, 0, 1, 1, 7, 0, 0, 5),
-        ServerState("six", 7, "g", "-", 0, 2, 0, 1, 1, 0, 0, 0, 5),
+        ServerState("six", 4, "d", "fe80::1", 80, 2, 0, 1, 1, 7, 0, 0, 0, 5),
+        ServerState("six", 7, "g", "-", 0, 2, 0, 1, 1, 0, 0, 0, 0, 5),
     )
 
 
@@ -118,7 +118,7 @@ def test_a_number_that_is_none_is_refused() -> None:
 
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=8)
 numbers = st.integers(0, 2**32 - 1)
-states = st.builds(ServerState, words, numbers, words, words, *[numbers] * 9)
+states = st.builds(ServerState, words, numbers, words, words, *[numbers] * 10)
 
 
 def servers_state_of(servers: Sequence[ServerState], columns: Sequence[str]) -> str:
@@ -136,6 +136,7 @@ def servers_state_of(servers: Sequence[ServerState], columns: Sequence[str]) -> 
         "srv_time_since_last_change": "since_change",
         "srv_check_result": "check_result",
         "srv_check_state": "check_state",
+        "srv_agent_state": "agent_state",
         "be_id": "backend_id",
     }
     rows = [" ".join(str(getattr(server, of.get(column, ""), "-")) for column in columns) for server in servers]
@@ -223,11 +224,11 @@ def test_a_cut_row_of_the_statistics_is_refused() -> None:
 @pytest.mark.parametrize("version", ["2.2.9", "2.6.12", "3.4.7"])
 def test_the_fake_writes_what_is_read(version: str) -> None:
     server = FakeServer("s1", "::1", 8080, id=5, weight=7, admin=8, check_state=6, check_result=3, sessions=2, queued=1)
-    server.maxconn, server.total = 30, 8
+    server.maxconn, server.total, server.agent_state = 30, 8, 18
     haproxy = FakeHAProxy(version, backends=[FakeBackend("be", [server])])
     haproxy.advance(2.5)
     (state,) = read_servers_state(haproxy.answer("show servers state be"))
-    assert state == ServerState("be", 5, "s1", "::1", 8080, 2, 8, 7, 1, 2, 3, 6, 3)
+    assert state == ServerState("be", 5, "s1", "::1", 8080, 2, 8, 7, 1, 2, 3, 6, 18, 3)
     (stat,) = read_servers_stat(haproxy.answer("show stat be 4 5"))
     assert stat == ServerStat("s1", 5, 2, 1, 30, 8, backup=False)
     assert read_info(haproxy.answer("show info")).version == version
