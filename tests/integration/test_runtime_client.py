@@ -113,7 +113,7 @@ async def test_a_hang_in_the_middle_of_a_batch_names_the_command_and_breaks_the_
     async with Client(str(proxy.path), reply_timeout=0.3, hook=events.append) as client:
         await client.run(commands.info())
         proxy.silent_after = 100_000  # in the middle of 360,000 bytes
-        sentence = r"no reply to `show cli level` within 0\.3 s \(\d+ of 40001 replies had come\)"
+        sentence = r"no reply to `show cli level` within 0\.3 s \(\d+ of 40001 replies had arrived\)"
         with pytest.raises(errors.ReplyTimeout, match=sentence) as caught:
             await client.batch([commands.cli_level()] * 40_000)
         assert 0 < caught.value.replies < 40_000
