@@ -13,8 +13,8 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from dynsrv.sources.consul.questions import Question
-from dynsrv.sources.consul.transport import AgentFailed, Reply
+from dynsrv.sources.consul.requests import Request
+from dynsrv.sources.consul.transport import AgentFailed, Response
 from tests.fakes.consul_asked import Asked
 from tests.fakes.consul_catalog import Catalog, FakeInstance, an_instance
 from tests.fakes.consul_servers import Servers
@@ -40,9 +40,9 @@ class FakeAgent:
     def __init__(self, consul: FakeConsul) -> None:
         self._consul = consul
         self.connections = 0
-        self.trouble: Trouble | Reply | None = None
+        self.trouble: Trouble | Response | None = None
         """A reply is given at once, whatever is asked."""
-        self.between: Callable[[Asked, Reply], Reply] = lambda _, reply: reply
+        self.between: Callable[[Asked, Response], Response] = lambda _, reply: reply
         """What a proxy before it makes of its answers."""
         self.ignores_index = False
         """Whether a proxy before it takes the index out of each question."""
@@ -58,7 +58,7 @@ class FakeAgent:
         self.behind = None
         self._consul.tell()
 
-    def fail(self, trouble: Trouble | Reply | None) -> None:
+    def fail(self, trouble: Trouble | Response | None) -> None:
         """Get into *trouble*, or out of it."""
         self.trouble = trouble
         self._consul.tell()
@@ -154,7 +154,7 @@ class FakeConsul(Servers):
         self.entered -= 1
         assert self.entered >= 0
 
-    async def send(self, address: str, question: Question, *, timeout: float) -> Reply:
+    async def send(self, address: str, question: Request, *, timeout: float) -> Response:
         """Answer as `Transport` promises."""
         assert self.entered, "asked, but not entered"
         agent = self.agents[address]
@@ -167,26 +167,26 @@ class FakeConsul(Servers):
         try:
             async with asyncio.timeout(timeout):
                 if agent.connections > MOST_CONNECTIONS:
-                    raise AgentFailed("unreachable", f"{address} closed the connection without an answer")
+                    raise AgentFailed("unreachable", f"{address} closed the connection without a response")
                 reply = await self._answer(agent, asked)
                 return agent.between(asked, reply)
         except TimeoutError:
-            raise AgentFailed("timeout", f"{address} did not answer in time") from None
+            raise AgentFailed("timeout", f"{address} did not respond in time") from None
         finally:
             self.at_once -= 1
             agent.connections -= 1
 
-    async def _answer(self, agent: FakeAgent, asked: Asked) -> Reply:
+    async def _answer(self, agent: FakeAgent, asked: Asked) -> Response:
         await asyncio.sleep(self.latency)
         until = _now() + asked.wait * (1 + self._lot.uniform(0, 1 / 16))
         restored, before = self._restored, None
         while True:
             if agent.trouble is Trouble.DOWN:
-                raise AgentFailed("unreachable", f"{asked.address} cannot be connected to: Connection refused")
+                raise AgentFailed("unreachable", f"cannot connect to {asked.address}: Connection refused")
             if agent.trouble is Trouble.SILENT:
                 await self._news()
                 continue
-            if isinstance(agent.trouble, Reply):
+            if isinstance(agent.trouble, Response):
                 return agent.trouble
             reply = self.reply(asked, behind=agent.behind)
             if before is not None and (restored != self._restored or _now() >= until):
@@ -213,7 +213,7 @@ class FakeConsul(Servers):
             self._waiting.discard(news)
 
 
-def _is_old(reply: Reply, asked: Asked) -> bool:
+def _is_old(reply: Response, asked: Asked) -> bool:
     """Whether Consul keeps this answer for as long as it may."""
     return reply.status == 200 and (reply.index or 0) <= asked.index
 

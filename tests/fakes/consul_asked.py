@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote
 
-from dynsrv.sources.consul.questions import Question
+from dynsrv.sources.consul.requests import Request
 
 _SERVICE = "/v1/health/service/"
 _PLACE = {"dc", "ns", "partition"}
@@ -41,7 +41,7 @@ class Asked:
     wait: float
 
     @classmethod
-    def read(cls, question: Question, *, at: float, address: str) -> Self:
+    def read(cls, question: Request, *, at: float, address: str) -> Self:
         """Take *question* apart. Raises AssertionError: Consul, or dynsrv, has no such."""
         path, params = question.path, dict(question.params)
         service = unquote(path.removeprefix(_SERVICE)) if path.startswith(_SERVICE) else None

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from dynsrv.sources.consul.transport import Reply
+from dynsrv.sources.consul.transport import Response
 from tests.fakes.consul_asked import Asked
 from tests.fakes.consul_catalog import Catalog, FakeInstance
 from tests.fakes.consul_words import (
@@ -45,7 +45,7 @@ class Servers:
         """What a leader knows that still reads its log: all but consistent questions are answered from that."""
         self._rotation = 0
 
-    def reply(self, asked: Asked, *, behind: Catalog | None = None) -> Reply:
+    def reply(self, asked: Asked, *, behind: Catalog | None = None) -> Response:
         """Answer at once; *behind* is what stale questions are answered from, if not what the leader knows."""
         match asked.path:
             case "/v1/status/leader":
@@ -58,7 +58,7 @@ class Servers:
             case _:
                 return self._of_the_catalog(asked, behind)
 
-    def _of_the_catalog(self, asked: Asked, behind: Catalog | None) -> Reply:
+    def _of_the_catalog(self, asked: Asked, behind: Catalog | None) -> Response:
         if asked.one("dc") not in {None, "dc1"}:
             return NO_DATACENTER
         if asked.one("ns") is not None:
@@ -82,11 +82,11 @@ class Servers:
     def _may_read(self, one: FakeInstance) -> bool:
         return self.acl is None or (self.acl.allows("service", one.service) and self.acl.allows("node", one.node))
 
-    def _authorize(self, asked: Asked) -> Reply:
+    def _authorize(self, asked: Asked) -> Response:
         if self.acl is None:
             return ACLS_OFF
         for key in asked.tenancy:
-            return Reply(400, f'Bad request: Failed to decode request body: json: unknown field "{key}"'.encode())
+            return Response(400, f'Bad request: Failed to decode request body: json: unknown field "{key}"'.encode())
         if asked.one("dc") not in {None, "dc1"}:
             return NO_DATACENTER
         if not self.acl.known:
@@ -101,7 +101,7 @@ class Servers:
             ]
         )
 
-    def _instances(self, catalog: Catalog, asked: Asked, service: str) -> Reply:
+    def _instances(self, catalog: Catalog, asked: Asked, service: str) -> Response:
         found = [one for one in catalog.of(service) if set(asked.all("tag")) <= set(one.tags)]
         if (expression := asked.one("filter")) is not None:
             if not (comparison := re.fullmatch(r'Service\.Meta\.(\w+) == "(\w*)"', expression)):
@@ -117,5 +117,5 @@ class Servers:
         return replace(reply, filtered=self.tells_of_filtering and seen != found)
 
 
-def _json(value: Any, index: int | None = None) -> Reply:
-    return Reply(200, json.dumps(value).encode(), index)
+def _json(value: Any, index: int | None = None) -> Response:
+    return Response(200, json.dumps(value).encode(), index)

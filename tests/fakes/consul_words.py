@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dynsrv.sources.consul.transport import Reply
+from dynsrv.sources.consul.transport import Response
 
-NO_LEADER = Reply(500, b"No cluster leader", 1)
-NOT_VERIFIED = Reply(500, b"leadership lost while committing log", 1)
-NO_DATACENTER = Reply(500, b"No path to datacenter", 1)
-BAD_FILTER = Reply(500, b"Failed to create boolean expression evaluator: 1:3 (2): no match found", 1)
-NO_NAMESPACES = Reply(400, b'Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature')
-TOKEN_UNKNOWN = Reply(403, b"ACL not found", 1)
-MAY_NOT = Reply(403, b"Permission denied")
-ACLS_OFF = Reply(401, b"ACL support disabled")
-TOO_MANY_PERMISSIONS = Reply(400, b"Bad request: Refusing to process more than 64 authorizations at once")
+NO_LEADER = Response(500, b"No cluster leader", 1)
+NOT_VERIFIED = Response(500, b"leadership lost while committing log", 1)
+NO_DATACENTER = Response(500, b"No path to datacenter", 1)
+BAD_FILTER = Response(500, b"Failed to create boolean expression evaluator: 1:3 (2): no match found", 1)
+NO_NAMESPACES = Response(
+    400, b'Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature'
+)
+TOKEN_UNKNOWN = Response(403, b"ACL not found", 1)
+MAY_NOT = Response(403, b"Permission denied")
+ACLS_OFF = Response(401, b"ACL support disabled")
+TOO_MANY_PERMISSIONS = Response(400, b"Bad request: Refusing to process more than 64 authorizations at once")
 
 
 @dataclass

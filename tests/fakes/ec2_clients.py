@@ -47,7 +47,7 @@ class FakeClients(Clients):
         assert not self._closed, "asked after it was closed"
         return {"ec2": _Ec2, "autoscaling": _AutoScaling}[service](self._aws)
 
-    async def method(self) -> str:
+    async def credentials_method(self) -> str:
         """Return where the credentials come from."""
         assert not self._closed, "asked after it was closed"
         await self._aws.ask("credentials")

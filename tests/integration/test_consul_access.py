@@ -82,7 +82,7 @@ async def test_a_token_in_a_file_is_rotated_without_anybody_noticing(
         await eventually(lambda: len(controller.lines(Event.SOURCE_FAILED)) > noticed)
         line = await controller.logged(Event.SOURCE_FAILED)
         assert "reason=acl" in line
-        assert "ACL not found; the token is unknown to Consul" in line
+        assert "ACL not found; Consul does not know the token" in line
         await serves(haproxy, servers[:3])
         await register(consul, servers[3])
         _replace(file, await consul.a_token(policy))
@@ -183,8 +183,8 @@ async def test_what_is_wrong_with_a_certificate_is_told_as_such(
     others = str(make_certificates(tmp_path / "others").authority)
     (tmp_path / "text.pem").write_text("text")
     wrong: dict[str, tuple[dict[str, str], str]] = {
-        "others": ({"ca_file": others}, f"{consul.https_url}: its certificate is not good: "),
-        "systems": ({}, f"{consul.https_url}: its certificate is not good: "),
+        "others": ({"ca_file": others}, f"{consul.https_url}: its certificate is not valid: "),
+        "systems": ({}, f"{consul.https_url}: its certificate is not valid: "),
         "name": ({"ca_file": authority, "server_name": "server.dc2.consul"}, "not valid for 'server.dc2.consul'"),
         "none": ({"ca_file": "none.pem"}, f"tls.ca_file {tmp_path}/none.pem: there is no such file; write it"),
         "text": ({"ca_file": "text.pem"}, f"tls.ca_file {tmp_path}/text.pem: expected certificates in PEM"),
@@ -207,7 +207,7 @@ async def test_a_client_certificate_that_consul_wants_is_told_as_such(
     await controller.start()
     line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=tls" in line, line
-    assert f"{consul.https_url} ended the connection: " in line
+    assert f"{consul.https_url} closed the connection: " in line
 
 
 async def test_of_several_addresses_the_next_is_asked_when_one_fails(
@@ -222,7 +222,7 @@ async def test_of_several_addresses_the_next_is_asked_when_one_fails(
     await serves(haproxy, servers[:1])
     line = await controller.logged(Event.CONSUL_AGENT_SWITCHED)
     assert f"agent={second.url}" in line
-    assert f"{first.url} cannot be connected to: Connection refused" in line
+    assert f"cannot connect to {first.url}: Connection refused" in line
     await register(second, servers[1])
     await serves(haproxy, servers[:2])
     await first.start()

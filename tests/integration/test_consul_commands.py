@@ -107,20 +107,22 @@ async def test_check_live_tells_what_is_wrong_and_what_to_do(
     )
     told = {name: sentences[-1] for name, sentences in found.items()}
     assert told.pop("file").endswith("/no-token: there is no such file; write it, or correct the path")
-    assert told.pop("filter").startswith(f"bad: {consul.url} refused: Failed to create boolean expression evaluator: ")
-    assert told.pop("namespace").endswith("refused (400): " + ENTERPRISE)
+    assert told.pop("filter").startswith(
+        f"bad: {consul.url} rejected the request: Failed to create boolean expression evaluator: "
+    )
+    assert told.pop("namespace").endswith("rejected the request (400): " + ENTERPRISE)
     assert told == {
-        "down": f"bad: {gone.url} cannot be connected to: Connection refused",
+        "down": f"bad: cannot connect to {gone.url}: Connection refused",
         "one_of_two": "good: 1 endpoints",
-        "none": f"bad: unix://{haproxy.socket}.none cannot be connected to: No such file or directory",
-        "leader": f"bad: {leaderless.url} knows no leader of its servers; look at `consul members`",
+        "none": f"bad: cannot connect to unix://{haproxy.socket}.none: No such file or directory",
+        "leader": f"bad: {leaderless.url} has no leader; see `consul members`",
         "near": "bad: the service webb has no instance; did you mean web?",
-        "far": "bad: the service zzz has no instance; nothing was registered by this name",
+        "far": "bad: the service zzz has no instance; nothing is registered under this name",
         "tags": "bad: the service web has no instance that has the tags and matches the filter",
-        "note": f'bad: mail-25 on consul is left out: found "mail.example" and port 25, {NO_HOST_NAME}',
-        "datacenter": f"bad: {consul.url} refused: No path to datacenter",
+        "note": f'bad: mail-25 on consul is ignored: found "mail.example" and port 25, {NO_HOST_NAME}',
+        "datacenter": f"bad: {consul.url} rejected the request: No path to datacenter",
         "other": f"bad: unix://{haproxy.frontend} failed (503): <html><body><h1>503 Service Unavailable</h1>",
-        "unknown": f"bad: {closed.url} refused: ACL not found; the token is unknown to Consul",
+        "unknown": f"bad: {closed.url} denied access: ACL not found; Consul does not know the token",
         "anonymous": f"bad: the token may not read service web, any node; {NEEDED}",
         "services": f"bad: the token may not read any node; {NEEDED}",
         "nodes": f"bad: the token may not read service web; {NEEDED}",
@@ -161,7 +163,7 @@ async def test_plan_and_apply_ask_consul_themselves(
     for command in ("plan", "apply"):
         failed = await controller.run(command)
         assert failed.code == 1, failed
-        assert f"{consul.url} cannot be connected to: Connection refused" in failed.out
+        assert f"cannot connect to {consul.url}: Connection refused" in failed.out
     await serves(haproxy, servers[1:])
 
 

@@ -75,8 +75,8 @@ async def test_meta_that_is_wrong_is_ignored_logged_once_and_counted(
         'web-81 on consul: meta dynsrv-options is ignored: found "send-proxy-v2\\nshutdown", but "\\n" could end the',
         'web-81 on consul: meta dynsrv-name is ignored: found "a name", expected 1 to 100 letters, digits',
         'web-82 on consul: meta dynsrv-options is ignored: found "backup; check; weight 1", but check does not belong',
-        'web-83 on consul is left out: found "web.example" and port 83, expected an IPv4 or IPv6 address: HAProxy',
-        'no-port on consul is left out: found "127.0.0.1" and port 0, expected a port from 1 to 65535',
+        'web-83 on consul is ignored: found "web.example" and port 83, expected an IPv4 or IPv6 address: HAProxy',
+        'no-port on consul is ignored: found "127.0.0.1" and port 0, expected a port from 1 to 65535',
     ]
     await eventually(lambda: _counted(unused_tcp_port, len(wrong)))
     await consul.register("web", address="127.0.0.1", port=84)  # they are seen again, and told no more
@@ -98,7 +98,7 @@ async def test_no_usable_instance_at_all_is_an_error_and_not_an_empty_service(
     await views.show(app={81: "ready"})
     await consul.register("web", id="web-81", address="web.example", port=81)
     line = await views.controller.logged(Event.SOURCE_FAILED)
-    assert 'no instance can be used: web-81 on consul is left out: found "web.example"' in line
+    assert 'no instance can be used: web-81 on consul is ignored: found "web.example"' in line
     await views.show(app={81: "ready"})
     await consul.register("web", id="web-81", address="127.0.0.1", port=82)
     await views.show(app={82: "ready"})

@@ -89,7 +89,7 @@ async def test_weights_count_as_soon_as_one_instance_has_some(
     await consul.register("web", address="127.0.0.1", port=83, weights={"Passing": 1000, "Warning": 3})
     await views.show(app={81: 1, 82: 1, 83: 256})
     line = await views.controller.logged("web-83 on consul")
-    assert "its weight 1000 counts as 256, the highest of HAProxy" in line
+    assert "its weight 1000 is reduced to 256, the highest that HAProxy accepts" in line
     await consul.deregister("web-83")
     await views.show(app={81: 100, 82: 100})
 
@@ -117,7 +117,7 @@ async def test_the_address_is_the_services_or_its_nodes_or_the_tagged_one(
     assert await addresses("plain") == {"10.0.0.1 81", "10.0.0.2 82", "127.0.0.1 83", "::1 84"}
     assert await addresses("wan") == {"192.0.2.1 8081", "10.0.0.2 82", "127.0.0.1 83", "::1 84"}
     assert await addresses("rack") == {"192.0.2.9 9081"}
-    line = await views.controller.logged("web-82 on consul is left out")
+    line = await views.controller.logged("web-82 on consul is ignored")
     assert 'neither its service nor its node has the tagged address "rack"' in line
 
 

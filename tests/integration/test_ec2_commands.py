@@ -94,9 +94,9 @@ async def test_check_live_tells_what_is_wrong_and_what_to_do(haproxy: HAProxy, a
         profile=from_ec2(aws.url, profile="wbe"),
     )
     told = {name: sentences[-1] for name, sentences in found.items()}
-    tag = f'{own} is left out: found "http" in its tag ports, expected a port from 1 to 65535, or several with commas'
+    tag = f'{own} is ignored: found "http" in its tag ports, expected a port from 1 to 65535, or several with commas'
     assert told.pop("profile").endswith(
-        "The config profile (wbe) could not be found; give dynsrv some as every AWS tool takes them: "
+        "The config profile (wbe) could not be found; provide some as for every AWS tool: "
         "environment, profile, container or instance role"
     )
     where = "in eu-central-1:"
@@ -104,15 +104,15 @@ async def test_check_live_tells_what_is_wrong_and_what_to_do(haproxy: HAProxy, a
         "wrong": f"bad: no instance can be used: {tag}",
         "none": "bad: EC2 has no instance that matches",
         "group": f"bad: DescribeAutoScalingGroups {where} there is no Auto Scaling group wbe",
-        "hook": f"bad: DescribeLifecycleHooks {where} the Auto Scaling group web has no lifecycle hook at termination; "
-        "put one, or leave complete_lifecycle out",
+        "hook": f"bad: DescribeLifecycleHooks {where} the Auto Scaling group web has no termination lifecycle hook; "
+        "add one, or remove complete_lifecycle",
         "gone": f'bad: DescribeInstances {where} Could not connect to the endpoint URL: "http://127.0.0.1:9/"',
     }
 
 
 async def test_check_live_without_credentials(haproxy: HAProxy, aws: Aws, on_ec2: Install) -> None:
     found = await _check(on_ec2, haproxy, be_app=from_ec2(aws.url), environment=NO_KEY)
-    assert "Unable to locate credentials; give dynsrv some as every AWS tool takes them" in found["be_app"][-1]
+    assert "Unable to locate credentials; provide some as for every AWS tool" in found["be_app"][-1]
 
 
 @pytest.mark.parametrize("fault", ["unauthorized", "bad-filter", "html"])
@@ -122,9 +122,9 @@ async def test_check_live_tells_what_aws_says(
     faulty_aws.fault = fault
     (line,) = (await _check(on_ec2, haproxy, be_app=from_ec2(faulty_aws.url)))["be_app"][1:]
     sentences: dict[Fault, str] = {
-        "unauthorized": "AWS does not allow it (UnauthorizedOperation): You are not authorized to perform this",
-        "bad-filter": "AWS refused the question (InvalidParameterValue): The filter 'bogus' is invalid",
-        "html": "is there a proxy or a login page between?",
+        "unauthorized": "AWS denied access (UnauthorizedOperation): You are not authorized to perform this",
+        "bad-filter": "AWS rejected the request (InvalidParameterValue): The filter 'bogus' is invalid",
+        "html": "is there a proxy or a login page in between?",
     }
     assert line.startswith("bad: DescribeInstances in eu-central-1: ")
     assert sentences[fault] in line
@@ -158,7 +158,7 @@ async def test_plan_and_apply_ask_aws_themselves(
     for command in ("plan", "apply"):
         failed = await controller.run(command)
         assert failed.code == 1, failed
-        assert "AWS does not take the credentials (AuthFailure)" in failed.out
+        assert "AWS rejected the credentials (AuthFailure)" in failed.out
     await serves(haproxy, servers[1:])
 
 

@@ -63,7 +63,7 @@ async def test_without_credentials_nothing_is_asked_until_there_are_some(
     await controller.start()
     line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=credentials" in line
-    assert "Unable to locate credentials; give dynsrv some as every AWS tool takes them" in line
+    assert "Unable to locate credentials; provide some as for every AWS tool" in line
     assert not faulty_aws.requests
     write_key(tmp_path, "AKIALATER")
     await serves(haproxy, [server])
@@ -146,7 +146,7 @@ async def test_a_key_that_ends_is_told_and_its_successor_in_the_file_is_used(
     faulty_aws.keys = {"AKIASECOND"}
     line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=credentials" in line
-    assert "AWS does not take the credentials (AuthFailure)" in line
+    assert "AWS rejected the credentials (AuthFailure)" in line
     (another,) = await web_servers(1)
     await faulty_aws.aws.launch_for(another)
     write_key(tmp_path, "AKIASECOND", profile="web")
@@ -190,7 +190,7 @@ async def test_a_role_that_may_not_be_assumed_is_told(
     await controller.start()
     line = await controller.logged(Event.SOURCE_FAILED)
     assert "reason=denied" in line
-    assert "AWS does not allow it (AccessDenied): " in line
+    assert "AWS denied access (AccessDenied): " in line
     assert not faulty_aws.asked(LOOKS)
     faulty_aws.fault = None
     await serves(haproxy, [server])

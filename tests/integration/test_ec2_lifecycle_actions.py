@@ -43,7 +43,7 @@ async def test_a_heartbeat_that_fails_is_repeated(haproxy: HAProxy, group: Endin
     group.between.only, group.between.fault = HEARTBEATS, "access-denied"
     action = await group.hold(group.old)
     line = await controller.logged(Event.LIFECYCLE_FAILED)
-    assert "AWS does not allow it (AccessDenied)" in line
+    assert "AWS denied access (AccessDenied)" in line
     await eventually(lambda: len(group.between.asked(HEARTBEATS)) >= 2)
     group.between.fault = None
     await eventually(lambda: action.heartbeats)
@@ -128,7 +128,7 @@ async def test_of_several_hooks_one_has_to_be_named(haproxy: HAProxy, group: End
         await group.aws.a_hook(name, heartbeat=30)
     action = await group.hold(group.old)
     line = await controller.logged(Event.LIFECYCLE_FAILED)
-    assert "the Auto Scaling group web has several lifecycle hooks at termination: " in line
+    assert "the Auto Scaling group web has several termination lifecycle hooks: " in line
     assert "name dynsrv's in the key lifecycle_hook" in line
     await serves(haproxy, [group.new])
     await group.looked(2)
@@ -136,7 +136,7 @@ async def test_of_several_hooks_one_has_to_be_named(haproxy: HAProxy, group: End
     assert not action.over
     checked = await controller.run("check", "--live")
     assert checked.code == 1, checked
-    assert "has several lifecycle hooks at termination: " in checked.out
+    assert "has several termination lifecycle hooks: " in checked.out
 
     settings = yaml.safe_load(controller.configuration.read_text())
     settings["backends"][0]["source"]["lifecycle_hook"] = "drain"
@@ -151,7 +151,7 @@ async def test_a_group_without_a_hook_is_told_as_soon_as_an_instance_waits(
     controller = await group.started(on_ec2, haproxy, lifecycle_hook="other")
     await group.hold(group.old)
     line = await controller.logged(Event.LIFECYCLE_FAILED)
-    assert "has no lifecycle hook other at termination, only drain; correct the key lifecycle_hook" in line
+    assert "has no termination lifecycle hook other, only drain; correct the key lifecycle_hook" in line
     await serves(haproxy, [group.new])
 
 

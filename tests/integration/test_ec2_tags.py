@@ -30,13 +30,13 @@ async def test_wrong_tags_are_told_once_and_counted_and_the_other_instances_go_o
     wrong = {
         f"{heavy}: its tag weight is ignored": 'found "many", expected a whole number',
         f"{heavier}: its tag weight is ignored": 'found "257", expected a whole number from 0 to 256',
-        f"{await _instance(aws)} is left out": "it has no tag ports",
-        f"{await _instance(aws, ports='')} is left out": f'found "" in its tag ports, {expected}',
-        f"{await _instance(aws, ports='http')} is left out": f'found "http" in its tag ports, {expected}',
-        f"{await _instance(aws, ports='84,')} is left out": f'found "84," in its tag ports, {expected}',
-        f"{await _instance(aws, ports='65536')} is left out": f'found "65536" in its tag ports, {expected}',
-        f"{await _instance(aws, ports='80; del')} is left out": f'found "80; del" in its tag ports, {expected}',
-        f"{await _instance(aws, ports='٨٠')} is left out": expected,
+        f"{await _instance(aws)} is ignored": "it has no tag ports",
+        f"{await _instance(aws, ports='')} is ignored": f'found "" in its tag ports, {expected}',
+        f"{await _instance(aws, ports='http')} is ignored": f'found "http" in its tag ports, {expected}',
+        f"{await _instance(aws, ports='84,')} is ignored": f'found "84," in its tag ports, {expected}',
+        f"{await _instance(aws, ports='65536')} is ignored": f'found "65536" in its tag ports, {expected}',
+        f"{await _instance(aws, ports='80; del')} is ignored": f'found "80; del" in its tag ports, {expected}',
+        f"{await _instance(aws, ports='٨٠')} is ignored": expected,
     }
     source = from_ec2(aws.url, weight_tag="weight")
     views = await start_views_of(a_haproxy, on_ec2, web=f"127.0.0.1:{unused_tcp_port}", app=source)
@@ -65,7 +65,7 @@ async def test_of_two_instances_at_one_address_and_port_one_is_told(
     views = await start_views_of(a_haproxy, on_ec2, app=from_ec2(aws.url))
     await views.show(app={81: "ready", 82: "ready"})
     line = await views.controller.logged(Event.SOURCE_DATA_IGNORED)
-    assert f"{second} is left out: {first} has 127.0.0.1:81, too" in line
+    assert f"{second} is ignored: {first} has 127.0.0.1:81, too" in line
 
 
 async def test_an_address_that_an_instance_has_not_is_told(a_haproxy: StartHAProxy, aws: Aws, on_ec2: Install) -> None:
@@ -76,7 +76,7 @@ async def test_an_address_that_an_instance_has_not_is_told(a_haproxy: StartHAPro
     await views.show(app={81: "ready"})
     assert set(await views.haproxy.servers("app")) == {f"dyn-{with_ipv6}"}
     line = await views.controller.logged(Event.SOURCE_DATA_IGNORED)
-    assert f"{without} is left out: it has no ipv6 address" in line
+    assert f"{without} is ignored: it has no ipv6 address" in line
 
 
 async def test_no_usable_instance_at_all_is_an_error_and_not_an_empty_fleet(
@@ -88,7 +88,7 @@ async def test_no_usable_instance_at_all_is_an_error_and_not_an_empty_fleet(
     await aws.tag(own, ports="none")
     line = await views.controller.logged(Event.SOURCE_FAILED)
     assert "reason=invalid" in line
-    assert f'no instance can be used: {own} is left out: found "none" in its tag ports' in line
+    assert f'no instance can be used: {own} is ignored: found "none" in its tag ports' in line
     await views.show(app={81: "ready"})
     await aws.tag(own, ports="82")
     await views.show(app={82: "ready"})

@@ -1,4 +1,4 @@
-"""How do several backends follow one thing? It is watched once, while anybody wants to know."""
+"""How do several backends follow one thing? It is watched once, as long as anybody subscribes to it."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ T = TypeVar("T")
 
 
 class SharedWatch(ABC, Generic[T]):
-    """What is done while it has followers, once for all of them. A failure reaches them all, and ends it."""
+    """A task that runs while it has subscribers. All of them get what it publishes, and the error that ends it."""
 
     def __init__(self) -> None:
-        self._followers: set[asyncio.Queue[T | BaseException]] = set()
+        self._subscribers: set[asyncio.Queue[T | BaseException]] = set()
         self._task: asyncio.Task[None] | None = None
-        self._latest: T | None = None  # of the present task
-        self._failures = 0  # since there were news
+        self._latest: T | None = None  # of the current task
+        self._failures = 0  # since the last publication
 
     @property
-    def followers(self) -> int:
-        """How many follow it now."""
-        return len(self._followers)
+    def subscribers(self) -> int:
+        """The current number of subscribers."""
+        return len(self._subscribers)
 
     @abstractmethod
     async def _run(self) -> None:
-        """Call `_tell` with each piece of news, and never return."""
+        """Call `_publish` with each item, and never return."""
 
     async def subscribe(self) -> AsyncGenerator[T, None]:
-        """Yield the latest news, if there are any, and then all others; of several at once, the last.
+        """Yield the latest item, if there is one, then all later ones; if several are waiting, only the last.
 
         Raises:
-            SourceError: it failed; the next subscriber starts it again.
+            SourceError: the task failed. To subscribe again starts another one.
         """
-        news: asyncio.Queue[T | BaseException] = asyncio.Queue()
-        self._followers.add(news)
+        queue: asyncio.Queue[T | BaseException] = asyncio.Queue()
+        self._subscribers.add(queue)
         try:
             if self._task is None:
                 self._latest = None
                 self._task = asyncio.create_task(self._run(), name=str(self))
-                self._task.add_done_callback(self._ended)
+                self._task.add_done_callback(self._on_done)
             elif self._latest is not None:
                 yield self._latest
             while True:
-                latest = await news.get()
-                while not news.empty():
-                    latest = news.get_nowait()
-                if isinstance(latest, SourceError):
-                    raise SourceError(latest.reason, str(latest))  # an exception of one's own for each follower
-                if isinstance(latest, BaseException):
-                    raise latest
-                yield latest
+                item = await queue.get()
+                while not queue.empty():
+                    item = queue.get_nowait()
+                if isinstance(item, SourceError):
+                    raise SourceError(item.reason, str(item))  # each subscriber needs an exception of its own
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
         finally:
-            self._followers.discard(news)
-            if not self._followers and self._task is not None:
+            self._subscribers.discard(queue)
+            if not self._subscribers and self._task is not None:
                 self._task.cancel()
                 self._task = None
 
-    def _tell(self, news: T) -> None:
-        self._latest, self._failures = news, 0
-        self._put(news)
+    def _publish(self, item: T) -> None:
+        self._latest, self._failures = item, 0
+        self._put(item)
 
-    def _put(self, news: T | BaseException) -> None:
-        for follower in self._followers:
-            follower.put_nowait(news)
+    def _put(self, item: T | BaseException) -> None:
+        for queue in self._subscribers:
+            queue.put_nowait(item)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_done(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if task is self._task:  # who follows another is not to hear of it
+        if task is self._task:  # otherwise the subscribers already follow another one
             self._task = None
             self._failures += 1
             if error is not None:

@@ -34,7 +34,7 @@ class Script(SharedWatch[int]):
                 said = self.script.pop(0)
                 if isinstance(said, Exception):
                     raise said
-                self._tell(said)
+                self._publish(said)
             await asyncio.Event().wait()
         finally:
             error, self.at_the_end = self.at_the_end, None
@@ -49,19 +49,19 @@ def gone() -> SourceError:
 
 async def test_it_knows_how_many_follow_it_and_is_done_by_a_task_of_its_name() -> None:
     script = Script(1)
-    assert script.followers == 0
+    assert script.subscribers == 0
     async with following(script.subscribe), following(script.subscribe):
         await asyncio.sleep(0)
-        assert script.followers == 2
+        assert script.subscribers == 2
         assert "<Script>" in {task.get_name() for task in asyncio.all_tasks()}
-    assert script.followers == 0
+    assert script.subscribers == 0
 
 
 async def test_nothing_is_done_before_anybody_follows() -> None:
     script = Script(1)
     news = script.subscribe()
     await asyncio.sleep(10)
-    assert (script.followers, script.failures) == (0, [])
+    assert (script.subscribers, script.failures) == (0, [])
     await news.aclose()
 
 
@@ -112,7 +112,7 @@ async def test_who_listens_slowly_does_not_hear_of_a_failure_that_is_over() -> N
         assert await anext(news) == 1
         await asyncio.sleep(10)
         assert await anext(news) == 2
-    assert script.followers == 0
+    assert script.subscribers == 0
 
 
 async def test_what_fails_while_it_is_cancelled_does_not_reach_who_came_after() -> None:

@@ -1,9 +1,10 @@
-"""Which instances does a service have in Consul? Blocking queries that survive what Consul does.
+"""Which instances does a service have in Consul? Follows it by blocking queries, and verifies what it gets.
 
-settings    the keys of the configuration, and Consul's environment variables behind them (environment)
-source      one backend's view: a watch, and how its instances are read (endpoints)
-watch       one blocking query, shared by all backends with equal queries; verifies its answers
-agents      which agent is asked, and over how many connections
-transport   one request and its answer, by aiohttp, with what opens the door (access)
-questions   what is asked; answers: what comes back
+settings      the keys of the configuration; values: their types; environment: the variables of Consul's own tools
+source        one backend: a watch, and how its instances become endpoints (endpoints)
+watch         one blocking query, shared by all backends with equal queries; verifies its responses (permission)
+inspection    what `dynsrv check --live` reports
+agents        which agent a request goes to, and on how many connections
+transport     one request over aiohttp, with tokens and certificates (auth)
+requests      what Consul is asked; responses: what it returns
 """

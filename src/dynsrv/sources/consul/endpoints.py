@@ -1,4 +1,4 @@
-"""Which endpoints do Consul's instances stand for? Addresses, weights and states, and what a registration asks for."""
+"""Which endpoints follow from Consul's instances? Addresses, weights, states, and what their registrations ask for."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ from typing import TypeVar
 from dynsrv.documents.messages import show
 from dynsrv.model import MAX_WEIGHT, Endpoint, EndpointState, Snapshot
 from dynsrv.sources import endpoint_values as values
-from dynsrv.sources.consul.answers import Instance, Status, Weights
+from dynsrv.sources.consul.responses import Instance, Status, Weights
 from dynsrv.sources.consul.values import OnCritical
 
 T = TypeVar("T")
 
 META_PREFIX = "dynsrv-"
-"""What the keys of a service's meta begin with that are meant for dynsrv."""
+"""The prefix of the keys in a service's meta that are meant for dynsrv."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How instances are understood. *tagged_address* None: as Consul's own DNS, the service's, else the node's."""
+class InstanceMapper:
+    """Maps instances to endpoints.
+
+    Without a *tagged_address*, the address is that of the service, or else of its node, as in Consul's DNS.
+    """
 
     on_critical: OnCritical = OnCritical.REMOVE
     only_passing: bool = False
     tagged_address: str | None = None
 
     def snapshot(self, instances: Collection[Instance]) -> Snapshot:
-        """Return what *instances* call for, in their order.
+        """Return the endpoints of *instances*, in their order.
 
-        Consul gives the weight 1 to who was registered without one; where all have that, nobody gave weights, and
-        the endpoints have none.
+        Consul gives weight 1 to instances that were registered without one; if all have it, the endpoints have none.
 
-        Invalid values of a registration are ignored, and reported in the snapshot's notes. Of two at the same address
-        and port, the healthier is used.
+        What is invalid in a registration is ignored, and reported in the snapshot's notes. Of two instances at the same
+        address and port, the healthier one counts.
         """
         notes: list[str] = []
         weighted = any(instance.service.weights != Weights() for instance in instances)
@@ -54,7 +56,7 @@ class Reading:
         try:
             address, port = self._location(instance)
         except ValueError as error:
-            notes.append(f"{instance} is left out: {error}")
+            notes.append(f"{instance} is ignored: {error}")
             return None
         meta = _Meta(instance, notes)
         weight = meta.read("weight", lambda text: values.weight(values.number(text)))
@@ -69,10 +71,10 @@ class Reading:
         )
 
     def _location(self, instance: Instance) -> tuple[str, int]:
-        """Return address and port of an instance, by Consul's own rules for a tagged address (`translate_wan_addrs`).
+        """Return address and port of an instance; for a tagged address by Consul's own rules (`translate_wan_addrs`).
 
         Raises:
-            ValueError: there is none that HAProxy could take.
+            ValueError: it has none that HAProxy accepts.
         """
         service, node, tag = instance.service, instance.node, self.tagged_address
         address, port = service.address or node.address, service.port
@@ -80,9 +82,9 @@ class Reading:
             if tag in service.tagged_addresses:
                 tagged = service.tagged_addresses[tag]
                 address, port = tagged.address, tagged.port or port
-            elif tag in node.tagged_addresses and (not service.address or tag not in _EVERYWHERE):
+            elif tag in node.tagged_addresses and (not service.address or tag not in _WITH_DEFAULT):
                 address = node.tagged_addresses[tag]
-            elif tag not in _EVERYWHERE:
+            elif tag not in _WITH_DEFAULT:
                 raise ValueError(f"neither its service nor its node has the tagged address {show(tag)}")
         try:
             return values.address(address), values.port(port)
@@ -103,21 +105,21 @@ class Reading:
         return EndpointState.READY
 
 
-_EVERYWHERE = ("lan", "wan")
-"""Tags without which the plain address is meant, as in Consul's own `translate_wan_addrs`."""
+_WITH_DEFAULT = ("lan", "wan")
+"""Tags that stand for the plain address where it is not tagged, as in Consul's `translate_wan_addrs`."""
 
 _RANK = {Status.PASSING: 0, Status.WARNING: 1, Status.MAINTENANCE: 2, Status.CRITICAL: 3}
 
 
 class _Meta:
-    """What a registration asks of dynsrv. Whoever may register a service wrote it, so nothing of it is trusted."""
+    """What a registration asks of dynsrv. It is not trusted: whoever may register a service wrote it."""
 
     def __init__(self, instance: Instance, notes: list[str]) -> None:
         self._instance = instance
         self._notes = notes
 
     def read(self, key: str, check: Callable[[str], T]) -> T | None:
-        """Return the checked value of *key*; None: there is none, or none that could be used."""
+        """Return the value of *key*, as *check* returns it; None: it is missing or invalid."""
         text = self._instance.service.meta.get(META_PREFIX + key)
         if text is None:
             return None
@@ -133,9 +135,9 @@ def _options(text: str) -> tuple[str, ...]:
 
 
 def _weight(instance: Instance, notes: list[str]) -> int:
-    """Return the weight that Consul says, in HAProxy's bounds."""
+    """Return Consul's weight within HAProxy's bounds."""
     weights = instance.service.weights
     weight = weights.warning if instance.status is Status.WARNING else weights.passing
     if weight > MAX_WEIGHT:
-        notes.append(f"{instance}: its weight {weight} counts as {MAX_WEIGHT}, the highest of HAProxy")
+        notes.append(f"{instance}: its weight {weight} is reduced to {MAX_WEIGHT}, the highest that HAProxy accepts")
     return max(0, min(weight, MAX_WEIGHT))

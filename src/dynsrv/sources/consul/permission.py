@@ -1,38 +1,38 @@
-"""May the token read what it is to read? Asked of Consul, since an answer does not tell what was left out of it."""
+"""May the token read everything that is needed? Consul has to be asked: a response does not say what was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul import answers
+from dynsrv.sources.consul import responses
 from dynsrv.sources.consul.agents import Agents
-from dynsrv.sources.consul.questions import Query
+from dynsrv.sources.consul.requests import Query
 
-_AT_ONCE = 60
-"""Consul refuses more than 64 permissions in one question (`maxAuthorizeRequests`)."""
+_MAX_AT_ONCE = 60
+"""Consul rejects requests for more than 64 permissions (`maxAuthorizeRequests`)."""
 
 
 async def check_permission(agents: Agents, query: Query, *, nodes: Collection[str]) -> bool:
-    """Return whether there are ACLs at all; if so, they let the token read the service and *nodes*. "" is any node.
+    """Return whether ACLs are enabled; if so, the token may read the service and *nodes*. "" stands for every node.
 
     Raises:
-        SourceError: they do not, with the reason acl; or Consul did not say.
+        SourceError: it may not, with the reason acl; or the request failed.
     """
     names = sorted(nodes)
-    for start in range(0, len(names), _AT_ONCE):
+    for start in range(0, len(names), _MAX_AT_ONCE):
         try:
-            denied, _ = await agents.ask(query.permission(names[start : start + _AT_ONCE]), answers.denied)
+            denied, _ = await agents.request(query.permission(names[start : start + _MAX_AT_ONCE]), responses.denied)
         except SourceError as error:
             if "ACL support disabled" in str(error):
                 return False
             raise
         if denied:
-            raise hidden(query, f"may not read {', '.join(denied)}")
+            raise acl_error(query, f"may not read {', '.join(denied)}")
     return True
 
 
-def hidden(query: Query, problem: str) -> SourceError:
-    """Return the error of a token that sees too little."""
+def acl_error(query: Query, problem: str) -> SourceError:
+    """Return the error for a token with too few permissions."""
     rules = f'service "{query.service}" {{policy = "read"}} and node_prefix "" {{policy = "read"}}'
     return SourceError("acl", f"the token {problem}; give it (without one: the anonymous token) a policy with {rules}")

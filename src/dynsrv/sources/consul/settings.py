@@ -1,4 +1,4 @@
-"""What does the configuration say of Consul? Its keys, and the environment variables of Consul's own tools."""
+"""What does the configuration say about Consul? Its keys, with Consul's environment variables as defaults."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class ConsulSourceSettings(SourceSettings):
         description="A node, or `_agent`: Consul sorts its answer by the distance from it. The order makes no"
         " difference to dynsrv.",
     )
-    token: values.Secret | None = Field(default=None, description="The ACL token. Default: `CONSUL_HTTP_TOKEN`.")
+    token: values.SecretText | None = Field(default=None, description="The ACL token. Default: `CONSUL_HTTP_TOKEN`.")
     token_file: FilePath | None = Field(
         default=None,
         description="A file with the ACL token, read again when it changes. Default: `CONSUL_HTTP_TOKEN_FILE`.",
     )
-    auth: values.Secret | None = Field(
+    auth: values.SecretText | None = Field(
         default=None,
         description="`user:password` for HTTP basic authentication, for a Consul behind a reverse proxy. Default:"
         " `CONSUL_HTTP_AUTH`.",
@@ -85,11 +85,11 @@ class ConsulSourceSettings(SourceSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _behind_the_environment(cls, keys: Any, info: ValidationInfo) -> Any:
+    def _with_environment(cls, keys: Any, info: ValidationInfo) -> Any:
         environ: Mapping[str, str] = (info.context or {}).get("environ", {})
         if not isinstance(keys, Mapping):
             return keys
-        merged, problems = environment.behind(keys, environ)
+        merged, problems = environment.with_defaults(keys, environ)
         if problems:
             raise problems_at(cls, problems)
         return merged

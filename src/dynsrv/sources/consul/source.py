@@ -1,4 +1,4 @@
-"""Which servers does Consul want in one backend? A shared watch, read as this backend's settings say."""
+"""Which endpoints has one backend in Consul? A watch, mapped as its settings say."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Snapshot
-from dynsrv.sources.consul.access import Access, Secret
 from dynsrv.sources.consul.agents import Agents, Budget
-from dynsrv.sources.consul.answers import Instance
-from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.auth import Auth, Secret
+from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.inspection import inspect
-from dynsrv.sources.consul.questions import Query
+from dynsrv.sources.consul.requests import Query
+from dynsrv.sources.consul.responses import Instance
 from dynsrv.sources.consul.transport import Connections, HttpTransport
 from dynsrv.sources.consul.watch import Watch
 from dynsrv.sources.source import Source, SourceContext
@@ -27,51 +27,51 @@ if TYPE_CHECKING:
 
 
 class ConsulSource(Source):
-    """The instances of one service for one backend. Sources with equal queries share their *watch*."""
+    """The instances of one service, for one backend. Sources with equal queries share a *watch*."""
 
-    def __init__(self, watch: Watch, reading: Reading, *, backend: str) -> None:
+    def __init__(self, watch: Watch, mapper: InstanceMapper, *, backend: str) -> None:
         self._watch = watch
-        self._reading = reading
+        self._mapper = mapper
         self._backend = backend
 
     def __repr__(self) -> str:
         return f"<ConsulSource {self._watch!r} for {self._backend}>"
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
-        """Yield what Consul's instances call for: first what it says now, then after each of its answers.
+        """Yield the endpoints of Consul's instances, now and after each of its responses.
 
         Raises:
-            SourceError: Consul cannot tell. Its reason is unreachable, timeout, tls, token, acl, leader, overloaded,
-                server, request or invalid.
+            SourceError: Consul does not answer, or not usefully. Its reason is unreachable, timeout, tls, token, acl,
+                leader, overloaded, server, request or invalid.
         """
         seen: tuple[Instance, ...] | None = None
         snapshot: Snapshot | None = None
-        async with aclosing(self._watch.subscribe()) as answers:
-            async for instances in answers:
+        async with aclosing(self._watch.subscribe()) as responses:
+            async for instances in responses:
                 if snapshot is None or instances is not seen:
                     seen, snapshot = instances, self._snapshot(instances, before=snapshot)
                 yield snapshot
 
     def inspect(self) -> AsyncGenerator[str, None]:
-        """Yield what is found of Consul, of the token and of the service; see `inspect`."""
+        """Yield what `inspection.inspect` finds of Consul, the token and the service."""
         return inspect(self._watch.agents, self._watch.query)
 
     def _snapshot(self, instances: tuple[Instance, ...], *, before: Snapshot | None) -> Snapshot:
-        snapshot = self._reading.snapshot(instances)
+        snapshot = self._mapper.snapshot(instances)
         if not snapshot.endpoints and snapshot.notes:
-            # Nobody registered that on purpose: it is not the same as a service without instances.
+            # That is a mistake, and not a service without instances.
             raise SourceError("invalid", f"no instance can be used: {'; '.join(snapshot.notes[:3])}")
         if (
             before is not None
             and set(before.endpoints) == set(snapshot.endpoints)
             and set(before.notes) == set(snapshot.notes)
         ):
-            return before  # `near` puts them into another order all the time
+            return before  # with `near`, the order changes all the time
         return snapshot
 
 
 def consul_source(settings: ConsulSourceSettings, context: SourceContext) -> ConsulSource:
-    """Return the source for the backend of *context*; what it can share with others, it does."""
+    """Return the source for the backend of *context*. Equal ones share connections and watches."""
     directory, shared = context.directory, context.shared
     token = _secret(settings.token, settings.token_file, directory)
     auth = _secret(settings.auth, settings.auth_file, directory)
@@ -92,18 +92,18 @@ def consul_source(settings: ConsulSourceSettings, context: SourceContext) -> Con
     connection_key = (settings.address, token, auth, tls)
 
     def agents() -> Agents:
-        transport = HttpTransport(Access(token=token, auth=auth, certificates=certificates), connections)
+        transport = HttpTransport(Auth(token=token, auth=auth, certificates=certificates), connections)
         return Agents(settings.address, transport=transport, budget=budget)
 
     def watch() -> Watch:
         return Watch(shared.get(connection_key, agents), query, wait=settings.wait)
 
-    reading = Reading(
+    mapper = InstanceMapper(
         on_critical=settings.on_critical,
         only_passing=settings.only_passing,
         tagged_address=settings.tagged_address,
     )
-    return ConsulSource(shared.get((connection_key, query, settings.wait), watch), reading, backend=context.backend)
+    return ConsulSource(shared.get((connection_key, query, settings.wait), watch), mapper, backend=context.backend)
 
 
 def _secret(value: SecretStr | None, file: Path | None, directory: Path) -> Secret:

@@ -1,4 +1,4 @@
-"""How does a question reach an agent, and its answer come back? One request by aiohttp, one answer or one error."""
+"""How is a request sent to an agent? By aiohttp: one request, one response or one error."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ import aiohttp
 from yarl import URL
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.access import Access
-from dynsrv.sources.consul.questions import Question
+from dynsrv.sources.consul.auth import Auth
+from dynsrv.sources.consul.requests import Request
 
 CONNECT_TIMEOUT = 5.0
-MAX_ANSWER = 64 * 2**20
+MAX_RESPONSE = 64 * 2**20
 """Bytes; an instance takes 1 to 2 KiB."""
 
 _DROPPED = (
-    "closed the connection without an answer: it ended, or has more connections from here than its "
+    "closed the connection without a response: it stopped, or has more connections from here than its "
     "limits.http_max_conns_per_client (200) allows"
 )
 
 
 class AgentFailed(SourceError):
-    """This agent cannot tell, and another one may be able to."""
+    """This agent cannot answer; another one may be able to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer of whatever status. *index* is None where Consul told none; *seconds* is how long the body took."""
+class Response:
+    """A response of any status. *index* is None if Consul sent none; *seconds* is how long the body took to arrive."""
 
     status: int
     body: bytes
     index: int | None = None
     filtered: bool = False
-    """Whether Consul left out what the token may not read; newer than 1.10, and not of the anonymous token."""
+    """Whether Consul left out what the token may not read; since 1.11, and not for the anonymous token."""
     location: str | None = None
     seconds: float = 0.0
 
 
 class Transport(Protocol):
-    """Sends one question to one agent."""
+    """Sends one request to one agent."""
 
-    async def send(self, address: str, question: Question, *, timeout: float) -> Reply:
-        """Return the answer, read to its end, within *timeout* seconds.
+    async def send(self, address: str, request: Request, *, timeout: float) -> Response:
+        """Return the complete response, within *timeout* seconds.
 
         Raises:
             AgentFailed: there is none.
-            SourceError: there is nothing to ask with: a token or a certificate cannot be read.
+            SourceError: nothing was sent: a token or a certificate cannot be read.
         """
         ...
 
@@ -64,7 +64,7 @@ class Transport(Protocol):
 
 
 class Connections:
-    """The open connections to one Consul, whoever asks. They are closed when nobody is left who entered this."""
+    """The open connections to one Consul, for all sources. The last user that leaves the context closes them."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, aiohttp.ClientSession] = {}  # by unix socket; TCP has one for all
@@ -84,10 +84,10 @@ class Connections:
                 await session.close()
 
     def session(self, unix: str | None) -> aiohttp.ClientSession:
-        """Return what sends requests, through a *unix* socket or over TCP."""
+        """Return the session that sends requests, through the *unix* socket or over TCP."""
         key = unix or ""
         if key not in self._sessions:
-            # How many connections there may be is the budget's to say.
+            # The budget limits the number of connections.
             connector = aiohttp.UnixConnector(unix, limit=0) if unix else aiohttp.TCPConnector(limit=0)
             self._sessions[key] = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_once,)
@@ -96,10 +96,10 @@ class Connections:
 
 
 class HttpTransport:
-    """HTTP over TCP, TLS and unix sockets, with what *access* reads. It may be entered several times."""
+    """HTTP over TCP, TLS and unix sockets, with the credentials of *auth*. It may be entered several times."""
 
-    def __init__(self, access: Access, connections: Connections) -> None:
-        self._access = access
+    def __init__(self, auth: Auth, connections: Connections) -> None:
+        self._auth = auth
         self._connections = connections
 
     async def __aenter__(self) -> Self:
@@ -111,16 +111,16 @@ class HttpTransport:
     ) -> None:
         await self._connections.__aexit__(kind, error, traceback)
 
-    async def send(self, address: str, question: Question, *, timeout: float) -> Reply:
+    async def send(self, address: str, request: Request, *, timeout: float) -> Response:
         """See `Transport`."""
-        credentials = await asyncio.to_thread(self._access.read)
-        url, unix = _url(address, question)
+        credentials = await asyncio.to_thread(self._auth.read)
+        url, unix = _url(address, request)
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_TIMEOUT)
         try:
             async with self._connections.session(unix).request(
-                "GET" if question.body is None else "POST",
+                "GET" if request.body is None else "POST",
                 url,
-                data=question.body,
+                data=request.body,
                 headers=credentials.headers,
                 ssl=credentials.tls,
                 server_hostname=credentials.server_name,
@@ -129,23 +129,23 @@ class HttpTransport:
             ) as response:
                 return await _read(response, address)
         except TimeoutError:
-            raise AgentFailed("timeout", f"{address} did not answer in time") from None
+            raise AgentFailed("timeout", f"{address} did not respond in time") from None
         except aiohttp.ClientSSLError as error:
             raise AgentFailed("tls", f"{address}: {_tls_problem(error)}") from None
         except aiohttp.ClientConnectorError as error:
-            raise AgentFailed("unreachable", f"{address} cannot be connected to: {_plain(error.os_error)}") from None
+            raise AgentFailed("unreachable", f"cannot connect to {address}: {_os_message(error.os_error)}") from None
         except aiohttp.ClientPayloadError:
-            raise AgentFailed("unreachable", f"{address} did not send the whole of its answer") from None
+            raise AgentFailed("unreachable", f"{address} sent an incomplete response") from None
         except _Dropped as error:
             if error.alert is not None:
-                raise AgentFailed("tls", f"{address} ended the connection: {_alert(error.alert)}") from None
+                raise AgentFailed("tls", f"{address} closed the connection: {_alert(error.alert)}") from None
             raise AgentFailed("unreachable", f"{address} {_DROPPED}") from None
         except aiohttp.ClientError as error:
-            raise AgentFailed("invalid", f"{address} does not speak HTTP as Consul does: {error}") from None
+            raise AgentFailed("invalid", f"{address} does not speak HTTP like Consul: {error}") from None
 
 
 class _Dropped(Exception):
-    """The connection was closed before there was an answer. *alert*: what TLS said of it."""
+    """The connection was closed before there was a response. *alert* is the TLS alert, if there was one."""
 
     def __init__(self, alert: ssl.SSLError | None) -> None:
         super().__init__(alert)
@@ -153,9 +153,9 @@ class _Dropped(Exception):
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a GET whose connection was dropped once more.
+    """Keep aiohttp from repeating a GET whose connection was dropped.
 
-    It would be asked with an index that may be one of the past: Consul would not answer until the wait is over.
+    Its index may be of a state that Consul has lost: Consul would not respond until the wait is over.
     """
     try:
         return await send(request)
@@ -167,7 +167,7 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
         raise _Dropped(cause) from error
 
 
-async def _read(response: aiohttp.ClientResponse, address: str) -> Reply:
+async def _read(response: aiohttp.ClientResponse, address: str) -> Response:
     loop = asyncio.get_running_loop()
     began = loop.time()
     chunks: list[bytes] = []
@@ -175,10 +175,10 @@ async def _read(response: aiohttp.ClientResponse, address: str) -> Reply:
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
-        if size > MAX_ANSWER:
-            raise AgentFailed("invalid", f"{address} sent more than {MAX_ANSWER} bytes")
+        if size > MAX_RESPONSE:
+            raise AgentFailed("invalid", f"{address} sent more than {MAX_RESPONSE} bytes")
     index = response.headers.get("X-Consul-Index", "")
-    return Reply(
+    return Response(
         status=response.status,
         body=b"".join(chunks),
         index=int(index) if index.isascii() and index.isdigit() else None,
@@ -188,27 +188,27 @@ async def _read(response: aiohttp.ClientResponse, address: str) -> Reply:
     )
 
 
-def _url(address: str, question: Question) -> tuple[URL, str | None]:
+def _url(address: str, request: Request) -> tuple[URL, str | None]:
     """Return the URL, and the unix socket to send it through."""
     scheme, _, rest = address.partition("://")
     base, unix = ("http://localhost", rest) if scheme == "unix" else (address.rstrip("/"), None)
-    return URL(base + question.path, encoded=True).extend_query(question.params), unix
+    return URL(base + request.path, encoded=True).extend_query(request.params), unix
 
 
-def _plain(error: OSError) -> str:
-    # asyncio writes its own sentence over the system's; the numbers of a failed name resolution are not errno's
+def _os_message(error: OSError) -> str:
+    # asyncio replaces the system's message with its own; the numbers of a failed name resolution are not errno's
     if isinstance(error, socket.gaierror) or not error.errno or error.errno < 0:
         return error.strerror or str(error)
     return os.strerror(error.errno)
 
 
 def _alert(error: ssl.SSLError) -> str:
-    said = (error.reason or str(error)).lower().replace("_", " ")
-    wanted = "; it wants a good certificate of dynsrv's, which tls.cert_file names" if "certificate" in said else ""
-    return f"{said}{wanted}"
+    message = (error.reason or str(error)).lower().replace("_", " ")
+    remedy = "; it requires a valid client certificate: see tls.cert_file" if "certificate" in message else ""
+    return f"{message}{remedy}"
 
 
 def _tls_problem(error: aiohttp.ClientSSLError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"its certificate is not good: {error.certificate_error}"
+        return f"its certificate is not valid: {error.certificate_error}"
     return f"no TLS connection: {error.os_error if hasattr(error, 'os_error') else error}"

@@ -1,4 +1,4 @@
-"""How are addresses, names and secrets of Consul's written? Types for the keys' values, and for the environment's."""
+"""How are Consul's addresses, names and secrets written? Types for the values of keys and environment variables."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class OnCritical(StrEnum):
 
 
 def agent_address(text: str) -> str:
-    """Return the URL of an agent; *text* may lack its scheme, as Consul's own tools allow.
+    """Return the URL of an agent; *text* may lack the scheme, as for Consul's own tools.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an address.
     """
     if "@" in text and not text.lower().startswith("unix:///"):
         raise Redacted("expected no user and password in the address; use the key auth or auth_file")
@@ -48,7 +48,7 @@ def agent_address(text: str) -> str:
     if not (match := _HTTP.fullmatch(url)):
         raise ValueError(_EXPECTED)
     if match["port"] is None:
-        raise ValueError(f"expected a port as well: Consul's own is {_PORTS[scheme]}")
+        raise ValueError(f"expected a port as well: Consul's default is {_PORTS[scheme]}")
     try:
         valid = urlsplit(url).port
     except ValueError:
@@ -59,10 +59,10 @@ def agent_address(text: str) -> str:
 
 
 def secret(value: object) -> SecretStr:
-    """Return a secret that can stand in a header.
+    """Return a secret that can be sent in a header.
 
     Raises:
-        ValueError: it cannot; nothing of it is in the sentence.
+        Redacted: it cannot.
     """
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str):
@@ -86,4 +86,4 @@ Addresses = Annotated[
 Word = Annotated[str, matching(r"[!-~]+", "printable ASCII without spaces")]
 Text = Annotated[str, matching(r"[ -~]*[!-~][ -~]*", "printable ASCII")]
 ServiceName = Annotated[str, matching(r"[!-~]{1,128}", "the name of a service in Consul")]
-Secret = Annotated[SecretStr, BeforeValidator(secret), WithJsonSchema({"type": "string", "writeOnly": True})]
+SecretText = Annotated[SecretStr, BeforeValidator(secret), WithJsonSchema({"type": "string", "writeOnly": True})]

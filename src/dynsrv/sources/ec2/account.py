@@ -1,7 +1,7 @@
-"""Whose instances are meant, and how is AWS reached? Clients of aiobotocore, which is imported here alone.
+"""Which AWS account is used, and how? Clients of aiobotocore, which is imported only in this package.
 
-All that is not in the configuration is botocore's to find, as for every tool of AWS: the credentials (environment,
-profile, web identity, container, instance), which it renews by itself, the region, and the endpoints.
+What the configuration does not say, botocore finds as every AWS tool does: the credentials (environment, profile, web
+identity, container, instance), which it renews by itself, the region, and the endpoints.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing import Any
 from dynsrv import __version__
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds until a connection stands."""
+"""Seconds to establish a connection."""
 READ_TIMEOUT = 20.0
-"""Seconds without a byte of an answer."""
+"""Seconds without a byte of a response."""
 ATTEMPTS = 3
-"""How often botocore asks, with growing pauses, before it says that it failed."""
+"""How often botocore tries a request, with growing pauses, before it raises an error."""
 
 
 def installed() -> bool:
-    """Whether the extra `dynsrv[ec2]` is there."""
+    """Whether the extra `dynsrv[ec2]` is installed."""
     return importlib.util.find_spec("aiobotocore") is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the configuration says of it; None: botocore finds it out."""
+    """The account as configured. None: botocore finds it."""
 
     region: str | None = None
     profile: str | None = None
@@ -40,27 +40,27 @@ class Account:
 
 
 class Clients:
-    """The clients of one account, made when they are first asked for. All are closed together."""
+    """The clients of one account, created on first use, and closed together."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
         self._session: Any = None
         self._clients: dict[str, Any] = {}
         self._open = AsyncExitStack()
-        self._making = asyncio.Lock()
+        self._creating = asyncio.Lock()
 
     async def get(self, service: str) -> Any:
         """Return the client of ec2 or autoscaling."""
-        async with self._making:
+        async with self._creating:
             if service not in self._clients:
                 if self._session is None:
-                    self._session = await self._make_session()
-                client = self._session.create_client(service, **self._place())
+                    self._session = await self._create_session()
+                client = self._session.create_client(service, **self._client_options())
                 self._clients[service] = await self._open.enter_async_context(client)
         return self._clients[service]
 
-    async def method(self) -> str:
-        """Return where the credentials come from, in botocore's words: env, iam-role, assume-role, …"""
+    async def credentials_method(self) -> str:
+        """Return where the credentials come from, by botocore's name: env, iam-role, assume-role, …"""
         await self.get("ec2")
         return str((await _credentials(self._session)).method)
 
@@ -68,7 +68,7 @@ class Clients:
         """Close all connections."""
         await self._open.aclose()
 
-    def _place(self) -> dict[str, Any]:
+    def _client_options(self) -> dict[str, Any]:
         from aiobotocore.config import AioConfig  # noqa: PLC0415 - 70 MB that only this source needs
 
         config = AioConfig(
@@ -80,32 +80,32 @@ class Clients:
         account = self._account
         return {"region_name": account.region, "endpoint_url": account.endpoint_url, "config": config}
 
-    async def _make_session(self) -> Any:
+    async def _create_session(self) -> Any:
         from aiobotocore.session import AioSession  # noqa: PLC0415
 
         session = AioSession(profile=self._account.profile)
         if self._account.role_arn is None:
             return session
         assumed = AioSession(profile=self._account.profile)
-        assumed.register_component("credential_provider", await self._role(session))
+        assumed.register_component("credential_provider", await self._role_provider(session))
         return assumed
 
-    async def _role(self, session: Any) -> Any:
-        """Return what finds the credentials of the role, whenever there are none that last."""
+    async def _role_provider(self, session: Any) -> Any:
+        """Return a credential provider that assumes the role whenever its credentials are about to expire."""
         from aiobotocore.credentials import (  # noqa: PLC0415
             AioAssumeRoleCredentialFetcher,
             AioDeferredRefreshableCredentials,
         )
 
         account = self._account
-        asked = {"RoleSessionName": "dynsrv"} | ({"ExternalId": account.external_id} if account.external_id else {})
+        arguments = {"RoleSessionName": "dynsrv"} | ({"ExternalId": account.external_id} if account.external_id else {})
         fetcher = AioAssumeRoleCredentialFetcher(
-            partial(session.create_client, **self._place()),
+            partial(session.create_client, **self._client_options()),
             await _credentials(session),
             account.role_arn,
-            extra_args=asked,
+            extra_args=arguments,
         )
-        return _Found(AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role"))
+        return _FixedProvider(AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role"))
 
 
 async def _credentials(session: Any) -> Any:
@@ -118,8 +118,8 @@ async def _credentials(session: Any) -> Any:
     return credentials
 
 
-class _Found:
-    """A credential provider of botocore's that has its credentials."""
+class _FixedProvider:
+    """A botocore credential provider that returns the credentials it was created with."""
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials

@@ -1,4 +1,4 @@
-"""Which endpoints do EC2's instances stand for? By their state, their addresses and their tags."""
+"""Which endpoints follow from EC2's instances? By their states, addresses and tags."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ from dataclasses import dataclass
 from dynsrv.documents.messages import show
 from dynsrv.model import Endpoint, EndpointState, Location, Snapshot
 from dynsrv.sources import endpoint_values as values
-from dynsrv.sources.ec2.answers import Instance, Inventory
+from dynsrv.sources.ec2.responses import Instance, Inventory
 from dynsrv.sources.ec2.values import AddressKind
 
-WAITING_TO_END = "Terminating:Wait"
-"""Auto Scaling keeps such an instance until its lifecycle action is completed, or the hook's time is over."""
+TERMINATING_WAIT = "Terminating:Wait"
+"""Auto Scaling keeps such an instance until its lifecycle action is completed, or the hook's timeout expires."""
 
-_ENDING = ("Terminating", "Terminated")
-_ASIDE = ("Standby", "EnteringStandby", "Detaching", "Detached", "Quarantined", "ReplacingRootVolume")
-_NOT_YET = "Warmed"
+_TERMINATING = ("Terminating", "Terminated")
+_OUT_OF_SERVICE = ("Standby", "EnteringStandby", "Detaching", "Detached", "Quarantined", "ReplacingRootVolume")
+_WARM_POOL = "Warmed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How instances become endpoints, by *port* or *port_tag*. *releases*: terminating ones are removed."""
+class InstanceMapper:
+    """Maps instances to endpoints, at the port of *port* or *port_tag*.
+
+    An instance that is stopping or terminating has endpoints that drain; with *removes_terminating* it has none.
+    """
 
     port: int | None = None
     port_tag: str | None = None
     address: AddressKind = AddressKind.PRIVATE
     weight_tag: str | None = None
-    releases: bool = False
+    removes_terminating: bool = False
 
-    def snapshot(self, look: Inventory) -> Snapshot:
-        """Return what the instances call for, in the order of their ids.
+    def snapshot(self, inventory: Inventory) -> Snapshot:
+        """Return the endpoints of the instances, in the order of their ids.
 
-        What is tagged wrongly is left out, and told in the snapshot's notes. Of two at one address and port, the
-        one that is not drained counts: the other's address was given away.
+        Invalid tags are ignored, and reported in the snapshot's notes. Of two instances at the same address and port,
+        the one that does not drain counts: the address of the other was reassigned.
         """
         notes: list[str] = []
         endpoints: dict[Location, tuple[str, Endpoint]] = {}
-        for instance in sorted(look.instances, key=lambda one: one.id):
-            state = self._state(instance, look)
+        for instance in sorted(inventory.instances, key=lambda one: one.id):
+            state = self._state(instance, inventory)
             if state is None:
                 continue
             for endpoint in self._endpoints(instance, state, notes):
@@ -47,28 +50,28 @@ class Reading:
                 if known is None or known.state is EndpointState.DRAIN:
                     endpoints[location] = (instance.id, endpoint)
                 elif endpoint.state is EndpointState.READY:
-                    notes.append(f"{instance.id} is left out: {other} has {endpoint}, too")
+                    notes.append(f"{instance.id} is ignored: {other} has {endpoint}, too")
         return Snapshot(tuple(endpoint for _, endpoint in endpoints.values()), notes=tuple(notes))
 
     def locations(self, instance: Instance) -> frozenset[Location]:
-        """Return where the servers of an instance are, whatever its state."""
+        """Return the locations of the servers of an instance, whatever its state."""
         endpoints = self._endpoints(instance, EndpointState.READY, [])
         return frozenset((endpoint.address, endpoint.port) for endpoint in endpoints)
 
-    def _state(self, instance: Instance, look: Inventory) -> EndpointState | None:
-        """Return whether an instance gets requests, or only keeps those that it has; None: neither."""
-        ending = None if self.releases else EndpointState.DRAIN
+    def _state(self, instance: Instance, inventory: Inventory) -> EndpointState | None:
+        """Return the state of the endpoints of an instance; None: it has none."""
+        terminating = None if self.removes_terminating else EndpointState.DRAIN
         if instance.state in {"shutting-down", "stopping"}:
-            return ending
+            return terminating
         if instance.state != "running":
             return None  # pending, stopped, terminated
-        if look.members is None:
+        if inventory.members is None:
             return EndpointState.READY
-        if (member := look.members.get(instance.id)) is None or member.state.startswith(_NOT_YET):
-            return None  # of a warm pool, which Auto Scaling does not list; or not of the group any more
-        if member.state.startswith(_ENDING):
-            return ending
-        return EndpointState.DRAIN if member.state.startswith(_ASIDE) else EndpointState.READY
+        if (member := inventory.members.get(instance.id)) is None or member.state.startswith(_WARM_POOL):
+            return None  # in a warm pool, which Auto Scaling does not list; or no longer in the group
+        if member.state.startswith(_TERMINATING):
+            return terminating
+        return EndpointState.DRAIN if member.state.startswith(_OUT_OF_SERVICE) else EndpointState.READY
 
     def _endpoints(self, instance: Instance, state: EndpointState, notes: list[str]) -> Iterator[Endpoint]:
         """Yield an endpoint for each port of an instance."""
@@ -76,7 +79,7 @@ class Reading:
             address, ports = self._address(instance), self._ports(instance)
             names = [values.name(instance.id if len(ports) == 1 else f"{instance.id}-{port}") for port in ports]
         except ValueError as error:
-            notes.append(f"{instance.id} is left out: {error}")
+            notes.append(f"{instance.id} is ignored: {error}")
             return
         weight = self._weight(instance, notes)
         for name, port in zip(names, ports, strict=True):

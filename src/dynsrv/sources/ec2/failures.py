@@ -1,4 +1,4 @@
-"""What went wrong at AWS? What its client raises, in words for an operator and one word for the metric."""
+"""What went wrong at AWS? What its client raises, as a message for operators and a reason for the metric."""
 
 from __future__ import annotations
 
@@ -37,19 +37,18 @@ _CREDENTIALS = {
     "UnrecognizedClientException",
 }
 
-_NOT_AWS = "the answer is not one of AWS'; is there a proxy or a login page between?"
-"""Does not quote the answer: a login page may differ each time, and each error is logged once."""
+_NOT_AWS = "the response is not from AWS; is there a proxy or a login page in between?"
+"""Does not quote the response: a login page may differ each time, and each error is logged once."""
 
 NO_ACTION = "No active Lifecycle Action"
-"""How Auto Scaling's message begins when the lifecycle action was completed, or timed out, before."""
+"""How Auto Scaling's message begins if the lifecycle action was already completed, or has timed out."""
 
 
 @contextmanager
-def failures_told(where: str) -> Iterator[None]:
+def translating_errors(where: str) -> Iterator[None]:
     """Raise what AWS' client raises as a `SourceError` that begins with *where*.
 
-    Its reason is credentials, denied, throttled, request, server, unreachable, timeout,
-    invalid or client.
+    Its reason is credentials, denied, throttled, request, server, unreachable, timeout, invalid or client.
     """
     import aiohttp  # noqa: PLC0415
     from botocore import exceptions as botocore  # noqa: PLC0415 - of an extra
@@ -60,27 +59,27 @@ def failures_told(where: str) -> Iterator[None]:
     except SourceError as error:
         raise SourceError(error.reason, f"{where}: {error}") from None
     except botocore.ClientError as error:
-        reason, sentence = _refusal(error.response)
-        raise SourceError(reason, f"{where}: {sentence}") from None
+        reason, problem = _error_response(error.response)
+        raise SourceError(reason, f"{where}: {problem}") from None
     except botocore.NoRegionError:
         problem = "no region is known; write the key region, or set AWS_REGION"
         raise SourceError("request", f"{where}: {problem}") from None
     except (botocore.ConnectTimeoutError, botocore.ReadTimeoutError) as error:
         raise SourceError("timeout", f"{where}: {error}") from None
     except TimeoutError:
-        raise SourceError("timeout", f"{where}: AWS did not answer in time") from None
+        raise SourceError("timeout", f"{where}: AWS did not respond in time") from None
     except (ResponseParserError, botocore.PaginationError):
         raise SourceError("invalid", f"{where}: {_NOT_AWS}") from None
     except (botocore.ConnectionError, botocore.HTTPClientError, aiohttp.ClientError, OSError) as error:
         raise SourceError("unreachable", f"{where}: {str(error) or type(error).__name__}") from None
     except _credentials_errors() as error:
-        remedy = "give dynsrv some as every AWS tool takes them: environment, profile, container or instance role"
+        remedy = "provide some as for every AWS tool: environment, profile, container or instance role"
         problem = f"{' '.join(str(error).split()).rstrip('.')}; {remedy}"
         raise SourceError("credentials", f"{where}: {problem}") from None
     except botocore.BotoCoreError as error:
         raise SourceError("request", f"{where}: {' '.join(str(error).split())}") from None
-    except Exception as error:  # whatever else AWS' client does, it is to hold up nobody but itself
-        if isinstance(error, KeyError) and str(error.args[0]).endswith("Result"):  # of an answer that has none
+    except Exception as error:  # whatever else AWS' client raises, only this source fails
+        if isinstance(error, KeyError) and str(error.args[0]).endswith("Result"):  # of a response without a result
             raise SourceError("invalid", f"{where}: {_NOT_AWS}") from None
         raise SourceError("client", f"{where}: AWS' client failed: {error!r}") from error
 
@@ -104,19 +103,19 @@ def _credentials_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _refusal(response: Any) -> tuple[str, str]:
-    """Return the reason and the sentence for an error that AWS answered."""
+def _error_response(response: Any) -> tuple[str, str]:
+    """Return the reason and the message for an error response of AWS."""
     code = str(response.get("Error", {}).get("Code", ""))
     message = str(response.get("Error", {}).get("Message", ""))
-    # Behind these words stands something that is another each time.
-    said = " ".join(message.partition("Encoded authorization failure message")[0].split()) or "without a word"
+    # What follows these words differs each time.
+    text = " ".join(message.partition("Encoded authorization failure message")[0].split()) or "no message"
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _THROTTLED or status == 429:
-        return "throttled", f"AWS was asked too often ({code}): {said}"
+        return "throttled", f"AWS throttles the requests ({code}): {text}"
     if code in _DENIED:
-        return "denied", f"AWS does not allow it ({code}): {said}"
+        return "denied", f"AWS denied access ({code}): {text}"
     if code in _CREDENTIALS:
-        return "credentials", f"AWS does not take the credentials ({code}): {said}"
+        return "credentials", f"AWS rejected the credentials ({code}): {text}"
     if status >= 500:
-        return "server", f"AWS failed ({' '.join(dict.fromkeys((str(status), code)))}): {said}"
-    return "request", f"AWS refused the question ({code or status}): {said}"
+        return "server", f"AWS failed ({' '.join(dict.fromkeys((str(status), code)))}): {text}"
+    return "request", f"AWS rejected the request ({code or status}): {text}"

@@ -1,4 +1,4 @@
-"""Which instances are there now? Asked again and again for all who want to know, more often while some change."""
+"""Which instances are there now? AWS is polled for all backends with equal requests, faster while something changes."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import asyncio
 import random
 from collections.abc import Sequence
 
-from dynsrv.sources.ec2.answers import Inventory
 from dynsrv.sources.ec2.aws import Aws, Filters
+from dynsrv.sources.ec2.responses import Inventory
 from dynsrv.sources.shared_watch import SharedWatch
 
 FAST_INTERVAL = 5.0
-"""Seconds between two looks at most while instances come and go, …"""
+"""Seconds between two polls at most while instances start or stop, …"""
 FAST_FOR = 60.0
-"""… and for so many seconds after."""
+"""… and for so many seconds after that."""
 
-SHARE = 4.0
-"""A pause is so many times as long as the look before it took, if the interval is: AWS' answers cost much to read."""
+PAUSE_FACTOR = 4.0
+"""A pause is at least so many times as long as the poll before it took, up to the interval: responses are expensive."""
 
 GROUP_TAG = "tag:aws:autoscaling:groupName"
-"""AWS gives each instance of a group this tag."""
+"""AWS gives this tag to each instance of a group."""
 
-_SETTLED = {"running", "stopped", "terminated"}
-_SETTLED_MEMBERS = {"InService", "Standby"}
+_STABLE = {"running", "stopped", "terminated"}
+_STABLE_MEMBERS = {"InService", "Standby"}
 
 
 class Poll(SharedWatch[Inventory]):
     """The instances that match *filters*, and that are in one of the Auto Scaling *groups*, if there are any.
 
-    *interval* is the time between two looks in seconds, more or less a tenth: many dynsrvs are not to ask at once.
+    *interval* is the time between two polls in seconds, ± 10 %, so that many instances of dynsrv do not poll at once.
     """
 
     def __init__(self, aws: Aws, *, filters: Filters, groups: Sequence[str], interval: float) -> None:
@@ -37,56 +37,56 @@ class Poll(SharedWatch[Inventory]):
         self.groups = tuple(groups)
         self._filters = (*filters, (GROUP_TAG, self.groups)) if groups else filters
         self._interval = interval
-        self._known: tuple[float, Inventory] | None = None  # the last look, and when the next is due
+        self._last: tuple[float, Inventory] | None = None  # and when the next poll is due
 
     def __repr__(self) -> str:
-        return f"<Poll of {self._filters}, {self.followers} followers>"
+        return f"<Poll of {self._filters}, {self.subscribers} subscribers>"
 
-    async def look(self) -> Inventory:
-        """Return what AWS says now.
+    async def fetch(self) -> Inventory:
+        """Request the current inventory.
 
         Raises:
-            SourceError: AWS cannot tell.
+            SourceError: AWS does not provide it.
         """
-        asked_at = asyncio.get_running_loop().time()
-        # The groups first: of an instance that ends meanwhile, EC2 then knows more.
+        requested_at = asyncio.get_running_loop().time()
+        # The groups first: if an instance terminates in between, EC2 has the newer state.
         members = await self.aws.members(self.groups) if self.groups else None
-        return Inventory(asked_at, await self.aws.instances(self._filters), members)
+        return Inventory(requested_at, await self.aws.instances(self._filters), members)
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
-        if self._failures:  # besides what each follower waits, since there may be many of them
+        if self._failures:  # in addition to the delay of each subscriber, of which there may be many
             await asyncio.sleep(_random(0.0, min(self._interval, 2.0 ** min(self._failures, 10) / 4)))
-        elif self._known is not None and clock() < self._known[0]:
-            # Somebody followed it a moment ago, and could not use what AWS said: that is no reason to ask sooner.
-            due, look = self._known
-            self._tell(look)
+        elif self._last is not None and clock() < self._last[0]:
+            # A former subscriber could not use this inventory, which is no reason to poll sooner.
+            due, inventory = self._last
+            self._publish(inventory)
             await asyncio.sleep(due - clock())
         fast_until = clock()
         before: Inventory | None = None
         async with self.aws:
             while True:
-                look = await self.look()
-                took = clock() - look.asked_at
-                if _changing(look) or (before is not None and not _equal(look, before)):
+                inventory = await self.fetch()
+                took = clock() - inventory.requested_at
+                if _changing(inventory) or (before is not None and not _equal(inventory, before)):
                     fast_until = clock() + FAST_FOR
-                before = look
-                pause = max(FAST_INTERVAL, SHARE * took) if clock() < fast_until else self._interval
+                before = inventory
+                pause = max(FAST_INTERVAL, PAUSE_FACTOR * took) if clock() < fast_until else self._interval
                 pause = min(pause, self._interval) * _random(0.9, 1.1)
-                self._known = (clock() + pause, look)
-                self._tell(look)
+                self._last = (clock() + pause, inventory)
+                self._publish(inventory)
                 await asyncio.sleep(pause)
 
 
-def _changing(look: Inventory) -> bool:
-    """Whether something is on its way from one state to another."""
-    if any(one.state not in _SETTLED for one in look.instances):
+def _changing(inventory: Inventory) -> bool:
+    """Whether something is between two stable states."""
+    if any(each.state not in _STABLE for each in inventory.instances):
         return True
-    return any(member.state not in _SETTLED_MEMBERS for member in (look.members or {}).values())
+    return any(member.state not in _STABLE_MEMBERS for member in (inventory.members or {}).values())
 
 
 def _equal(one: Inventory, other: Inventory) -> bool:
-    first, second = ({instance.id: instance for instance in look.instances} for look in (one, other))
+    first, second = ({each.id: each for each in inventory.instances} for inventory in (one, other))
     return one.members == other.members and first == second
 
 

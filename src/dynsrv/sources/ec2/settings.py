@@ -1,4 +1,4 @@
-"""What does the configuration say of EC2? Its keys; what is left out is found as every tool of AWS finds it."""
+"""What does the configuration say about EC2? Its keys; botocore finds what is missing, as for every AWS tool."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Ec2SourceSettings(SourceSettings):
             problem = "found ec2, which needs an extra that is not installed; pip install 'dynsrv[ec2]'"
             raise problems_at(cls, [(("kind",), problem)])
         environ: Mapping[str, str] = (info.context or {}).get("environ", {})
-        # botocore knows AWS_DEFAULT_REGION alone; all other tools of AWS' this, too.
+        # botocore reads AWS_DEFAULT_REGION only; all other AWS tools read this, too.
         region = environ.get("AWS_REGION")
         if not isinstance(keys, Mapping) or keys.get("region") is not None or not region:
             return keys
@@ -98,7 +98,7 @@ class Ec2SourceSettings(SourceSettings):
             problem = f"found {show(self.port_tag)}, but port is given, too; remove one of the two"
             problems.append((("port_tag",), problem))
         if not self.filters and self.auto_scaling_group is None:
-            problem = "nothing is said of which instances are meant; add filters, auto_scaling_group, or both"
+            problem = "this key is missing, so that every instance would match; add it, auto_scaling_group, or both"
             problems.append((("filters",), problem))
         needs = (
             ("complete_lifecycle", self.complete_lifecycle, "auto_scaling_group", self.auto_scaling_group),
@@ -107,7 +107,7 @@ class Ec2SourceSettings(SourceSettings):
         )
         for key, value, other, needed in needs:
             if value and not needed:
-                problems.append(((key,), f"it means nothing without {other}; add that, or remove this"))
+                problems.append(((key,), f"this key has no effect without {other}; add that, or remove this"))
         if problems:
             raise problems_at(type(self), problems)
         return self

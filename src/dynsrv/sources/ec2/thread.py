@@ -1,6 +1,6 @@
-"""Where does AWS' client work? In a thread: it computes for long without ever yielding to the event loop.
+"""Where does AWS' client run? In a thread: it computes for long without ever yielding to the event loop.
 
-Making a client takes 0.2 s, and parsing a page of a hundred instances 0.1 s.
+Creating a client takes 0.2 s, and parsing a page of a hundred instances 0.1 s.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop in a daemon thread, which begins with the first work and ends with the process."""
+    """An event loop in a daemon thread, which starts with the first coroutine and ends with the process."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of *work*, done in that loop. Cancelling this cancels the work."""
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return the result of *coroutine*, which runs in that loop. To cancel this cancels it."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True).start()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
-    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do *work* to its end; who is cancelled meanwhile is so when it is done."""
-        working = asyncio.ensure_future(self.run(work))
+    async def run_to_completion(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run *coroutine* to its end; if this is cancelled meanwhile, it raises `CancelledError` only then."""
+        running = asyncio.ensure_future(self.run(coroutine))
         cancelled: asyncio.CancelledError | None = None
-        while not working.done():
+        while not running.done():
             try:
-                await asyncio.shield(working)
+                await asyncio.shield(running)
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
             raise cancelled
-        working.result()
+        running.result()

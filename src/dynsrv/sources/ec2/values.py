@@ -1,4 +1,4 @@
-"""How are regions, roles and texts of AWS' written? Types for the values of the keys."""
+"""How are AWS' regions, roles, URLs and names written? Types for the values of keys."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _listed(value: object) -> object:
     return value
 
 
-def _with_a_port(url: str) -> str:
+def _valid_port(url: str) -> str:
     try:
         urlsplit(url).port  # noqa: B018 - raises if it is invalid
     except ValueError:
@@ -47,7 +47,7 @@ def _with_a_port(url: str) -> str:
 Url = Annotated[
     str,
     matching(r"https?://[A-Za-z0-9._\[\]:-]+(/[!-~]*)?", "a URL: https://host or http://host:port"),
-    AfterValidator(_with_a_port),
+    AfterValidator(_valid_port),
 ]
 Values = Annotated[
     tuple[Text, ...],

@@ -8,9 +8,9 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.agents import CONNECTIONS, QUICK, Agents, Budget
-from dynsrv.sources.consul.answers import Instance
-from dynsrv.sources.consul.questions import Query
+from dynsrv.sources.consul.agents import CONNECTIONS, SHORT_CONNECTIONS, Agents, Budget
+from dynsrv.sources.consul.requests import Query
+from dynsrv.sources.consul.responses import Instance
 from dynsrv.sources.consul.watch import Watch
 from tests.fakes.consul import FakeConsul
 
@@ -21,9 +21,11 @@ LONGEST_WAIT = WAIT * 17 / 16
 """Seconds until Consul answers a question that has no news."""
 
 
-def some_agents(consul: FakeConsul, *, kept: int = CONNECTIONS - QUICK, quick: int = QUICK) -> Agents:
+def some_agents(
+    consul: FakeConsul, *, blocking: int = CONNECTIONS - SHORT_CONNECTIONS, short: int = SHORT_CONNECTIONS
+) -> Agents:
     """The agents of *consul*, of which the first is asked first."""
-    return Agents(tuple(consul.agents), transport=consul, budget=Budget(kept + quick, quick=quick))
+    return Agents(tuple(consul.agents), transport=consul, budget=Budget(blocking + short, short=short))
 
 
 def a_watch(consul: FakeConsul, *, service: str = "web", wait: float = WAIT, **query: Any) -> Watch:

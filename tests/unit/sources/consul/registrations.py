@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dynsrv.sources.consul import answers
-from dynsrv.sources.consul.answers import Instance
+from dynsrv.sources.consul import responses
+from dynsrv.sources.consul.responses import Instance
 
 
 def a_check(status: str = "passing", *, id: str = "service:web1", output: str = "") -> dict[str, Any]:
@@ -48,7 +48,7 @@ def a_registration(
 
 def instances_of(*registrations: dict[str, Any]) -> tuple[Instance, ...]:
     """What is read of an answer with *registrations*."""
-    return answers.instances(json.dumps(registrations).encode())
+    return responses.instances(json.dumps(registrations).encode())
 
 
 def an_instance(id: str = "web1", **registered: Any) -> Instance:

@@ -12,16 +12,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from dynsrv.errors import SourceError
 from dynsrv.model import EndpointState, Snapshot
-from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.source import ConsulSource
-from dynsrv.sources.consul.transport import Reply
+from dynsrv.sources.consul.transport import Response
 from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, FakeInstance, Trouble, an_instance
 from tests.fakes.loop import FakeTimeLoop
 from tests.unit.sources.consul.following import LONGEST_WAIT, Follower, a_watch
 
 Truth = frozenset[tuple[str, EndpointState]]
 
-HTML = Reply(200, b"<html>Please log in</html>", 99)
+HTML = Response(200, b"<html>Please log in</html>", 99)
 NOTHING_READABLE = (Acl(services=()), Acl(nodes=()), Acl(known=False), Acl(denied={"service web"}))
 
 hosts = st.integers(1, 3)
@@ -74,7 +74,7 @@ class AnyStory(RuleBasedStateMachine):
 
     def a_follower(self) -> Follower[Snapshot]:
         async def subscribe() -> Follower[Snapshot]:
-            return Follower(ConsulSource(self.watch, Reading(), backend="be_app").watch, retry=1.0)
+            return Follower(ConsulSource(self.watch, InstanceMapper(), backend="be_app").watch, retry=1.0)
 
         follower = self._runner.run(subscribe())
         self.read[follower] = (0, 0)
@@ -138,12 +138,12 @@ class AnyStory(RuleBasedStateMachine):
         self.pass_(rest)
 
     @rule(address=addresses, trouble=troubles, rest=seconds)
-    def an_agent_gets_into_trouble(self, address: str, trouble: Trouble | Reply, rest: float) -> None:
+    def an_agent_gets_into_trouble(self, address: str, trouble: Trouble | Response, rest: float) -> None:
         self.consul.agents[address].fail(trouble)
         self.pass_(rest)
 
     @rule(trouble=troubles, rest=seconds)
-    def only_the_other_agent_answers(self, trouble: Trouble | Reply, rest: float) -> None:
+    def only_the_other_agent_answers(self, trouble: Trouble | Response, rest: float) -> None:
         for address, agent in self.consul.agents.items():
             agent.fail(trouble if address == self.watch.agents.address else None)
         self.pass_(rest)

@@ -12,52 +12,58 @@ from hypothesis import strategies as st
 from dynsrv.errors import SourceError
 from dynsrv.sources.consul.agents import checked
 from dynsrv.sources.consul.source import ConsulSource
-from dynsrv.sources.consul.transport import AgentFailed, Reply
+from dynsrv.sources.consul.transport import AgentFailed, Response
 
 AGENT = "http://127.0.0.1:8500"
 FILTER = b'Failed to create boolean expression evaluator: 1:3 (2): no match found, expected: "!=", "=="'
 NAMESPACE = b'Bad request: Invalid query parameter: "ns" - Namespaces are a Consul Enterprise feature'
-RIGHTS = "; the token may not do this"
+RIGHTS = "; the token does not allow this"
 
 # Each: a status and a body, those of Consul 1.8 where it says so; the class, the reason, and the sentence.
 ERRORS = [
-    (400, NAMESPACE, SourceError, "request", f"refused (400): {NAMESPACE.decode()}"),
-    (401, b"ACL support disabled", SourceError, "acl", f"refused: ACL support disabled{RIGHTS}"),
-    (403, b"ACL not found", SourceError, "acl", "refused: ACL not found; the token is unknown to Consul"),
-    (403, b"Permission denied", SourceError, "acl", f"refused: Permission denied{RIGHTS}"),
-    (404, b"404 page not found\n", SourceError, "request", "refused (404): 404 page not found"),
-    (405, b"method GET not allowed", SourceError, "request", "refused (405): method GET not allowed"),
-    (429, b"Your IP is issuing too many concurrent connections", AgentFailed, "overloaded", "is asked too often"),
-    (500, b"No path to datacenter", SourceError, "request", "refused: No path to datacenter"),
-    (500, FILTER, SourceError, "request", f"refused: {FILTER.decode()}"),
-    (500, b"No cluster leader", AgentFailed, "leader", "reaches no leader of Consul's servers (500)"),
+    (400, NAMESPACE, SourceError, "request", f"rejected the request (400): {NAMESPACE.decode()}"),
+    (401, b"ACL support disabled", SourceError, "acl", f"denied access: ACL support disabled{RIGHTS}"),
+    (403, b"ACL not found", SourceError, "acl", "denied access: ACL not found; Consul does not know the token"),
+    (403, b"Permission denied", SourceError, "acl", f"denied access: Permission denied{RIGHTS}"),
+    (404, b"404 page not found\n", SourceError, "request", "rejected the request (404): 404 page not found"),
+    (405, b"method GET not allowed", SourceError, "request", "rejected the request (405): method GET not allowed"),
+    (
+        429,
+        b"Your IP is issuing too many concurrent connections",
+        AgentFailed,
+        "overloaded",
+        "receives too many requests",
+    ),
+    (500, b"No path to datacenter", SourceError, "request", "rejected the request: No path to datacenter"),
+    (500, FILTER, SourceError, "request", f"rejected the request: {FILTER.decode()}"),
+    (500, b"No cluster leader", AgentFailed, "leader", "cannot reach the leader of the Consul servers (500)"),
     (
         500,
         b"rpc error getting client: failed to get conn: rpc error: Raft leader not found in server lookup mapping",
         AgentFailed,
         "leader",
-        "reaches no leader",
+        "cannot reach the leader",
     ),
-    (500, b"No known Consul servers", AgentFailed, "leader", "reaches no leader"),
-    (500, b"rpc error making call: EOF", AgentFailed, "leader", "reaches no leader"),
-    (500, b"", AgentFailed, "server", "failed (500): without a word"),
+    (500, b"No known Consul servers", AgentFailed, "leader", "cannot reach the leader"),
+    (500, b"rpc error making call: EOF", AgentFailed, "leader", "cannot reach the leader"),
+    (500, b"", AgentFailed, "server", "failed (500): no message"),
     (502, b"<html>\n<h1>Bad Gateway</h1>", AgentFailed, "server", "failed (502): <html>"),
     (503, b"no leader here", AgentFailed, "server", "failed (503): no leader here"),
     (504, b"  \r\n upstream timed out\r\n", AgentFailed, "server", "failed (504): upstream timed out"),
-    (301, b"Moved", AgentFailed, "invalid", "sends elsewhere (301, to https://login.example): is that Consul's"),
-    (304, b"", AgentFailed, "invalid", "sends elsewhere (304, to https://login.example): is that Consul's"),
-    (204, b"", SourceError, "request", "refused (204): without a word"),
+    (301, b"Moved", AgentFailed, "invalid", "redirects to https://login.example (301); is that Consul's"),
+    (304, b"", AgentFailed, "invalid", "redirects to https://login.example (304); is that Consul's"),
+    (204, b"", SourceError, "request", "rejected the request (204): no message"),
 ]
 
 
 def the_error_of(status: int, body: bytes) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        checked(Reply(status, body, location="https://login.example"), AGENT)
+        checked(Response(status, body, location="https://login.example"), AGENT)
     return caught.value
 
 
 def test_a_good_answer_is_taken_as_it_is() -> None:
-    reply = Reply(200, b"No cluster leader", index=5)
+    reply = Response(200, b"No cluster leader", index=5)
     assert checked(reply, AGENT) is reply
 
 
@@ -93,4 +99,4 @@ def test_whatever_the_body_is_the_error_can_be_printed_on_one_line(status: int, 
 def test_no_control_character_gets_from_the_body_into_a_log(body: bytes) -> None:
     error = str(the_error_of(403, body))
     assert error.isprintable()
-    assert error.startswith(f"{AGENT} refused: ")
+    assert error.startswith(f"{AGENT} denied access: ")

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
-from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.values import OnCritical
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 
@@ -22,7 +22,7 @@ def the_snapshot_of(
     only_passing: bool = False,
     tagged_address: str | None = None,
 ) -> Snapshot:
-    reading = Reading(on_critical=on_critical, only_passing=only_passing, tagged_address=tagged_address)
+    reading = InstanceMapper(on_critical=on_critical, only_passing=only_passing, tagged_address=tagged_address)
     return reading.snapshot(instances_of(*registrations))
 
 
@@ -109,7 +109,7 @@ def test_an_instance_without_the_tagged_address_that_was_asked_for_is_left_out()
         tagged_address="vpn",
     )
     assert [str(endpoint) for endpoint in snapshot.endpoints] == ["10.8.0.1:83"]
-    assert snapshot.notes == ('web2 on n1 is left out: neither its service nor its node has the tagged address "vpn"',)
+    assert snapshot.notes == ('web2 on n1 is ignored: neither its service nor its node has the tagged address "vpn"',)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_an_instance_at_no_address_for_haproxy_is_left_out_and_the_others_are_no
         a_registration("web1", address=address, port=port), a_registration("web2", address="10.0.0.2")
     )
     assert snapshot.endpoints == (Endpoint("10.0.0.2", 80),)
-    assert snapshot.notes == (f"web1 on n1 is left out: {problem}",)
+    assert snapshot.notes == (f"web1 on n1 is ignored: {problem}",)
 
 
 def test_a_note_is_one_line_that_can_be_printed_though_consul_takes_any_character_in_an_id() -> None:
     snapshot = the_snapshot_of(a_registration("web\n\x1b[2J", address="web1.example", node="n\x07"))
     (note,) = snapshot.notes
-    assert note.startswith(r'"web\n\u001b[2J" on "n\u0007" is left out: ')
+    assert note.startswith(r'"web\n\u001b[2J" on "n\u0007" is ignored: ')
     assert note.isprintable()
 
 
@@ -217,4 +217,4 @@ def test_two_spellings_of_an_address_are_one_place_and_two_ports_are_two() -> No
 
 
 def test_the_same_instances_are_the_same_snapshot() -> None:
-    assert Reading().snapshot([an_instance()]) == Reading().snapshot([an_instance()])
+    assert InstanceMapper().snapshot([an_instance()]) == InstanceMapper().snapshot([an_instance()])

@@ -161,7 +161,7 @@ def test_a_switch_is_written_as_for_consuls_own_tools(*, switch: str, verify: bo
             {"CONSUL_HTTP_ADDR": "consul"},
             (
                 'found "consul" in the environment variable CONSUL_HTTP_ADDR, '
-                "expected a port as well: Consul's own is 8500"
+                "expected a port as well: Consul's default is 8500"
             ),
         ),
         (
@@ -231,6 +231,6 @@ def test_a_section_of_another_shape_is_told_as_such_whatever_the_environment_say
 )
 def test_what_the_file_says_is_never_changed(keys: dict[str, Any], environ: dict[str, str]) -> None:
     before = {**keys}
-    merged, _ = environment.behind(keys, environ)
+    merged, _ = environment.with_defaults(keys, environ)
     assert keys == before
     assert merged.items() >= keys.items()

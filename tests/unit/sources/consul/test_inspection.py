@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.source import ConsulSource
 from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import a_watch
 
 
 def a_source(consul: FakeConsul, **watch: Any) -> ConsulSource:
-    return ConsulSource(a_watch(consul, **watch), Reading(), backend="be_app")
+    return ConsulSource(a_watch(consul, **watch), InstanceMapper(), backend="be_app")
 
 
 async def inspection(source: ConsulSource) -> tuple[list[str], SourceError | None]:
@@ -35,7 +35,7 @@ async def test_an_inspection_tells_of_the_agent_its_leader_the_token_and_the_ser
     assert found == [
         f"{A} answers: Consul 1.8.7, node n0, datacenter dc1",
         "its servers have a leader, 10.0.0.100:8300",
-        "ACLs are off: everybody may read everything",
+        "ACLs are disabled: everybody may read everything",
         "the service web has 3 instances: 1 critical, 2 passing",
     ]
     assert (consul.entered, consul.at_once) == (0, 0)
@@ -77,7 +77,7 @@ async def test_servers_without_a_leader_are_found() -> None:
     assert error is not None
     assert (error.reason, str(error)) == (
         "leader",
-        f"{A} knows no leader of its servers; look at `consul members`",
+        f"{A} has no leader; see `consul members`",
     )
     consul.agent.fail(NO_LEADER)
     _, error = await inspection(a_source(consul))
@@ -102,8 +102,8 @@ async def test_a_token_that_may_not_read_the_service_or_any_node_is_found(acl: A
     [
         (["webb", "database"], "; did you mean webb?"),
         (["web-1", "web-2", "db"], "; did you mean web-2 or web-1?"),
-        (["database"], "; nothing was registered by this name"),
-        ([], "; nothing was registered by this name"),
+        (["database"], "; nothing is registered under this name"),
+        ([], "; nothing is registered under this name"),
     ],
 )
 async def test_a_service_that_does_not_exist_is_found_with_names_that_are_near(known: list[str], hint: str) -> None:

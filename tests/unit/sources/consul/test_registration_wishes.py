@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
 from dynsrv.server_keywords import MANAGED, STATIC_ONLY
-from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.values import OnCritical
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 
@@ -23,7 +23,7 @@ A_KEYWORD = "expected a keyword of HAProxy's server line first, such as send-pro
 
 
 def the_snapshot_of(*registrations: dict[str, object], on_critical: OnCritical = OnCritical.KEEP) -> Snapshot:
-    return Reading(on_critical=on_critical).snapshot(instances_of(*registrations))
+    return InstanceMapper(on_critical=on_critical).snapshot(instances_of(*registrations))
 
 
 def the_endpoint_with(**meta: str) -> Endpoint:
@@ -72,8 +72,8 @@ def test_a_weight_beyond_haproxys_highest_is_that_and_noted() -> None:
     )
     assert [endpoint.weight for endpoint in snapshot.endpoints] == [256, 256, 256]
     assert snapshot.notes == (
-        "web1 on n1: its weight 65535 counts as 256, the highest of HAProxy",
-        "web3 on n1: its weight 257 counts as 256, the highest of HAProxy",
+        "web1 on n1: its weight 65535 is reduced to 256, the highest that HAProxy accepts",
+        "web3 on n1: its weight 257 is reduced to 256, the highest that HAProxy accepts",
     )
 
 
@@ -211,7 +211,7 @@ TEXTS = st.text() | st.lists(st.sampled_from([*KEYWORDS, *";# \n\r\t\\\"'<", "a"
 @example(name="a\nb", options="backup;\nshutdown sessions", weight="\u0663", maxconn="1\n")
 def test_whatever_meta_says_no_command_can_come_of_it(name: str, options: str, weight: str, maxconn: str) -> None:
     meta = {"dynsrv-name": name, "dynsrv-options": options, "dynsrv-weight": weight, "dynsrv-maxconn": maxconn}
-    (endpoint,) = Reading().snapshot([an_instance(meta=json.loads(json.dumps(meta)))]).endpoints
+    (endpoint,) = InstanceMapper().snapshot([an_instance(meta=json.loads(json.dumps(meta)))]).endpoints
     assert endpoint.name is None or re.fullmatch(r"[A-Za-z0-9_:.-]{1,100}", endpoint.name)
     assert endpoint.weight is None or 0 <= endpoint.weight <= 256
     assert endpoint.maxconn is None or 0 <= endpoint.maxconn < 2**31

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from dynsrv.settings import load
-from dynsrv.sources.consul.access import Access
 from dynsrv.sources.consul.agents import Budget
-from dynsrv.sources.consul.endpoints import Reading
-from dynsrv.sources.consul.questions import Query
+from dynsrv.sources.consul.auth import Auth
+from dynsrv.sources.consul.endpoints import InstanceMapper
+from dynsrv.sources.consul.requests import Query
 from dynsrv.sources.consul.settings import ConsulSourceSettings
 from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import HttpTransport
@@ -23,10 +23,10 @@ from dynsrv.specs import SourceSpec, specs_of
 ETC = Path("/etc/dynsrv")
 
 
-def access_of(source: ConsulSource) -> Access:
+def access_of(source: ConsulSource) -> Auth:
     transport = source._watch.agents.transport
     assert isinstance(transport, HttpTransport)
-    return transport._access
+    return transport._auth
 
 
 class Place:
@@ -57,8 +57,8 @@ def test_how_the_answer_is_read_is_each_ones_own(reading: dict[str, Any]) -> Non
     place = Place()
     usual, other = place.a_source(), place.a_source(**reading)
     assert usual._watch is other._watch
-    assert usual._reading == Reading()
-    assert other._reading == Reading(
+    assert usual._mapper == InstanceMapper()
+    assert other._mapper == InstanceMapper(
         on_critical=OnCritical(reading.get("on_critical", "remove")),
         only_passing=reading.get("only_passing", False),
         tagged_address=reading.get("tagged_address"),
@@ -129,7 +129,7 @@ def test_one_consul_has_one_pool_of_connections_whatever_the_token() -> None:
     assert isinstance(one, HttpTransport)
     assert isinstance(another, HttpTransport)
     assert one._connections is another._connections
-    assert one._access._certificates is another._access._certificates
+    assert one._auth._certificates is another._auth._certificates
 
 
 def test_what_nobody_uses_any_more_is_forgotten() -> None:
@@ -162,7 +162,7 @@ def test_neither_a_source_nor_what_opens_the_door_for_it_shows_a_secret() -> Non
     assert access._token.value == "hunter2"
     for thing in (source, source._watch, source._watch.agents, access, access._token, access._auth):
         assert "hunter2" not in repr(thing)
-    assert repr(source) == "<ConsulSource <Watch of web, 0 followers> for be_app>"
+    assert repr(source) == "<ConsulSource <Watch of web, 0 subscribers> for be_app>"
 
 
 CONFIGURATION = """\

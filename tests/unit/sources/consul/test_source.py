@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
-from dynsrv.sources.consul.endpoints import Reading
+from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.values import OnCritical
 from dynsrv.sources.consul.watch import Watch
@@ -15,8 +15,8 @@ from tests.fakes.consul import FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following
 
 
-def a_source(consul: FakeConsul, reading: Reading | None = None, **watch: Any) -> ConsulSource:
-    return ConsulSource(a_watch(consul, **watch), reading or Reading(), backend="be_app")
+def a_source(consul: FakeConsul, reading: InstanceMapper | None = None, **watch: Any) -> ConsulSource:
+    return ConsulSource(a_watch(consul, **watch), reading or InstanceMapper(), backend="be_app")
 
 
 def hosts(snapshot: Snapshot) -> list[int]:
@@ -94,7 +94,7 @@ async def test_a_new_note_is_told_although_the_endpoints_are_the_same() -> None:
     assert first == second
     assert first.notes == ()
     (note,) = second.notes
-    assert note.startswith("web-2 on n2 is left out: ")
+    assert note.startswith("web-2 on n2 is ignored: ")
 
 
 async def test_instances_of_which_none_can_be_used_are_an_error_and_no_empty_service() -> None:
@@ -106,8 +106,8 @@ async def test_instances_of_which_none_can_be_used_are_an_error_and_no_empty_ser
         await asyncio.sleep(1)
     assert [hosts(told) for told in follower.told] == [[1]]
     assert follower.reason == "invalid"
-    assert str(follower.error).startswith("no instance can be used: web-1 on n1 is left out: ")
-    assert str(follower.error).count("is left out") == 3
+    assert str(follower.error).startswith("no instance can be used: web-1 on n1 is ignored: ")
+    assert str(follower.error).count("is ignored") == 3
     await asyncio.sleep(0.1)
     assert (consul.entered, consul.at_once) == (0, 0)
 
@@ -135,8 +135,8 @@ async def test_a_service_without_instances_or_with_critical_ones_only_is_an_empt
 async def test_backends_that_read_differently_share_one_watch() -> None:
     consul = FakeConsul(an_instance(1), an_instance(2, status="critical"))
     watch: Watch = a_watch(consul)
-    removes = ConsulSource(watch, Reading(), backend="be_one")
-    drains = ConsulSource(watch, Reading(on_critical=OnCritical.DRAIN), backend="be_two")
+    removes = ConsulSource(watch, InstanceMapper(), backend="be_one")
+    drains = ConsulSource(watch, InstanceMapper(on_critical=OnCritical.DRAIN), backend="be_two")
     async with following(removes.watch) as one, following(drains.watch) as two:
         await asyncio.sleep(1)
         consul.register(an_instance(3))
@@ -150,8 +150,8 @@ async def test_backends_that_read_differently_share_one_watch() -> None:
 async def test_one_who_cannot_use_what_is_there_does_not_disturb_the_other() -> None:
     consul = FakeConsul(an_instance(1))
     watch: Watch = a_watch(consul)
-    useful = ConsulSource(watch, Reading(), backend="be_one")
-    useless = ConsulSource(watch, Reading(tagged_address="vpn"), backend="be_two")
+    useful = ConsulSource(watch, InstanceMapper(), backend="be_one")
+    useless = ConsulSource(watch, InstanceMapper(tagged_address="vpn"), backend="be_two")
     async with following(useful.watch) as one, following(useless.watch, retry=1.0) as two:
         await asyncio.sleep(10)
         consul.register(an_instance(2))
@@ -190,4 +190,4 @@ async def test_who_waits_for_one_snapshot_in_vain_leaves_nothing_behind() -> Non
 
 
 def test_a_source_says_what_it_watches_and_for_whom() -> None:
-    assert repr(a_source(FakeConsul())) == "<ConsulSource <Watch of web, 0 followers> for be_app>"
+    assert repr(a_source(FakeConsul())) == "<ConsulSource <Watch of web, 0 subscribers> for be_app>"

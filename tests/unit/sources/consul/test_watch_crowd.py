@@ -8,23 +8,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from dynsrv.sources.consul.agents import CONNECTIONS, MOST_QUICK, PATIENCE, QUICK
-from dynsrv.sources.consul.answers import Instance
-from dynsrv.sources.consul.questions import Query
-from dynsrv.sources.consul.watch import SPREAD, Watch
+from dynsrv.sources.consul.agents import CONNECTIONS, MAX_SHORT_RATE, QUEUE_TIMEOUT, SHORT_CONNECTIONS
+from dynsrv.sources.consul.requests import Query
+from dynsrv.sources.consul.responses import Instance
+from dynsrv.sources.consul.watch import RESTART_SPREAD, Watch
 from tests.fakes.consul import FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import WAIT, Follower, following, some_agents
 
 PROMISED = 3.5
 """Seconds within which a change is seen."""
 
-KEPT = CONNECTIONS - QUICK
+KEPT = CONNECTIONS - SHORT_CONNECTIONS
 """So many questions can be kept at once."""
 
 
 def longest_line(watches: int) -> float:
     """Return the seconds for which a question may stand in line, of so many."""
-    return max(PATIENCE, watches / MOST_QUICK) + 0.25
+    return max(QUEUE_TIMEOUT, watches / MAX_SHORT_RATE) + 0.25
 
 
 Crowd = list[Follower[tuple[Instance, ...]]]
@@ -89,7 +89,7 @@ async def test_after_an_outage_nobody_stands_in_line_for_longer_than_promised() 
         await asyncio.sleep(20)
         consul.agent.fail(None)
         await asyncio.sleep(20)
-        assert the_longest_line(consul, crowd, since=30) < SPREAD + longest_line(200)
+        assert the_longest_line(consul, crowd, since=30) < RESTART_SPREAD + longest_line(200)
 
 
 async def test_all_see_a_change_in_time() -> None:
@@ -111,4 +111,4 @@ async def test_of_a_crowd_each_asks_every_two_seconds_at_most() -> None:
         await asyncio.sleep(10)
         before = len(consul.asked)
         await asyncio.sleep(20)
-    assert len(consul.asked) - before < 20 * 200 / PATIENCE
+    assert len(consul.asked) - before < 20 * 200 / QUEUE_TIMEOUT

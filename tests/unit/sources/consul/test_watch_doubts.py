@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.transport import Reply
-from dynsrv.sources.consul.watch import SPREAD
+from dynsrv.sources.consul.transport import Response
+from dynsrv.sources.consul.watch import RESTART_SPREAD
 from tests.fakes.consul import Acl, Asked, FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following, nodes
 
@@ -31,7 +31,7 @@ def story(consul: FakeConsul, *, since: float = 0.0) -> list[str]:
     ]
 
 
-def empty_by_default(asked: Asked, reply: Reply) -> Reply:
+def empty_by_default(asked: Asked, reply: Response) -> Response:
     return replace(reply, body=b"[]") if asked.service and asked.consistency == "default" else reply
 
 
@@ -135,7 +135,7 @@ async def test_without_most_of_its_servers_consul_is_not_believed_that_a_service
         assert all(follower.told)
         assert follower.reason == "leader"
         consul.verified = True
-        await asyncio.sleep(5 + SPREAD)
+        await asyncio.sleep(5 + RESTART_SPREAD)
         assert follower.latest == ()
 
 
@@ -180,7 +180,7 @@ async def test_after_an_outage_an_empty_service_is_doubted_anew() -> None:
 
 async def test_who_could_not_be_asked_about_the_token_has_not_told_that_a_service_is_empty() -> None:
     consul = FakeConsul(*TWO)
-    consul.agent.between = lambda asked, reply: Reply(502, b"") if asked.permissions else reply
+    consul.agent.between = lambda asked, reply: Response(502, b"") if asked.permissions else reply
     async with following(a_watch(consul).subscribe) as follower:
         await asyncio.sleep(1)
         consul.deregister(*TWO)
@@ -226,7 +226,7 @@ async def test_nodes_that_the_token_may_not_read_any_more_are_not_gone() -> None
         assert len(follower.told) == 1
         assert str(follower.errors[0]).startswith("the token may not read node n2, node n3; ")
         consul.acl.denied.clear()
-        await asyncio.sleep(2 + SPREAD)
+        await asyncio.sleep(2 + RESTART_SPREAD)
         assert nodes(follower.latest) == ["n2", "n3"]
 
 
@@ -276,7 +276,7 @@ async def test_what_was_known_before_an_outage_still_raises_doubts(*, left: bool
     consul.agent.fail(None)
     consul.acl.denied.add("node n2")
     async with following(watch.subscribe) as follower:
-        await asyncio.sleep(1 + SPREAD)
+        await asyncio.sleep(1 + RESTART_SPREAD)
         assert follower.told == []
         assert follower.reason == "acl"
 

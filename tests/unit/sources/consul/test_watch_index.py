@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dynsrv.sources.consul.transport import Reply
-from dynsrv.sources.consul.watch import SPREAD
+from dynsrv.sources.consul.transport import Response
+from dynsrv.sources.consul.watch import RESTART_SPREAD
 from tests.fakes.consul import NO_LEADER, A, Asked, B, FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import LONGEST_WAIT, WAIT, a_watch, following, nodes
 
@@ -119,7 +119,7 @@ async def test_the_index_of_an_error_is_never_taken(status: int, index: int | No
     consul = FakeConsul(an_instance(1))
     async with following(a_watch(consul).subscribe, retry=RETRY) as follower:
         await asyncio.sleep(1)
-        consul.agent.fail(Reply(status, b"not now", index))
+        consul.agent.fail(Response(status, b"not now", index))
         await asyncio.sleep(10)
         consul.agent.fail(None)
         await asyncio.sleep(10)
@@ -129,8 +129,8 @@ async def test_the_index_of_an_error_is_never_taken(status: int, index: int | No
     assert indexes(consul)[-1] == consul.catalog.index
 
 
-@pytest.mark.parametrize("trouble", [Trouble.DOWN, Trouble.SILENT, NO_LEADER, Reply(200, b"<html>", 99)])
-async def test_an_error_ends_the_watch_and_the_next_one_begins_without_an_index(trouble: Trouble | Reply) -> None:
+@pytest.mark.parametrize("trouble", [Trouble.DOWN, Trouble.SILENT, NO_LEADER, Response(200, b"<html>", 99)])
+async def test_an_error_ends_the_watch_and_the_next_one_begins_without_an_index(trouble: Trouble | Response) -> None:
     consul = FakeConsul(an_instance(1))
     async with following(a_watch(consul).subscribe, retry=RETRY) as follower:
         await asyncio.sleep(1)
@@ -140,7 +140,7 @@ async def test_an_error_ends_the_watch_and_the_next_one_begins_without_an_index(
         assert len(follower.told) == 1
         consul.register(an_instance(2))
         consul.agent.fail(None)
-        await asyncio.sleep(RETRY + SPREAD + 0.1)
+        await asyncio.sleep(RETRY + RESTART_SPREAD + 0.1)
         assert nodes(follower.latest) == ["n1", "n2"]
     assert set(indexes(consul)[2:-1]) == {0}
 
@@ -169,25 +169,25 @@ async def test_an_answer_without_an_index_is_an_error_that_guesses_at_a_proxy() 
     assert follower.told == []
     assert (follower.reason, str(follower.error)) == (
         "invalid",
-        f"{A}: the answer has no X-Consul-Index: is there a proxy that takes it away?",
+        f"{A}: the response has no X-Consul-Index; does a proxy remove it?",
     )
 
 
-def cut_off(_: Asked, reply: Reply) -> Reply:
+def cut_off(_: Asked, reply: Response) -> Response:
     return replace(reply, body=reply.body[:-1])
 
 
-def half_an_instance(_: Asked, reply: Reply) -> Reply:
+def half_an_instance(_: Asked, reply: Response) -> Response:
     return replace(reply, body=reply.body.replace(b'"Checks"', b'"Chucks"'))
 
 
-def a_word_for_a_port(_: Asked, reply: Reply) -> Reply:
+def a_word_for_a_port(_: Asked, reply: Response) -> Response:
     return replace(reply, body=reply.body.replace(b'"Port": 80', b'"Port": "http"'))
 
 
 @pytest.mark.parametrize("spoilt", [cut_off, half_an_instance, a_word_for_a_port])
 async def test_an_answer_of_which_anything_cannot_be_read_tells_nothing(
-    spoilt: Callable[[Asked, Reply], Reply],
+    spoilt: Callable[[Asked, Response], Response],
 ) -> None:
     consul = FakeConsul(an_instance(1), an_instance(2))
     async with following(a_watch(consul).subscribe) as follower:

@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack
 import pytest
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.questions import Query
-from dynsrv.sources.consul.transport import AgentFailed, Reply
-from dynsrv.sources.consul.watch import SPREAD, Watch
+from dynsrv.sources.consul.requests import Query
+from dynsrv.sources.consul.transport import AgentFailed, Response
+from dynsrv.sources.consul.watch import RESTART_SPREAD, Watch
 from tests.fakes.consul import Asked, FakeConsul, Trouble, an_instance
 from tests.unit.sources.consul.following import WAIT, a_watch, following, nodes, some_agents
 
 
-def a_bug(_: Asked, reply: Reply) -> Reply:
+def a_bug(_: Asked, reply: Response) -> Response:
     raise ZeroDivisionError
 
 
@@ -102,7 +102,7 @@ async def test_an_error_reaches_all_and_each_has_an_exception_of_its_own() -> No
     assert one.error is not two.error
     assert type(one.error) is type(two.error) is SourceError
     assert not isinstance(one.error, AgentFailed)
-    assert str(one.error) == str(two.error) == "http://a:8500 cannot be connected to: Connection refused"
+    assert str(one.error) == str(two.error) == "cannot connect to http://a:8500: Connection refused"
     assert one.reason == two.reason == "unreachable"
 
 
@@ -134,8 +134,8 @@ async def test_watches_that_failed_together_do_not_begin_again_at_once() -> None
         await asyncio.sleep(3)
     begun = [asked.at for asked in consul.questions(since=1) if not asked.index]
     assert len(begun) == 50
-    assert max(begun) - min(begun) > SPREAD / 2
-    assert max(begun) < 1 + 0.1 + SPREAD + 0.1
+    assert max(begun) - min(begun) > RESTART_SPREAD / 2
+    assert max(begun) < 1 + 0.1 + RESTART_SPREAD + 0.1
 
 
 async def test_who_follows_without_a_failure_just_before_begins_at_once() -> None:

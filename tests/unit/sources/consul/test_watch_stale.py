@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.logs import Event
-from dynsrv.sources.consul.transport import Reply
+from dynsrv.sources.consul.transport import Response
 from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, Trouble, an_instance
 from tests.fakes.consul_words import NOT_VERIFIED
 from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following, nodes
@@ -94,7 +94,7 @@ async def test_an_older_answer_of_a_leader_that_has_not_caught_up_takes_nothing_
 
 
 @pytest.mark.parametrize("trouble", [NO_LEADER, NOT_VERIFIED])
-async def test_with_stale_and_without_a_leader_a_watch_begins_with_what_any_server_knows(trouble: Reply) -> None:
+async def test_with_stale_and_without_a_leader_a_watch_begins_with_what_any_server_knows(trouble: Response) -> None:
     consul = FakeConsul(an_instance(1))
     if trouble is NO_LEADER:
         consul.lose_leader()

@@ -12,8 +12,8 @@ from dynsrv.model import Location, Server
 from dynsrv.planning import Desired
 from dynsrv.reconcile.desired import DesiredState
 from dynsrv.sources.ec2.aws import Filters
-from dynsrv.sources.ec2.endpoints import Reading
-from dynsrv.sources.ec2.lifecycle import Farewells
+from dynsrv.sources.ec2.endpoints import InstanceMapper
+from dynsrv.sources.ec2.lifecycle import LifecycleHooks
 from dynsrv.sources.ec2.poll import Poll
 from dynsrv.sources.ec2.source import Ec2Source
 from dynsrv.sources.feed import Feed
@@ -138,7 +138,7 @@ class Stage:
     def __init__(self, fake: FakeAws, *, hook: str | None = None) -> None:
         self.fake = fake
         self.aws = an_aws(fake)
-        self.farewells = Farewells(self.aws)
+        self.hooks = LifecycleHooks(self.aws)
         self._hook = hook
         self._polls: dict[Any, Poll] = {}
 
@@ -160,9 +160,9 @@ class Stage:
         usual: Mapping[str, Any] = {} if reading.keys() & {"port", "port_tag"} else {"port": 80}
         source = Ec2Source(
             self._polls[key],
-            Reading(**usual, **reading, releases=completes),
+            InstanceMapper(**usual, **reading, removes_terminating=completes),
             backend=name,
-            farewells=self.farewells if completes else None,
+            hooks=self.hooks if completes else None,
             hook=self._hook,
         )
         return AtWork(name, source, proxies)

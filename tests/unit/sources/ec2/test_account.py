@@ -99,14 +99,14 @@ async def test_without_any_region_botocore_says_so() -> None:
 @pytest.mark.usefixtures("key")
 async def test_credentials_may_come_from_the_environment() -> None:
     async with the_clients() as clients:
-        assert await clients.method() == "env"
+        assert await clients.credentials_method() == "env"
 
 
 async def test_a_profile_may_have_the_credentials_and_the_region(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("[profile web]\nregion = eu-west-1\n")
     (tmp_path / "credentials").write_text("[web]\naws_access_key_id = AKIATEST\naws_secret_access_key = hunter2\n")
     async with the_clients(region=None, profile="web") as clients:
-        assert await clients.method() == "shared-credentials-file"
+        assert await clients.credentials_method() == "shared-credentials-file"
         assert (await clients.get("ec2")).meta.region_name == "eu-west-1"
 
 
@@ -119,7 +119,7 @@ async def test_a_profile_that_does_not_exist_is_told() -> None:
 async def test_without_credentials_botocore_says_so() -> None:
     async with the_clients() as clients:
         with pytest.raises(NoCredentialsError):
-            await clients.method()
+            await clients.credentials_method()
 
 
 async def test_a_role_cannot_be_assumed_without_credentials() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from dynsrv.sources.ec2.answers import Hook
 from dynsrv.sources.ec2.aws import Aws
+from dynsrv.sources.ec2.responses import Hook
 from tests.fakes.ec2 import GROUP, HEARTBEAT, FakeAws, refusal
 from tests.fakes.ec2_clients import an_aws
 from tests.unit.sources.ec2.asking import a_group, error_of
@@ -36,11 +36,11 @@ async def test_of_several_hooks_the_one_that_is_named_is_meant() -> None:
 
 
 HOOKS: list[tuple[list[str], str | None, str]] = [
-    ([], None, "has no lifecycle hook at termination; put one, or leave complete_lifecycle out"),
-    ([], "drain", "has no lifecycle hook at termination; put one, or leave complete_lifecycle out"),
-    (["a", "b"], None, "has several lifecycle hooks at termination: a, b; name dynsrv's in the key lifecycle_hook"),
-    (["a", "b"], "c", "has no lifecycle hook c at termination, only a, b; correct the key lifecycle_hook"),
-    (["a"], "start", "has no lifecycle hook start at termination, only a; correct the key lifecycle_hook"),
+    ([], None, "has no termination lifecycle hook; add one, or remove complete_lifecycle"),
+    ([], "drain", "has no termination lifecycle hook; add one, or remove complete_lifecycle"),
+    (["a", "b"], None, "has several termination lifecycle hooks: a, b; name dynsrv's in the key lifecycle_hook"),
+    (["a", "b"], "c", "has no termination lifecycle hook c, only a, b; correct the key lifecycle_hook"),
+    (["a"], "start", "has no termination lifecycle hook start, only a; correct the key lifecycle_hook"),
 ]
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from botocore.exceptions import EndpointConnectionError
 
-from dynsrv.sources.ec2.answers import Member
 from dynsrv.sources.ec2.aws import PAGE, TIMEOUT
+from dynsrv.sources.ec2.responses import Member
 from tests.fakes.ec2 import GROUP, FakeAws, an_instance, refusal
 from tests.fakes.ec2_clients import an_aws
 from tests.unit.sources.ec2.asking import ALL, a_group, error_of
@@ -32,7 +32,7 @@ async def test_filters_are_ec2_s_own_and_all_must_match() -> None:
 async def test_a_filter_that_ec2_does_not_know_is_told_in_its_words() -> None:
     error = await error_of(an_aws(FakeAws()).instances((("app", ("web",)),)))
     where = "DescribeInstances in eu-central-1"
-    sentence = "AWS refused the question (InvalidParameterValue): The filter 'app' is invalid"
+    sentence = "AWS rejected the request (InvalidParameterValue): The filter 'app' is invalid"
     assert (error.reason, str(error)) == ("request", f"{where}: {sentence}")
 
 
@@ -42,7 +42,7 @@ async def test_a_page_that_fails_fails_the_whole() -> None:
     error = await error_of(an_aws(fake).instances(ALL))
     assert (error.reason, str(error)) == (
         "throttled",
-        "DescribeInstances in eu-central-1: AWS was asked too often (RequestLimitExceeded): Request limit exceeded.",
+        "DescribeInstances in eu-central-1: AWS throttles the requests (RequestLimitExceeded): Request limit exceeded.",
     )
     assert [one.keys["page"] for one in fake.asked] == [1, 2, 3]
 
@@ -53,7 +53,7 @@ async def test_all_pages_together_are_waited_for_a_minute() -> None:
     assert len(await an_aws(fake).instances(ALL)) == 250
     fake.latency = TIMEOUT / 3 + 1
     error = await error_of(an_aws(fake).instances(ALL))
-    assert (error.reason, str(error)) == ("timeout", "DescribeInstances in eu-central-1: AWS did not answer in time")
+    assert (error.reason, str(error)) == ("timeout", "DescribeInstances in eu-central-1: AWS did not respond in time")
 
 
 async def test_where_no_region_is_configured_it_is_the_default() -> None:

@@ -114,7 +114,7 @@ REFUSALS = [
     ("role_arn: arn:aws:iam::1234:role/x", f'role_arn: found "arn:aws:iam::1234:role/x", {A_ROLE}'),
     ("role_arn: arn:aws:iam::123456789012:user/x", f'role_arn: found "arn:aws:iam::123456789012:user/x", {A_ROLE}'),
     (f"role_arn: {ROLE}\nexternal_id: a b", f'external_id: found "a b", {WORD}'),
-    ("external_id: x", "external_id: it means nothing without role_arn; add that, or remove this"),
+    ("external_id: x", "external_id: this key has no effect without role_arn; add that, or remove this"),
     ("endpoint_url: localhost:4566", f'endpoint_url: found "localhost:4566", {A_URL}'),
     ("endpoint_url: ftp://host", f'endpoint_url: found "ftp://host", {A_URL}'),
     ("endpoint_url: http://", f'endpoint_url: found "http://", {A_URL}'),
@@ -132,11 +132,11 @@ REFUSALS = [
     ("complete_lifecycle: maybe", 'complete_lifecycle: found "maybe", expected true or false'),
     (
         "complete_lifecycle: true",
-        "complete_lifecycle: it means nothing without auto_scaling_group; add that, or remove this",
+        "complete_lifecycle: this key has no effect without auto_scaling_group; add that, or remove this",
     ),
     (
         "lifecycle_hook: drain",
-        "lifecycle_hook: it means nothing without complete_lifecycle; add that, or remove this",
+        "lifecycle_hook: this key has no effect without complete_lifecycle; add that, or remove this",
     ),
     ("auto_scaling_groups: web", "auto_scaling_groups: unknown key; did you mean auto_scaling_group?"),
     ("regio: eu-central-1", "regio: unknown key; did you mean region?"),
@@ -168,7 +168,7 @@ FILTERS = [
     ('{"tag:app": [80]}', 'filters."tag:app"[0]: found 80, expected text; put it in quotes'),
     ("{vpc-id: ''}", f'filters.vpc-id: found "", {ASCII}'),
     ("{vpc-id: [a, ' ']}", f'filters.vpc-id[1]: found " ", {ASCII}'),
-    ("{}", "filters: nothing is said of which instances are meant; add filters, auto_scaling_group, or both"),
+    ("{}", "filters: this key is missing, so that every instance would match; add it, auto_scaling_group, or both"),
 ]
 
 
@@ -183,7 +183,7 @@ def test_a_filter_that_is_none_is_refused_where_it_stands(filters: str) -> None:
 
 
 def test_all_that_is_missing_is_told_at_once() -> None:
-    needs = "it means nothing without {}; add that, or remove this".format
+    needs = "this key has no effect without {}; add that, or remove this".format
     assert the_error_of("external_id: x\ncomplete_lifecycle: true").splitlines() == [
         "dynsrv.yaml: 4 problems",
         f"dynsrv.yaml:4: {WHERE}.port: this key is missing; add it, or port_tag",

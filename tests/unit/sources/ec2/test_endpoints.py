@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Endpoint, EndpointState, Snapshot
-from dynsrv.sources.ec2.answers import Inventory
-from dynsrv.sources.ec2.endpoints import Reading
+from dynsrv.sources.ec2.endpoints import InstanceMapper
+from dynsrv.sources.ec2.responses import Inventory
 from dynsrv.sources.ec2.values import AddressKind
 from tests.fakes.ec2 import an_instance
 from tests.unit.sources.ec2.looks import a_look
@@ -20,7 +20,7 @@ SEVERAL = ", expected a port from 1 to 65535, or several with commas"
 
 def snapshot_of(*instances: dict[str, Any], **reading: Any) -> Snapshot:
     usual: dict[str, Any] = {} if "port_tag" in reading else {"port": 80}
-    return Reading(**usual, **reading).snapshot(a_look(*instances))
+    return InstanceMapper(**usual, **reading).snapshot(a_look(*instances))
 
 
 def note_of(*instances: dict[str, Any], **reading: Any) -> str:
@@ -70,12 +70,12 @@ def test_the_address_that_is_meant_is_the_one_that_is_taken(kind: AddressKind, a
 
 @pytest.mark.parametrize("kind", AddressKind)
 def test_an_instance_without_the_address_that_is_meant_is_left_out_and_told(kind: AddressKind) -> None:
-    assert note_of(an_instance(address=""), address=kind) == f"i-1 is left out: it has no {kind} address"
+    assert note_of(an_instance(address=""), address=kind) == f"i-1 is ignored: it has no {kind} address"
 
 
 def test_an_address_that_is_none_of_a_host_is_left_out_and_told() -> None:
-    assert note_of(an_instance(address="10.0.0")).startswith("i-1 is left out: expected an IPv4 or IPv6 address")
-    assert note_of(an_instance(address="0.0.0.0")).startswith("i-1 is left out: expected the address of one host")
+    assert note_of(an_instance(address="10.0.0")).startswith("i-1 is ignored: expected an IPv4 or IPv6 address")
+    assert note_of(an_instance(address="0.0.0.0")).startswith("i-1 is ignored: expected the address of one host")
 
 
 # ---- ports
@@ -97,13 +97,13 @@ def test_one_port_written_twice_is_one_server_with_the_name_of_one() -> None:
 
 
 def test_an_instance_without_the_tag_is_left_out_and_told() -> None:
-    assert note_of(an_instance(tags={"Ports": "80"}), port_tag="ports") == "i-1 is left out: it has no tag ports"
+    assert note_of(an_instance(tags={"Ports": "80"}), port_tag="ports") == "i-1 is ignored: it has no tag ports"
 
 
 @pytest.mark.parametrize("text", ["", "http", "0", "65536", "-1", "8e3", "80.0", "80;81", "80,", ",", "80 81", "٨٠"])
 def test_a_tag_that_is_no_port_is_left_out_and_told(text: str) -> None:
     told = note_of(an_instance(tags={"ports": text}), port_tag="ports")
-    assert told == f'i-1 is left out: found "{text}" in its tag ports{SEVERAL}'
+    assert told == f'i-1 is ignored: found "{text}" in its tag ports{SEVERAL}'
 
 
 def test_what_is_wrong_with_one_instance_does_not_touch_the_others() -> None:
@@ -144,7 +144,7 @@ def test_a_weight_that_is_none_is_told_and_the_backend_s_counts(text: str) -> No
 def test_of_two_instances_at_one_address_the_first_by_its_id_counts_and_the_other_is_told() -> None:
     snapshot = snapshot_of(an_instance(2, address="10.0.0.9"), an_instance(1, address="10.0.0.9"))
     assert [one.name for one in snapshot.endpoints] == ["i-1"]
-    assert snapshot.notes == ("i-2 is left out: i-1 has 10.0.0.9:80, too",)
+    assert snapshot.notes == ("i-2 is ignored: i-1 has 10.0.0.9:80, too",)
 
 
 @pytest.mark.parametrize("numbers", [(1, 2), (2, 1)])
@@ -180,12 +180,12 @@ TAGS = st.sampled_from(["", "80", "80,81", "81 , 80", "0", "x", "1,2,3"]) | st.t
 EC2_STATES = st.sampled_from(["running", "running", "shutting-down", "stopping", "stopped"]) | st.text(max_size=5)
 STATES = st.sampled_from(["InService", "Standby", "Terminating:Wait", "Warmed:Running"]) | st.text(max_size=5)
 READINGS = st.builds(
-    Reading,
+    InstanceMapper,
     port=st.just(80),
     port_tag=st.sampled_from([None, "ports"]),
     address=st.sampled_from(AddressKind),
     weight_tag=st.sampled_from([None, "weight"]),
-    releases=st.booleans(),
+    removes_terminating=st.booleans(),
 )
 
 
@@ -210,7 +210,7 @@ def looks(draw: st.DrawFn) -> Inventory:
 
 @given(look=looks(), reading=READINGS)
 def test_whatever_aws_says_no_two_endpoints_are_at_one_place_and_haproxy_takes_their_names(
-    look: Inventory, reading: Reading
+    look: Inventory, reading: InstanceMapper
 ) -> None:
     snapshot = reading.snapshot(look)
     places = [(one.address, one.port) for one in snapshot.endpoints]
@@ -224,7 +224,7 @@ def test_whatever_aws_says_no_two_endpoints_are_at_one_place_and_haproxy_takes_t
 
 
 @given(look=looks(), reading=READINGS)
-def test_every_endpoint_is_where_an_instance_has_its_servers(look: Inventory, reading: Reading) -> None:
+def test_every_endpoint_is_where_an_instance_has_its_servers(look: Inventory, reading: InstanceMapper) -> None:
     everywhere = {place for one in look.instances for place in reading.locations(one)}
     assert {(one.address, one.port) for one in reading.snapshot(look).endpoints} <= everywhere
 

@@ -10,18 +10,18 @@ from botocore import exceptions as botocore
 from botocore.parsers import ResponseParserError
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.ec2.failures import failures_told
+from dynsrv.sources.ec2.failures import translating_errors
 from tests.fakes.ec2 import refusal
 from tests.unit.sources.ec2.parsing import parsed
 
 URL = "https://ec2.eu-central-1.amazonaws.com/"
-REMEDY = "give dynsrv some as every AWS tool takes them: environment, profile, container or instance role"
-BETWEEN = "is there a proxy or a login page between?"
+REMEDY = "provide some as for every AWS tool: environment, profile, container or instance role"
+BETWEEN = "is there a proxy or a login page in between?"
 
 
 def told_of(error: BaseException) -> tuple[str, str]:
     """The reason and the sentence that come of an exception."""
-    with pytest.raises(SourceError) as caught, failures_told("DescribeInstances in eu-central-1"):
+    with pytest.raises(SourceError) as caught, translating_errors("DescribeInstances in eu-central-1"):
         raise error
     where, _, sentence = str(caught.value).partition(": ")
     assert where == "DescribeInstances in eu-central-1"
@@ -29,7 +29,7 @@ def told_of(error: BaseException) -> tuple[str, str]:
 
 
 def test_what_goes_well_is_left_alone() -> None:
-    with failures_told("x"):
+    with translating_errors("x"):
         pass
 
 
@@ -53,10 +53,10 @@ REFUSED = {
     "request": ["InvalidParameterValue", "ValidationError", "FilterLimitExceeded", "SomethingNew"],
 }
 SENTENCES = {
-    "throttled": "AWS was asked too often",
-    "denied": "AWS does not allow it",
-    "credentials": "AWS does not take the credentials",
-    "request": "AWS refused the question",
+    "throttled": "AWS throttles the requests",
+    "denied": "AWS denied access",
+    "credentials": "AWS rejected the credentials",
+    "request": "AWS rejected the request",
 }
 
 
@@ -80,7 +80,7 @@ def test_aws_is_asked_too_often_whatever_the_status() -> None:
 def test_a_refusal_may_come_without_a_word(message: str) -> None:
     assert told_of(refusal("AccessDenied", message)) == (
         "denied",
-        "AWS does not allow it (AccessDenied): without a word",
+        "AWS denied access (AccessDenied): no message",
     )
 
 
@@ -90,7 +90,7 @@ def test_a_refusal_as_ec2_writes_it_is_understood() -> None:
         "operation.</Message></Error></Errors><RequestID>1</RequestID></Response>"
     )
     error = botocore.ClientError(parsed("DescribeInstances", body, status=403), "DescribeInstances")
-    sentence = "AWS does not allow it (UnauthorizedOperation): You are not authorized to perform this operation."
+    sentence = "AWS denied access (UnauthorizedOperation): You are not authorized to perform this operation."
     assert told_of(error) == ("denied", sentence)
 
 
@@ -100,13 +100,13 @@ def test_a_refusal_as_auto_scaling_writes_it_is_understood() -> None:
         "Throttling</Code><Message>Rate exceeded</Message></Error><RequestId>1</RequestId></ErrorResponse>"
     )
     error = botocore.ClientError(parsed("CompleteLifecycleAction", body, status=400), "CompleteLifecycleAction")
-    assert told_of(error) == ("throttled", "AWS was asked too often (Throttling): Rate exceeded")
+    assert told_of(error) == ("throttled", "AWS throttles the requests (Throttling): Rate exceeded")
 
 
 @pytest.mark.parametrize(
     ("status", "told"),
     [
-        (403, ("request", "AWS refused the question (403): without a word")),
+        (403, ("request", "AWS rejected the request (403): no message")),
         (503, ("server", "AWS failed (503): Service Unavailable")),
     ],
 )
@@ -157,7 +157,7 @@ FOUND: list[tuple[BaseException, str, str]] = [
     ),
     (botocore.ConnectTimeoutError(endpoint_url=URL), "timeout", f'Connect timeout on endpoint URL: "{URL}"'),
     (botocore.ReadTimeoutError(endpoint_url=URL), "timeout", f'Read timeout on endpoint URL: "{URL}"'),
-    (TimeoutError(), "timeout", "AWS did not answer in time"),
+    (TimeoutError(), "timeout", "AWS did not respond in time"),
     (
         botocore.EndpointConnectionError(endpoint_url=URL),
         "unreachable",
@@ -211,7 +211,7 @@ def test_what_its_client_cannot_read_is_invalid_and_not_shown_since_it_may_be_an
         parsed("DescribeInstances", "<html>\n<p>Please log in" + "\nhere" * 1000)
     reason, told = told_of(caught.value)
     assert reason == "invalid"
-    assert told == f"the answer is not one of AWS'; {BETWEEN}"
+    assert told == f"the response is not from AWS; {BETWEEN}"
 
 
 def test_what_dynsrv_found_itself_keeps_its_reason() -> None:
@@ -220,13 +220,13 @@ def test_what_dynsrv_found_itself_keeps_its_reason() -> None:
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError, KeyboardInterrupt, GeneratorExit])
 def test_who_is_cancelled_is_cancelled(end: type[BaseException]) -> None:
-    with pytest.raises(end), failures_told("x"):
+    with pytest.raises(end), translating_errors("x"):
         raise end
 
 
 def test_a_bug_keeps_where_it_came_from() -> None:
     bug = ZeroDivisionError()
-    with pytest.raises(SourceError) as caught, failures_told("x"):
+    with pytest.raises(SourceError) as caught, translating_errors("x"):
         raise bug
     assert caught.value.__cause__ is bug
 

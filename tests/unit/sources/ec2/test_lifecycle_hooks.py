@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 
-from dynsrv.sources.ec2.lifecycle import AT_ONCE
+from dynsrv.sources.ec2.lifecycle import MAX_CONCURRENT
 from tests.fakes.ec2 import HEARTBEAT, FakeAws
 from tests.unit.sources.ec2.asking import a_group
 from tests.unit.sources.ec2.stage import AtWork, Stage, at
@@ -115,7 +115,7 @@ async def test_a_backend_that_cannot_tell_its_hook_holds_the_instance_though_oth
 
 
 async def test_many_instances_are_attended_to_some_at_once_and_their_hook_is_asked_for_once() -> None:
-    count = AT_ONCE * 2 + 1
+    count = MAX_CONCURRENT * 2 + 1
     fake = a_group(*range(1, count + 1))
     stage = Stage(fake)
     backend = stage.a_backend()
@@ -126,7 +126,7 @@ async def test_many_instances_are_attended_to_some_at_once_and_their_hook_is_ask
         await asyncio.sleep(LOOK + 3)
         backend.look(2)
         await asyncio.sleep(LOOK)
-    assert Counter(fake.times(BEAT)) == {5.1: AT_ONCE, 6.1: AT_ONCE, 7.1: 1}
+    assert Counter(fake.times(BEAT)) == {5.1: MAX_CONCURRENT, 6.1: MAX_CONCURRENT, 7.1: 1}
     assert len(fake.requests(HOOKS)) == 2
     assert len(fake.completed) == count
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dynsrv.sources.ec2.aws import Filters
-from dynsrv.sources.ec2.poll import FAST_FOR, FAST_INTERVAL, GROUP_TAG, SHARE, Poll
+from dynsrv.sources.ec2.poll import FAST_FOR, FAST_INTERVAL, GROUP_TAG, PAUSE_FACTOR, Poll
 from tests.fakes.ec2 import GROUP, FakeAws, an_instance, refusal
 from tests.fakes.ec2_clients import an_aws
 from tests.unit.sources.consul.following import following
@@ -137,7 +137,7 @@ async def test_an_interval_that_is_shorter_than_that_stays_as_it_is() -> None:
 async def test_the_longer_aws_takes_the_longer_is_the_pause_so_that_a_fifth_of_the_time_is_spent_asking() -> None:
     fake = FakeAws(an_instance(state="pending"))
     fake.latency = 3.0
-    assert set(await pauses_of(fake)) == {3.0 + SHARE * 3.0}
+    assert set(await pauses_of(fake)) == {3.0 + PAUSE_FACTOR * 3.0}
     fake.asked.clear()
     fake.latency = 1.0  # five seconds are more than four times that
     assert set(await pauses_of(fake)) == {1.0 + FAST_INTERVAL}
@@ -155,12 +155,12 @@ async def test_however_long_aws_takes_a_pause_is_never_longer_than_the_interval(
 async def test_groups_are_asked_before_their_instances_and_the_look_is_as_old_as_its_first_question() -> None:
     fake = a_group(1)
     fake.latency = 2.0
-    look = await a_poll(fake, GROUP).look()
+    look = await a_poll(fake, GROUP).fetch()
     assert [(one.operation, one.at) for one in fake.asked] == [
         ("DescribeAutoScalingGroups", 0),
         ("DescribeInstances", 2),
     ]
-    assert look.asked_at == 0
+    assert look.requested_at == 0
     assert look.members is not None
     assert (look.members["i-1"].state, [one.id for one in look.instances]) == ("InService", ["i-1"])
 
@@ -169,7 +169,7 @@ async def test_of_a_group_only_its_own_instances_are_asked_for_and_of_those_only
     fake = FakeAws(an_instance(9, tags={"app": "web"}))
     fake.group(1, tags={"app": "web"})
     fake.group(2, tags={"app": "api"})
-    look = await a_poll(fake, GROUP, filters=(("tag:app", ("web",)),)).look()
+    look = await a_poll(fake, GROUP, filters=(("tag:app", ("web",)),)).fetch()
     assert [one.id for one in look.instances] == ["i-1"]
     assert fake.asked[1].keys["Filters"] == [
         {"Name": "tag:app", "Values": ["web"]},
@@ -179,7 +179,7 @@ async def test_of_a_group_only_its_own_instances_are_asked_for_and_of_those_only
 
 async def test_without_a_group_auto_scaling_is_not_asked() -> None:
     fake = FakeAws(an_instance())
-    look = await a_poll(fake).look()
+    look = await a_poll(fake).fetch()
     assert look.members is None
     assert [one.operation for one in fake.asked] == ["DescribeInstances"]
 
@@ -202,8 +202,8 @@ async def test_however_many_follow_aws_is_asked_once() -> None:
     async with AsyncExitStack() as stack:
         followers = [await stack.enter_async_context(following(poll.subscribe)) for _ in range(10)]
         await asyncio.sleep(50)
-        assert poll.followers == 10
-        assert repr(poll) == "<Poll of (), 10 followers>"
+        assert poll.subscribers == 10
+        assert repr(poll) == "<Poll of (), 10 subscribers>"
     await asyncio.sleep(0.1)
     assert fake.times("DescribeInstances") == [0, 30]
     assert all(follower.told == followers[0].told for follower in followers)

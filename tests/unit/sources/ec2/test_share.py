@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dynsrv.model import Location, Server
-from dynsrv.sources.ec2.lifecycle import Share
+from dynsrv.sources.ec2.lifecycle import BackendShare
 from tests.fakes.builders import a_server, an_endpoint
 from tests.fakes.ec2 import GROUP, an_instance
 from tests.unit.sources.ec2.looks import a_look
@@ -12,17 +12,17 @@ from tests.unit.sources.ec2.stage import at
 WAITS = "Terminating:Wait"
 
 
-def a_share(*waiting: int, there: tuple[int, ...] = (), asked_at: float = 10.0) -> Share:
+def a_share(*waiting: int, there: tuple[int, ...] = (), requested_at: float = 10.0) -> BackendShare:
     """A backend that has looked, and saw these instances wait, and those only be there."""
-    share = Share("be_app", [GROUP])
-    take(share, *waiting, there=there, asked_at=asked_at)
+    share = BackendShare("be_app", [GROUP])
+    take(share, *waiting, there=there, requested_at=requested_at)
     return share
 
 
-def take(share: Share, *waiting: int, there: tuple[int, ...] = (), asked_at: float = 10.0) -> None:
+def take(share: BackendShare, *waiting: int, there: tuple[int, ...] = (), requested_at: float = 10.0) -> None:
     states = {f"i-{one}": WAITS for one in waiting} | {f"i-{one}": "InService" for one in there}
-    look = a_look(*(an_instance(one) for one in (*waiting, *there)), states=states, asked_at=asked_at)
-    share.take(look, {f"i-{one}": frozenset[Location]({at(one)}) for one in waiting})
+    look = a_look(*(an_instance(one) for one in (*waiting, *there)), states=states, requested_at=requested_at)
+    share.update(look, {f"i-{one}": frozenset[Location]({at(one)}) for one in waiting})
 
 
 def servers(*numbers: int) -> list[Server]:
@@ -30,25 +30,25 @@ def servers(*numbers: int) -> list[Server]:
 
 
 def test_who_has_not_looked_lets_nobody_go() -> None:
-    share = Share("be_app", [GROUP])
+    share = BackendShare("be_app", [GROUP])
     share.observed([])
-    assert not share.let_go("i-1", since=0)
-    assert (share.waiting, share.looked_at) == ({}, float("-inf"))
+    assert not share.released("i-1", since=0)
+    assert (share.terminating, share.requested_at) == ({}, float("-inf"))
 
 
 def test_who_looked_knows_who_waits_and_in_which_group() -> None:
     share = a_share(1, 2, there=(3,))
-    assert share.waiting == {"i-1": GROUP, "i-2": GROUP}
-    assert share.looked_at == 10
+    assert share.terminating == {"i-1": GROUP, "i-2": GROUP}
+    assert share.requested_at == 10
 
 
 def test_before_haproxy_was_looked_at_nobody_is_let_go() -> None:
     share = a_share(1)
-    assert not share.let_go("i-1", since=10)
+    assert not share.released("i-1", since=10)
     share.observed(servers(1))
-    assert not share.let_go("i-1", since=10)
+    assert not share.released("i-1", since=10)
     share.observed(servers(2))
-    assert share.let_go("i-1", since=10)
+    assert share.released("i-1", since=10)
 
 
 def test_a_server_of_the_instance_at_another_port_holds_it_and_one_of_another_instance_does_not() -> None:
@@ -61,43 +61,43 @@ def test_a_server_of_the_instance_at_another_port_holds_it_and_one_of_another_in
         ("i-2", False),
     ]:
         share.observed([a_server(an_endpoint(9, port=8080), name=name)])
-        assert share.let_go("i-1", since=10) is not held, name
+        assert share.released("i-1", since=10) is not held, name
 
 
 def test_a_look_from_before_the_instance_waited_does_not_count_whatever_it_saw() -> None:
     for share in (a_share(), a_share(1), a_share(there=(1,))):
         share.observed([])
-        assert not share.let_go("i-1", since=10.1)
+        assert not share.released("i-1", since=10.1)
 
 
 def test_an_instance_that_is_not_among_those_of_the_backend_is_no_matter_of_it() -> None:
-    assert a_share(there=(2,)).let_go("i-1", since=10)
+    assert a_share(there=(2,)).released("i-1", since=10)
 
 
 def test_an_instance_that_another_look_saw_wait_but_this_one_did_not_is_held() -> None:
     share = a_share(there=(1,))
     share.observed([])
-    assert not share.let_go("i-1", since=10)
+    assert not share.released("i-1", since=10)
 
 
 def test_when_another_instance_begins_to_wait_haproxy_has_to_be_looked_at_again_for_all() -> None:
     share = a_share(1)
     share.observed([])
-    take(share, 1, 2, asked_at=15)
-    assert not share.let_go("i-1", since=10)
-    assert not share.let_go("i-2", since=15)
+    take(share, 1, 2, requested_at=15)
+    assert not share.released("i-1", since=10)
+    assert not share.released("i-2", since=15)
     share.observed(servers(2))
-    assert share.let_go("i-1", since=10)
-    assert not share.let_go("i-2", since=15)
+    assert share.released("i-1", since=10)
+    assert not share.released("i-2", since=15)
 
 
 def test_when_one_of_those_who_wait_is_gone_what_is_known_of_the_others_stays() -> None:
     share = a_share(1, 2)
     share.observed(servers(2))
-    take(share, 1, asked_at=15)
-    assert share.let_go("i-1", since=10)
-    take(share, 1, 2, asked_at=20)
-    assert not share.let_go("i-2", since=10)
+    take(share, 1, requested_at=15)
+    assert share.released("i-1", since=10)
+    take(share, 1, 2, requested_at=20)
+    assert not share.released("i-2", since=10)
 
 
 def test_while_nobody_waits_nobody_looks_through_the_servers() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dynsrv.settings import load
 from dynsrv.sources.ec2.account import Account
-from dynsrv.sources.ec2.endpoints import Reading
+from dynsrv.sources.ec2.endpoints import InstanceMapper
 from dynsrv.sources.ec2.poll import GROUP_TAG
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
 from dynsrv.sources.ec2.source import Ec2Source
@@ -47,18 +47,18 @@ def test_two_backends_that_ask_the_same_share_one_poll() -> None:
 @pytest.mark.parametrize(
     ("keys", "reading"),
     [
-        ({"port": 81}, Reading(port=81)),
-        ({"port_tag": "ports"}, Reading(port_tag="ports")),
-        ({"address": "public"}, Reading(port=80, address=AddressKind.PUBLIC)),
-        ({"weight_tag": "weight"}, Reading(port=80, weight_tag="weight")),
+        ({"port": 81}, InstanceMapper(port=81)),
+        ({"port_tag": "ports"}, InstanceMapper(port_tag="ports")),
+        ({"address": "public"}, InstanceMapper(port=80, address=AddressKind.PUBLIC)),
+        ({"weight_tag": "weight"}, InstanceMapper(port=80, weight_tag="weight")),
     ],
     ids=str,
 )
-def test_how_the_answer_is_read_is_each_ones_own(keys: dict[str, Any], reading: Reading) -> None:
+def test_how_the_answer_is_read_is_each_ones_own(keys: dict[str, Any], reading: InstanceMapper) -> None:
     place = Place()
     usual, other = place.a_source(), place.a_source(**keys)
     assert usual._poll is other._poll
-    assert (usual._reading, other._reading) == (Reading(port=80), reading)
+    assert (usual._mapper, other._mapper) == (InstanceMapper(port=80), reading)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_is_configured_is_what_is_asked() -> None:
 
 
 def test_a_poll_and_a_source_tell_what_they_are() -> None:
-    assert repr(Place().a_source()) == "<Ec2Source <Poll of (('tag:app', ('web',)),), 0 followers> for be_app>"
+    assert repr(Place().a_source()) == "<Ec2Source <Poll of (('tag:app', ('web',)),), 0 subscribers> for be_app>"
 
 
 # ---- lifecycle actions
@@ -123,22 +123,22 @@ def test_a_poll_and_a_source_tell_what_they_are() -> None:
 
 def test_without_complete_lifecycle_nobody_completes_anything_and_what_ends_is_kept_in_drain() -> None:
     source = Place().a_source(auto_scaling_group="web")
-    assert source._farewells is None
-    assert not source._reading.releases
+    assert source._hooks is None
+    assert not source._mapper.removes_terminating
 
 
 def test_backends_of_one_account_complete_together_whatever_else_they_ask() -> None:
     place = Place()
     one, same = place.a_source(**LIFECYCLE), place.a_source("be_api", interval="10s", filters={}, port=81, **LIFECYCLE)
     assert one._poll is not same._poll
-    assert one._farewells is same._farewells
-    assert one._reading.releases
+    assert one._hooks is same._hooks
+    assert one._mapper.removes_terminating
 
 
 def test_another_account_completes_for_itself() -> None:
     place = Place()
     usual = place.a_source(**LIFECYCLE)
-    assert place.a_source(**LIFECYCLE, region="eu-west-1")._farewells is not usual._farewells
+    assert place.a_source(**LIFECYCLE, region="eu-west-1")._hooks is not usual._hooks
 
 
 # ---- over new configurations

@@ -9,7 +9,7 @@ import pytest
 
 from dynsrv.errors import SourceError
 from dynsrv.model import EndpointState, Snapshot
-from dynsrv.sources.ec2.endpoints import Reading
+from dynsrv.sources.ec2.endpoints import InstanceMapper
 from dynsrv.sources.ec2.poll import Poll
 from dynsrv.sources.ec2.source import Ec2Source
 from tests.fakes.ec2 import GROUP, FakeAws, an_instance, refusal
@@ -33,7 +33,7 @@ def a_poll(fake: FakeAws, *groups: str) -> Poll:
 
 def a_source(fake: FakeAws, *groups: str, **reading: Any) -> Ec2Source:
     usual: dict[str, Any] = {} if "port_tag" in reading else {"port": 80}
-    return Ec2Source(a_poll(fake, *groups), Reading(**usual, **reading), backend="be_app")
+    return Ec2Source(a_poll(fake, *groups), InstanceMapper(**usual, **reading), backend="be_app")
 
 
 def endpoints(snapshot: Snapshot) -> list[str]:
@@ -75,8 +75,8 @@ async def test_a_group_scaled_to_nothing_is_a_snapshot() -> None:
 async def test_sources_of_one_poll_read_the_same_answer_each_in_its_way() -> None:
     fake = FakeAws(an_instance(1, tags={"ports": "81"}))
     poll = a_poll(fake)
-    one = Ec2Source(poll, Reading(port=80), backend="be_app")
-    other = Ec2Source(poll, Reading(port_tag="ports"), backend="be_api")
+    one = Ec2Source(poll, InstanceMapper(port=80), backend="be_app")
+    other = Ec2Source(poll, InstanceMapper(port_tag="ports"), backend="be_api")
     async with following(one.watch) as first, following(other.watch) as second:
         await asyncio.sleep(1)
     assert (endpoints(first.latest), endpoints(second.latest)) == (["10.0.0.1:80"], ["10.0.0.1:81"])
@@ -101,7 +101,7 @@ async def test_what_cannot_be_used_is_told_with_what_can() -> None:
     async with following(a_source(fake, port_tag="ports").watch) as follower:
         await asyncio.sleep(1)
     assert endpoints(follower.latest) == ["10.0.0.1:80"]
-    assert follower.latest.notes == ("i-2 is left out: it has no tag ports",)
+    assert follower.latest.notes == ("i-2 is ignored: it has no tag ports",)
 
 
 async def test_a_fleet_of_which_nothing_can_be_used_is_not_one_without_instances() -> None:
@@ -109,15 +109,15 @@ async def test_a_fleet_of_which_nothing_can_be_used_is_not_one_without_instances
     async with following(a_source(fake, port_tag="ports").watch) as follower:
         await asyncio.sleep(1)
     assert follower.told == []
-    first_three = "; ".join(f"i-{number} is left out: it has no tag ports" for number in (1, 2, 3))
+    first_three = "; ".join(f"i-{number} is ignored: it has no tag ports" for number in (1, 2, 3))
     assert (follower.reason, str(follower.error)) == ("invalid", f"no instance can be used: {first_three}")
 
 
 async def test_what_one_backend_cannot_use_does_not_concern_another_of_the_same_poll() -> None:
     fake = FakeAws(an_instance(1))
     poll = a_poll(fake)
-    good = Ec2Source(poll, Reading(port=80), backend="be_app")
-    bad = Ec2Source(poll, Reading(port_tag="ports"), backend="be_api")
+    good = Ec2Source(poll, InstanceMapper(port=80), backend="be_app")
+    bad = Ec2Source(poll, InstanceMapper(port_tag="ports"), backend="be_api")
     async with following(good.watch) as follower, following(bad.watch) as other:
         await asyncio.sleep(50)
     assert follower.times == [0, 30]

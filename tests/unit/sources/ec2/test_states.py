@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dynsrv.model import EndpointState
-from dynsrv.sources.ec2.answers import Inventory
-from dynsrv.sources.ec2.endpoints import Reading
+from dynsrv.sources.ec2.endpoints import InstanceMapper
+from dynsrv.sources.ec2.responses import Inventory
 from tests.fakes.ec2 import an_instance
 from tests.unit.sources.ec2.looks import a_look
 
@@ -21,20 +21,20 @@ ENDING = ["Terminating", "Terminating:Wait", "Terminating:Proceed", "Terminating
 WARM = ["Warmed:Pending", "Warmed:Pending:Wait", "Warmed:Running", "Warmed:Stopped", "Warmed:Terminating:Wait"]
 
 
-def state_of(look: Inventory, *, releases: bool = False) -> EndpointState | None:
+def state_of(look: Inventory, *, removes_terminating: bool = False) -> EndpointState | None:
     """What becomes of the only instance."""
-    snapshot = Reading(port=80, releases=releases).snapshot(look)
+    snapshot = InstanceMapper(port=80, removes_terminating=removes_terminating).snapshot(look)
     assert snapshot.notes == ()
     return next((endpoint.state for endpoint in snapshot.endpoints), None)
 
 
-def in_group(state: str, *, ec2: str = "running", releases: bool = False) -> EndpointState | None:
-    return state_of(a_look(an_instance(state=ec2), states={"i-1": state}), releases=releases)
+def in_group(state: str, *, ec2: str = "running", removes_terminating: bool = False) -> EndpointState | None:
+    return state_of(a_look(an_instance(state=ec2), states={"i-1": state}), removes_terminating=removes_terminating)
 
 
 def both(look: Inventory) -> set[EndpointState | None]:
     """What becomes of it where lifecycle actions are completed, and where they are not."""
-    return {state_of(look, releases=releases) for releases in (False, True)}
+    return {state_of(look, removes_terminating=removes) for removes in (False, True)}
 
 
 def test_an_instance_that_runs_gets_requests() -> None:
@@ -54,8 +54,8 @@ def test_an_instance_that_shuts_down_or_stops_is_drained(state: str) -> None:
 
 @pytest.mark.parametrize("state", ON_ITS_WAY_OUT)
 def test_where_lifecycle_actions_are_completed_an_instance_that_shuts_down_is_let_go(state: str) -> None:
-    assert state_of(a_look(an_instance(state=state)), releases=True) is NOTHING
-    assert in_group("Terminating:Proceed", ec2=state, releases=True) is NOTHING
+    assert state_of(a_look(an_instance(state=state)), removes_terminating=True) is NOTHING
+    assert in_group("Terminating:Proceed", ec2=state, removes_terminating=True) is NOTHING
 
 
 @pytest.mark.parametrize("state", [*IN_SERVICE, "SomethingNew"])
@@ -73,7 +73,7 @@ def test_an_instance_that_auto_scaling_ends_is_drained_or_let_go_where_lifecycle
     state: str,
 ) -> None:
     assert in_group(state) is DRAIN
-    assert in_group(state, releases=True) is NOTHING
+    assert in_group(state, removes_terminating=True) is NOTHING
 
 
 @pytest.mark.parametrize("state", WARM)
@@ -92,9 +92,9 @@ def test_whatever_auto_scaling_says_an_instance_that_does_not_run_is_not_there(e
 
 
 def test_a_member_of_the_group_that_ec2_does_not_name_is_not_there() -> None:
-    assert Reading(port=80).snapshot(a_look(states={"i-1": "InService"})).endpoints == ()
+    assert InstanceMapper(port=80).snapshot(a_look(states={"i-1": "InService"})).endpoints == ()
 
 
 def test_where_the_servers_of_an_instance_are_does_not_depend_on_its_state() -> None:
     look = a_look(*(an_instance(state=state) for state in ["running", *ELSEWHERE, *ON_ITS_WAY_OUT]))
-    assert {Reading(port=80).locations(one) for one in look.instances} == {frozenset({("10.0.0.1", 80)})}
+    assert {InstanceMapper(port=80).locations(one) for one in look.instances} == {frozenset({("10.0.0.1", 80)})}

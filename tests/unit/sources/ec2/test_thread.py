@@ -98,7 +98,7 @@ async def test_what_the_work_raises_is_raised_where_it_was_asked_for(thread: Loo
     with pytest.raises(ZeroDivisionError):
         await thread.run(fail())
     with pytest.raises(ZeroDivisionError):
-        await thread.finish(fail())
+        await thread.run_to_completion(fail())
 
 
 async def test_to_cancel_the_wait_cancels_the_work(thread: LoopThread) -> None:
@@ -114,7 +114,7 @@ async def test_to_cancel_the_wait_cancels_the_work(thread: LoopThread) -> None:
 
 async def test_to_cancel_who_finishes_something_lets_it_be_finished(thread: LoopThread) -> None:
     work = Work(thread)
-    waiting = asyncio.create_task(thread.finish(work.run()))
+    waiting = asyncio.create_task(thread.run_to_completion(work.run()))
     await work.has_begun()
     for _ in range(2):
         waiting.cancel()
@@ -129,7 +129,7 @@ async def test_to_cancel_who_finishes_something_lets_it_be_finished(thread: Loop
 
 async def test_who_is_cancelled_while_finishing_something_is_cancelled_when_it_is_finished(thread: LoopThread) -> None:
     work = Work(thread)
-    waiting = asyncio.create_task(thread.finish(work.run()))
+    waiting = asyncio.create_task(thread.run_to_completion(work.run()))
     await work.has_begun()
     waiting.cancel()
     await asyncio.sleep(0)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.sources.consul import questions
-from dynsrv.sources.consul.questions import Consistency, Query
+from dynsrv.sources.consul import requests
+from dynsrv.sources.consul.requests import Consistency, Query
 from dynsrv.sources.consul.transport import _url
 
 WORDS = st.text([chr(code) for code in range(0x21, 0x7F)], min_size=1)
@@ -101,7 +101,7 @@ def test_what_is_asked_reaches_consul_as_it_was_written(service: str, tags: list
     ],
 )
 def test_an_address_may_be_of_ipv6_have_a_path_or_be_a_socket(address: str, url: str, unix: str | None) -> None:
-    assert (str(_url(address, questions.LEADER)[0]), _url(address, questions.LEADER)[1]) == (url, unix)
+    assert (str(_url(address, requests.LEADER)[0]), _url(address, requests.LEADER)[1]) == (url, unix)
 
 
 def test_the_right_to_read_the_service_and_each_node_is_asked_for_where_the_service_is() -> None:

@@ -1,4 +1,4 @@
-"""What did Consul answer? Its JSON as checked, frozen values, and nothing of what they mean for HAProxy."""
+"""What does Consul return? Its JSON as validated, frozen values; what they mean for HAProxy is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -19,64 +19,66 @@ class Status(StrEnum):
     PASSING = "passing"
     WARNING = "warning"
     CRITICAL = "critical"
-    MAINTENANCE = "maintenance"  # of an instance only: Consul tells it by a critical check of a certain name
+    MAINTENANCE = "maintenance"  # of an instance only, which then has a critical check with a reserved name
 
 
 _MAINTENANCE_CHECKS = ("_node_maintenance", "_service_maintenance:")
 
 
-class _Answer(BaseModel):
-    """Consul adds keys from version to version; what is not read here is left out."""
+class _Response(BaseModel):
+    """Consul adds keys from version to version; only those below are read."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-def _given(value: object) -> object:
-    return {} if value is None else value  # Go writes an empty map as null
+def _null_is_empty(value: object) -> object:
+    return {} if value is None else value  # as Go writes an empty map
 
 
-class ServiceAddress(_Answer):
-    """An address of a service for those who come from elsewhere."""
+class ServiceAddress(_Response):
+    """An address of a service for clients in another network."""
 
     address: str = Field(alias="Address")
     port: int = Field(alias="Port")
 
 
-class Weights(_Answer):
-    """How much of the traffic an instance should get, beside the others of its service."""
+class Weights(_Response):
+    """The share of traffic that an instance should receive, relative to the others of its service."""
 
     passing: int = Field(1, alias="Passing")
     warning: int = Field(1, alias="Warning")
 
 
-class Node(_Answer):
-    """The machine that a service was registered on."""
+class Node(_Response):
+    """The machine on which a service is registered."""
 
     name: str = Field(alias="Node")
     address: str = Field(alias="Address")
-    tagged_addresses: Annotated[dict[str, str], BeforeValidator(_given)] = Field({}, alias="TaggedAddresses")
+    tagged_addresses: Annotated[dict[str, str], BeforeValidator(_null_is_empty)] = Field({}, alias="TaggedAddresses")
 
 
-class Service(_Answer):
-    """A service as it was registered."""
+class Service(_Response):
+    """A service as registered."""
 
     id: str = Field(alias="ID")
     address: str = Field("", alias="Address")
     port: int = Field(0, alias="Port")
-    tagged_addresses: Annotated[dict[str, ServiceAddress], BeforeValidator(_given)] = Field({}, alias="TaggedAddresses")
-    meta: Annotated[dict[str, str], BeforeValidator(_given)] = Field({}, alias="Meta")
+    tagged_addresses: Annotated[dict[str, ServiceAddress], BeforeValidator(_null_is_empty)] = Field(
+        {}, alias="TaggedAddresses"
+    )
+    meta: Annotated[dict[str, str], BeforeValidator(_null_is_empty)] = Field({}, alias="Meta")
     weights: Weights = Field(Weights(), alias="Weights")
 
 
-class _Check(_Answer):
+class _Check(_Response):
     id: str = Field(alias="CheckID")
     status: str = Field(alias="Status")
 
 
-class Instance(_Answer):
+class Instance(_Response):
     """One instance of a service, with its node and the checks of both.
 
-    What a check printed is not read: it changes all the time and means nothing here.
+    The output of checks is not read: it changes all the time, and nothing depends on it.
     """
 
     node: Node = Field(alias="Node")
@@ -85,7 +87,7 @@ class Instance(_Answer):
 
     @property
     def status(self) -> Status:
-        """The worst of its checks; without any it passes, as Consul has it."""
+        """The worst of its checks; without any it is passing, as in Consul."""
         if any(check.id.startswith(_MAINTENANCE_CHECKS) for check in self.checks):
             return Status.MAINTENANCE
         failing = {check.status for check in self.checks} - {Status.PASSING.value}
@@ -97,7 +99,7 @@ class Instance(_Answer):
         return " on ".join(name if name.isprintable() else show(name) for name in (self.service.id, self.node.name))
 
 
-class Permission(_Answer):
+class Permission(_Response):
     """Whether a token may do one thing."""
 
     resource: str = Field(alias="Resource")
@@ -105,10 +107,10 @@ class Permission(_Answer):
     allowed: bool = Field(alias="Allow")
 
 
-class Agent(_Answer):
+class Agent(_Response):
     """An agent's description of itself."""
 
-    class _Config(_Answer):
+    class _Config(_Response):
         version: str = Field(alias="Version")
         node: str = Field(alias="NodeName")
         datacenter: str = Field(alias="Datacenter")
@@ -124,49 +126,49 @@ _SERVICES = TypeAdapter(dict[str, list[str] | None])
 
 
 def instances(body: bytes) -> tuple[Instance, ...]:
-    """Return the instances of an answer to `Query.instances`, in Consul's order.
+    """Return the instances from a response to `Query.instances`, in Consul's order.
 
     Raises:
-        ValueError: anything in it is not what Consul writes.
+        ValueError: it is not such a response. So do all of these.
     """
-    return _read(_INSTANCES, body)
+    return _parse(_INSTANCES, body)
 
 
 def denied(body: bytes) -> list[str]:
-    """Return what the token may not read, of an answer to `Query.permission`: `service web`, `node n1`."""
+    """Return what the token may not read, from a response to `Query.permission`: `service web`, `node n1`."""
     return [
         f"{one.resource} {one.name}" if one.name else f"any {one.resource}"
-        for one in _read(_PERMISSIONS, body)
+        for one in _parse(_PERMISSIONS, body)
         if not one.allowed
     ]
 
 
 def agent(body: bytes) -> Agent:
-    """Return what an answer to `AGENT` tells."""
-    return _read(_AGENT, body)
+    """Return the agent from a response to `AGENT`."""
+    return _parse(_AGENT, body)
 
 
 def leader(body: bytes) -> str:
-    """Return the leader's address, of an answer to `LEADER`; empty: there is none."""
-    return _read(_TEXT, body)
+    """Return the leader's address from a response to `LEADER`; empty: there is none."""
+    return _parse(_TEXT, body)
 
 
 def services(body: bytes) -> list[str]:
-    """Return the names that an answer to `Query.services` has."""
-    known: dict[str, list[str] | None] = _read(_SERVICES, body)
+    """Return the names from a response to `Query.services`."""
+    known: dict[str, list[str] | None] = _parse(_SERVICES, body)
     return list(known)
 
 
-def nodes(of: Iterable[Instance]) -> set[str]:
+def nodes(instances: Iterable[Instance]) -> set[str]:
     """Return the names of the nodes of instances."""
-    return {instance.node.name for instance in of}
+    return {instance.node.name for instance in instances}
 
 
-def _read(adapter: TypeAdapter[T], body: bytes) -> T:
+def _parse(adapter: TypeAdapter[T], body: bytes) -> T:
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         problem = f"{where}: {first['msg']}" if where else first["msg"]
-        raise ValueError(f"not an answer of Consul's ({problem})") from None
+        raise ValueError(f"something that is not a response of Consul ({problem})") from None

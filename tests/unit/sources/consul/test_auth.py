@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.consul.access import Access, Credentials, Secret
+from dynsrv.sources.consul.auth import Auth, Credentials, Secret
 from dynsrv.tls import Certificates, Tls
 
 NO_SUCH_FILE = "there is no such file; write it, or correct the path"
@@ -21,11 +21,11 @@ ONE_LINE = "expected one line of printable ASCII; write it again"
 NONE = Secret()
 
 
-def an_access(*, token: Secret = NONE, auth: Secret = NONE, tls: Tls | None = None) -> Access:
-    return Access(token=token, auth=auth, certificates=Certificates(tls or Tls()))
+def an_access(*, token: Secret = NONE, auth: Secret = NONE, tls: Tls | None = None) -> Auth:
+    return Auth(token=token, auth=auth, certificates=Certificates(tls or Tls()))
 
 
-def the_error_of(access: Access) -> tuple[str, str]:
+def the_error_of(access: Auth) -> tuple[str, str]:
     with pytest.raises(SourceError) as caught:
         access.read()
     return caught.value.reason, str(caught.value)
@@ -161,7 +161,7 @@ def files(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "tls"))
 
 
-def the_context_of(access: Access) -> ssl.SSLContext:
+def the_context_of(access: Auth) -> ssl.SSLContext:
     context = access.read().tls
     assert isinstance(context, ssl.SSLContext)
     return context

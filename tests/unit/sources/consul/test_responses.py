@@ -10,30 +10,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.sources.consul import answers
-from dynsrv.sources.consul.answers import ServiceAddress, Status, Weights
+from dynsrv.sources.consul import responses
+from dynsrv.sources.consul.responses import ServiceAddress, Status, Weights
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 
 FROM_CONSUL_1_8_7 = (Path(__file__).parent / "health_of_web.json").read_bytes()
 """Three instances: one in the catalog only, one with a warning, one in maintenance."""
 
 READERS: list[Callable[[bytes], object]] = [
-    answers.instances,
-    answers.denied,
-    answers.leader,
-    answers.services,
-    answers.agent,
+    responses.instances,
+    responses.denied,
+    responses.leader,
+    responses.services,
+    responses.agent,
 ]
 
 
-def the_error_of(body: bytes, read: Callable[[bytes], object] = answers.instances) -> str:
-    with pytest.raises(ValueError, match="not an answer of Consul's") as caught:
+def the_error_of(body: bytes, read: Callable[[bytes], object] = responses.instances) -> str:
+    with pytest.raises(ValueError, match="something that is not a response of Consul") as caught:
         read(body)
     return str(caught.value)
 
 
 def test_an_answer_of_consul_1_8_is_read_in_its_order() -> None:
-    catalog, warning, maintained = answers.instances(FROM_CONSUL_1_8_7)
+    catalog, warning, maintained = responses.instances(FROM_CONSUL_1_8_7)
     assert [str(one) for one in (catalog, warning, maintained)] == ["web3 on ext", "web1 on n1", "web2 on n1"]
     assert [one.status for one in (catalog, warning, maintained)] == ["passing", "warning", "maintenance"]
     assert (catalog.node.address, catalog.node.tagged_addresses) == ("10.9.9.9", {})
@@ -48,7 +48,7 @@ def test_an_answer_of_consul_1_8_is_read_in_its_order() -> None:
 
 
 def test_no_instances_are_an_answer_too() -> None:
-    assert answers.instances(b"[]") == ()
+    assert responses.instances(b"[]") == ()
 
 
 def test_keys_that_consul_may_add_or_leave_out_do_not_matter() -> None:
@@ -108,7 +108,7 @@ def changed(*path: str | int, to: object) -> bytes:
 
 
 def test_what_the_garbage_is_made_of_is_no_garbage() -> None:
-    (instance,) = answers.instances(changed(0, "Service", "Port", to=81))
+    (instance,) = responses.instances(changed(0, "Service", "Port", to=81))
     assert (instance.service.port, instance.service.meta) == (81, {"v": "1"})
 
 
@@ -166,8 +166,8 @@ def test_a_number_that_is_written_as_anything_else_is_refused(path: tuple[str | 
 
 def test_an_error_says_where_the_answer_is_wrong() -> None:
     body = json.dumps([a_registration(), a_registration(port="http")]).encode()  # type: ignore[arg-type]
-    assert the_error_of(body).startswith("not an answer of Consul's (1.Service.Port: ")
-    assert the_error_of(b"<html>").startswith("not an answer of Consul's (Invalid JSON: ")
+    assert the_error_of(body).startswith("something that is not a response of Consul (1.Service.Port: ")
+    assert the_error_of(b"<html>").startswith("something that is not a response of Consul (Invalid JSON: ")
 
 
 def test_an_error_has_nothing_of_the_answer_in_it() -> None:
@@ -185,32 +185,32 @@ def test_what_a_token_may_not_read_is_named() -> None:
         a_right("node", "n2", allowed=False),
         a_right("node", "", allowed=False),
     ]
-    assert answers.denied(json.dumps(rights).encode()) == ["service web", "node n2", "any node"]
-    assert answers.denied(json.dumps(rights[1:2]).encode()) == []
-    the_error_of(b'[{"Resource": "service", "Segment": "web"}]', answers.denied)
+    assert responses.denied(json.dumps(rights).encode()) == ["service web", "node n2", "any node"]
+    assert responses.denied(json.dumps(rights[1:2]).encode()) == []
+    the_error_of(b'[{"Resource": "service", "Segment": "web"}]', responses.denied)
 
 
 def test_a_leader_may_be_missing() -> None:
-    assert answers.leader(b'"10.0.0.1:8300"') == "10.0.0.1:8300"
-    assert answers.leader(b'""\n') == ""
-    the_error_of(b"null", answers.leader)
+    assert responses.leader(b'"10.0.0.1:8300"') == "10.0.0.1:8300"
+    assert responses.leader(b'""\n') == ""
+    the_error_of(b"null", responses.leader)
 
 
 def test_services_are_known_by_their_names() -> None:
-    assert answers.services(b'{"consul": [], "web": ["http", "v1"], "old": null}') == ["consul", "web", "old"]
-    the_error_of(b'["web"]', answers.services)
+    assert responses.services(b'{"consul": [], "web": ["http", "v1"], "old": null}') == ["consul", "web", "old"]
+    the_error_of(b'["web"]', responses.services)
 
 
 def test_an_agent_tells_its_version_its_node_and_its_datacenter() -> None:
     body = b'{"Config": {"Datacenter": "dc1", "NodeName": "n1", "Server": true, "Version": "1.8.7"}, "Member": {}}'
-    config = answers.agent(body).config
+    config = responses.agent(body).config
     assert (config.version, config.node, config.datacenter) == ("1.8.7", "n1", "dc1")
-    the_error_of(b'{"Config": {}}', answers.agent)
+    the_error_of(b'{"Config": {}}', responses.agent)
 
 
 def test_nodes_are_counted_once() -> None:
     read = instances_of(a_registration("a"), a_registration("b"), a_registration("c", node="n2"))
-    assert answers.nodes(read) == {"n1", "n2"}
+    assert responses.nodes(read) == {"n1", "n2"}
 
 
 JSON = st.recursive(
@@ -242,7 +242,7 @@ def test_whatever_answers_is_understood_or_refused(body: bytes) -> None:
 @given(place=st.sampled_from(PLACES), value=JSON)
 def test_whatever_is_in_an_answer_it_is_understood_or_refused(place: tuple[str | int, ...], value: object) -> None:
     try:
-        (instance,) = answers.instances(changed(*place, to=value))
+        (instance,) = responses.instances(changed(*place, to=value))
     except ValueError:
         return
     assert instance.status in Status

@@ -1,4 +1,4 @@
-"""What did AWS answer? What its client parsed, as checked, frozen values, and nothing of what they mean for HAProxy."""
+"""What does AWS return? As validated, frozen values; what they mean for HAProxy is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from dynsrv.errors import SourceError
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-M = TypeVar("M", bound=_Answer)
+M = TypeVar("M", bound=_Response)
 
 
 def _tags(value: object) -> object:
@@ -32,16 +32,16 @@ def _first_ipv6(value: Any) -> Any:
     try:
         return next((one["Ipv6Address"] for interface in value for one in interface.get("Ipv6Addresses", ())), "")
     except (AttributeError, KeyError, TypeError):
-        return value  # which is then refused
+        return value  # which validation rejects
 
 
-class Instance(_Answer):
-    """One instance of EC2's. An address that it has not is empty; of IPv6, it is the first of its interfaces'.
+class Instance(_Response):
+    """One EC2 instance. A missing address is empty; the IPv6 address is the first of its network interfaces.
 
-    *state* is in EC2's words: pending, running, shutting-down, terminated, stopping or stopped.
+    *state* is one of pending, running, shutting-down, terminated, stopping and stopped.
     """
 
-    # Flat, and with a mapping of texts alone: thousands of these are kept, and garbage collection looks into each part.
+    # Flat, and with a mapping of texts only: thousands of these are kept, and garbage collection scans each part.
     id: str = Field(alias="InstanceId")
     state: Annotated[str, BeforeValidator(_name)] = Field(alias="State")
     private_address: str = Field("", alias="PrivateIpAddress")
@@ -50,33 +50,33 @@ class Instance(_Answer):
     tags: Annotated[Mapping[str, str], BeforeValidator(_tags)] = Field({}, alias="Tags")
 
 
-class _Reservation(_Answer):
+class _Reservation(_Response):
     instances: tuple[Instance, ...] = Field((), alias="Instances")
 
 
-class _InstancesPage(_Answer):
-    # Required: whatever else answers with 200, such as a login page, is parsed to an answer without it.
+class _InstancesPage(_Response):
+    # Required: the client parses any response of status 200, such as a login page, but then this is missing.
     reservations: tuple[_Reservation, ...] = Field(alias="Reservations")
 
 
-class _GroupMember(_Answer):
+class _GroupMember(_Response):
     id: str = Field(alias="InstanceId")
     state: str = Field(alias="LifecycleState")
 
 
-class Group(_Answer):
+class Group(_Response):
     """An Auto Scaling group with its members."""
 
     name: str = Field(alias="AutoScalingGroupName")
     members: tuple[_GroupMember, ...] = Field((), alias="Instances")
 
 
-class _GroupsPage(_Answer):
+class _GroupsPage(_Response):
     groups: tuple[Group, ...] = Field(alias="AutoScalingGroups")
 
 
-class Hook(_Answer):
-    """A lifecycle hook of a group. *heartbeat* is in seconds: Auto Scaling waits for so long, and then goes on."""
+class Hook(_Response):
+    """A lifecycle hook of a group. Auto Scaling waits for *heartbeat* seconds, and then goes on."""
 
     name: str = Field(alias="LifecycleHookName")
     group: str = Field(alias="AutoScalingGroupName")
@@ -84,13 +84,13 @@ class Hook(_Answer):
     heartbeat: int = Field(3600, alias="HeartbeatTimeout")
 
 
-class _Hooks(_Answer):
+class _Hooks(_Response):
     hooks: tuple[Hook, ...] = Field(alias="LifecycleHooks")
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The place of an instance in Auto Scaling: its group, and its state there (InService, Terminating:Wait, …)."""
+    """An instance as a member of an Auto Scaling group: its *state* there is InService, Terminating:Wait, …"""
 
     group: str
     state: str
@@ -98,12 +98,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inventory:
-    """All that AWS answered to one look, which began at *asked_at*, in seconds of the event loop's clock.
+    """What one poll returned. It began at *requested_at*, in seconds of the event loop's clock.
 
-    *members* has the place in Auto Scaling by an instance's id; it is None where no group was asked for.
+    *members* has the membership of instances by their ids; None: no group was requested.
     """
 
-    asked_at: float
+    requested_at: float
     instances: tuple[Instance, ...]
     members: Mapping[str, Member] | None = None
 
@@ -112,26 +112,26 @@ def instances(page: Mapping[str, Any]) -> tuple[Instance, ...]:
     """Return the instances of one page of DescribeInstances.
 
     Raises:
-        SourceError: it is not what EC2 writes; the reason is invalid. So do all of these.
+        SourceError: it is not such a page; the reason is invalid. So do all of these.
     """
-    return tuple(one for reservation in _read(_InstancesPage, page).reservations for one in reservation.instances)
+    return tuple(one for reservation in _parse(_InstancesPage, page).reservations for one in reservation.instances)
 
 
 def groups(page: Mapping[str, Any]) -> tuple[Group, ...]:
     """Return the groups of one page of DescribeAutoScalingGroups."""
-    return _read(_GroupsPage, page).groups
+    return _parse(_GroupsPage, page).groups
 
 
-def hooks(answer: Mapping[str, Any]) -> tuple[Hook, ...]:
-    """Return the hooks of an answer to DescribeLifecycleHooks."""
-    return _read(_Hooks, answer).hooks
+def hooks(response: Mapping[str, Any]) -> tuple[Hook, ...]:
+    """Return the hooks from a response to DescribeLifecycleHooks."""
+    return _parse(_Hooks, response).hooks
 
 
-def _read(model: type[M], answer: Mapping[str, Any]) -> M:
+def _parse(model: type[M], response: Mapping[str, Any]) -> M:
     try:
-        return model.model_validate(answer)
+        return model.model_validate(response)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        problem = f"the answer is not one of AWS' ({where}: {first['msg']}); is there a proxy or a login page between?"
-        raise SourceError("invalid", problem) from None
+        remedy = "is there a proxy or a login page in between?"
+        raise SourceError("invalid", f"the response is not from AWS ({where}: {first['msg']}); {remedy}") from None

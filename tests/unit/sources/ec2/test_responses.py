@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from dynsrv.errors import SourceError
-from dynsrv.sources.ec2 import answers
+from dynsrv.sources.ec2 import responses
 from tests.fakes.ec2 import an_instance
 from tests.unit.sources.ec2.parsing import parsed
 
@@ -85,13 +85,13 @@ HOOKS = """\
 </DescribeLifecycleHooksResponse>"""
 
 
-def the_instance(**keys: Any) -> answers.Instance:
-    (instance,) = answers.instances({"Reservations": [{"Instances": [an_instance(**keys)]}]})
+def the_instance(**keys: Any) -> responses.Instance:
+    (instance,) = responses.instances({"Reservations": [{"Instances": [an_instance(**keys)]}]})
     return instance
 
 
 def test_instances_are_read_as_botocore_parses_them() -> None:
-    first, second = answers.instances(parsed("DescribeInstances", INSTANCES))
+    first, second = responses.instances(parsed("DescribeInstances", INSTANCES))
     assert (first.id, first.state) == ("i-0a", "running")
     assert (first.private_address, first.public_address) == ("10.0.0.1", "198.51.100.1")
     assert first.tags["app"] == "web"
@@ -99,65 +99,69 @@ def test_instances_are_read_as_botocore_parses_them() -> None:
 
 
 def test_the_ipv6_address_is_the_first_of_the_first_interface_that_has_one() -> None:
-    first, second = answers.instances(parsed("DescribeInstances", INSTANCES))
+    first, second = responses.instances(parsed("DescribeInstances", INSTANCES))
     assert first.ipv6_address == "2001:db8::1"
     assert second.ipv6_address == ""
 
 
 def test_an_instance_that_has_ended_has_no_address_and_no_tag() -> None:
-    _, ended = answers.instances(parsed("DescribeInstances", INSTANCES))
+    _, ended = responses.instances(parsed("DescribeInstances", INSTANCES))
     assert (ended.private_address, ended.public_address, dict(ended.tags)) == ("", "", {})
 
 
 def test_an_empty_tag_is_not_the_same_as_none() -> None:
-    first, _ = answers.instances(parsed("DescribeInstances", INSTANCES))
+    first, _ = responses.instances(parsed("DescribeInstances", INSTANCES))
     assert first.tags.get("empty") == ""
     assert first.tags.get("App") is None
 
 
 def test_groups_are_read_with_their_members() -> None:
-    web, empty = answers.groups(parsed("DescribeAutoScalingGroups", GROUPS))
+    web, empty = responses.groups(parsed("DescribeAutoScalingGroups", GROUPS))
     assert (web.name, [(one.id, one.state) for one in web.members]) == ("web", [("i-0a", "Terminating:Wait")])
     assert (empty.name, empty.members) == ("empty", ())
 
 
 def test_hooks_are_read_with_their_heartbeat() -> None:
-    (hook,) = answers.hooks(parsed("DescribeLifecycleHooks", HOOKS))
+    (hook,) = responses.hooks(parsed("DescribeLifecycleHooks", HOOKS))
     transition = "autoscaling:EC2_INSTANCE_TERMINATING"
     assert (hook.name, hook.group, hook.transition, hook.heartbeat) == ("drain", "web", transition, 300)
 
 
 def test_a_hook_that_does_not_say_waits_an_hour_as_aws_documents() -> None:
     text = HOOKS.replace("<HeartbeatTimeout>300</HeartbeatTimeout>", "")
-    (hook,) = answers.hooks(parsed("DescribeLifecycleHooks", text))
+    (hook,) = responses.hooks(parsed("DescribeLifecycleHooks", text))
     assert hook.heartbeat == 3600
 
 
 def test_an_answer_without_anything_is_an_answer() -> None:
     empty = '<DescribeInstancesResponse xmlns="x"><requestId>1</requestId><reservationSet/></DescribeInstancesResponse>'
-    assert answers.instances(parsed("DescribeInstances", empty)) == ()
-    assert answers.groups({"AutoScalingGroups": []}) == ()
-    assert answers.hooks({"LifecycleHooks": []}) == ()
+    assert responses.instances(parsed("DescribeInstances", empty)) == ()
+    assert responses.groups({"AutoScalingGroups": []}) == ()
+    assert responses.hooks({"LifecycleHooks": []}) == ()
 
 
 def test_a_login_page_is_not_taken_for_an_answer_without_instances() -> None:
     with pytest.raises(SourceError) as caught:
-        answers.instances(parsed("DescribeInstances", LOGIN_PAGE))
+        responses.instances(parsed("DescribeInstances", LOGIN_PAGE))
     assert caught.value.reason == "invalid"
     assert str(caught.value) == (
-        "the answer is not one of AWS' (Reservations: Field required); is there a proxy or a login page between?"
+        "the response is not from AWS (Reservations: Field required); is there a proxy or a login page in between?"
     )
 
 
 @pytest.mark.parametrize(
     ("read", "key"),
-    [(answers.instances, "Reservations"), (answers.groups, "AutoScalingGroups"), (answers.hooks, "LifecycleHooks")],
+    [
+        (responses.instances, "Reservations"),
+        (responses.groups, "AutoScalingGroups"),
+        (responses.hooks, "LifecycleHooks"),
+    ],
 )
 @pytest.mark.parametrize("page", [{}, {"ResponseMetadata": {}}, {"KEY": None}, {"KEY": "x"}, {"KEY": [5]}], ids=str)
 def test_whatever_else_comes_is_invalid_and_never_half_taken(
     read: Callable[[Mapping[str, Any]], object], key: str, page: dict[str, Any]
 ) -> None:
-    with pytest.raises(SourceError, match=f"not one of AWS' \\({key}") as caught:
+    with pytest.raises(SourceError, match=f"not from AWS \\({key}") as caught:
         read({name.replace("KEY", key): value for name, value in page.items()})
     assert caught.value.reason == "invalid"
 
@@ -167,18 +171,18 @@ def test_an_instance_without_an_id_or_a_state_is_invalid(key: str) -> None:
     keys = an_instance()
     del keys[key]
     with pytest.raises(SourceError, match=f"Reservations.0.Instances.0.{key}: Field required"):
-        answers.instances({"Reservations": [{"Instances": [keys]}]})
+        responses.instances({"Reservations": [{"Instances": [keys]}]})
 
 
 def test_what_is_invalid_is_not_shown() -> None:
     with pytest.raises(SourceError) as caught:
-        answers.instances({"Reservations": "hunter2"})
+        responses.instances({"Reservations": "hunter2"})
     assert "hunter2" not in str(caught.value)
 
 
 def test_keys_that_nobody_needs_are_ignored() -> None:
     keys = an_instance() | {"Architecture": "arm64", "CpuOptions": {"CoreCount": 1}, "Monitoring": None}
-    (instance,) = answers.instances({"Reservations": [{"Instances": [keys], "OwnerId": "1"}], "NextToken": "x"})
+    (instance,) = responses.instances({"Reservations": [{"Instances": [keys], "OwnerId": "1"}], "NextToken": "x"})
     assert instance == the_instance()
 
 
@@ -189,8 +193,8 @@ def test_equal_answers_are_equal_instances_in_whatever_order_their_tags_come() -
 
 @pytest.mark.parametrize("keys", [{"Tags": 5}, {"Tags": [{"Value": "x"}]}, {"State": {}}, {"InstanceId": 5}], ids=str)
 def test_an_instance_with_parts_that_are_none_is_invalid(keys: dict[str, Any]) -> None:
-    with pytest.raises(SourceError, match="not one of AWS'") as caught:
-        answers.instances({"Reservations": [{"Instances": [an_instance() | keys]}]})
+    with pytest.raises(SourceError, match="not from AWS") as caught:
+        responses.instances({"Reservations": [{"Instances": [an_instance() | keys]}]})
     assert caught.value.reason == "invalid"
 
 

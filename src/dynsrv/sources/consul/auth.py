@@ -1,4 +1,4 @@
-"""With what is Consul asked? Tokens, passwords and certificates, read again when their files changed."""
+"""How does a request authenticate? Tokens, passwords and certificates, read again when their files change."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dynsrv.tls import Certificates, Tls
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A text that is kept in the configuration, or in a file of its own."""
+    """A text from the configuration, or from a file of its own."""
 
     value: str | None = field(default=None, repr=False)
     file: Path | None = None
 
     def read(self, what: str) -> str | None:
-        """Return it, as it is now; None: there is none.
+        """Return its current text; None: there is none. Errors call it *what*.
 
         Raises:
-            SourceError: its file cannot be read, or used; the reason is token.
+            SourceError: its file cannot be read or used; the reason is token.
         """
         if self.file is None:
             return self.value
@@ -40,15 +40,15 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What goes with a request."""
+    """What a request is sent with."""
 
     headers: dict[str, str] = field(repr=False)
     tls: ssl.SSLContext | bool
     server_name: str | None
 
 
-class Access:
-    """What opens Consul's doors. It reads files: call it in a thread."""
+class Auth:
+    """The credentials for one Consul."""
 
     def __init__(self, *, token: Secret, auth: Secret, certificates: Certificates) -> None:
         self._token = token
@@ -56,7 +56,7 @@ class Access:
         self._certificates = certificates
 
     def read(self) -> Credentials:
-        """Return what the files hold now.
+        """Return the current credentials. Reads files: call it in a thread.
 
         Raises:
             SourceError: one of them cannot be used; the reason is token or tls.
@@ -70,7 +70,7 @@ class Access:
         return Credentials(headers, self._tls(), self._certificates.tls.server_name)
 
     def _tls(self) -> ssl.SSLContext | bool:
-        if self._certificates.tls == Tls():  # the system's authorities, which aiohttp has loaded already
+        if self._certificates.tls == Tls():  # the system's certificate authorities, which aiohttp has already loaded
             return True
         try:
             return self._certificates.context()
