@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from enum import StrEnum, unique
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+from dynsrv.log_writer import LogWriter
 
 
 @unique
@@ -33,6 +36,7 @@ class Event(StrEnum):
     WEB_EXPOSED = "web.listen serves other hosts without TLS, and reads need no token; set web.tls or bind to loopback"
     HTTP_REQUEST_FAILED = "internal error while answering an HTTP request"
     LIBRARY_WARNING = "warning from a library"
+    LOG_LINES_LOST = "log lines were lost: stderr could not be written, or nobody read it"
 
     # HAProxy
     HAPROXY_CONNECTED = "connected to HAProxy"
@@ -119,8 +123,13 @@ def get_logger() -> Log:
     return log
 
 
-def configure(*, level: str, form: Literal["text", "json"]) -> None:
-    """Write log lines from *level* up to stderr. Colours only where stderr is a terminal."""
+def configure(*, level: str, form: Literal["text", "json"], in_thread: bool = False) -> None:
+    """Write log lines from *level* up to stderr. Colours only where stderr is a terminal.
+
+    With *in_thread*, a thread writes them: logging then neither blocks nor fails, whatever stderr is. Lines that cannot
+    be written are lost, counted and reported later.
+    """
+    global _writer, _processors  # noqa: PLW0603 - stderr exists once, and so does its thread
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -130,12 +139,43 @@ def configure(*, level: str, form: Literal["text", "json"]) -> None:
         processors += [_add_code, structlog.processors.JSONRenderer()]
     else:
         processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=32, sort_keys=False))
+    _processors = processors
+    if in_thread and _writer is None:
+        _writer = LogWriter(sys.stderr.fileno(), report=_report_lost, count=_count_lost)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _writer) if in_thread else sys.stderr),
     )
     logging.basicConfig(handlers=[_Forwarding(logging.WARNING)], force=True)
+
+
+_writer: LogWriter | None = None
+_processors: list[structlog.typing.Processor] = []
+_on_lines_lost: Callable[[int], None] = lambda _: None  # noqa: E731 - a default
+
+
+def on_lines_lost(count: Callable[[int], None]) -> None:
+    """Call *count* with the number of lines whenever some are lost, from any thread."""
+    global _on_lines_lost  # noqa: PLW0603 - as above
+    _on_lines_lost = count
+
+
+def drain(*, timeout: float) -> None:
+    """Wait until all lines that were logged are written or lost, but at most *timeout* seconds."""
+    if _writer is not None:
+        _writer.drain(timeout=timeout)
+
+
+def _count_lost(lines: int) -> None:
+    _on_lines_lost(lines)
+
+
+def _report_lost(lines: int) -> str:
+    fields: Any = {"event": Event.LOG_LINES_LOST, "lines": lines}
+    for process in _processors:
+        fields = process(None, "error", fields)
+    return f"{fields}\n"
 
 
 def _add_code(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:

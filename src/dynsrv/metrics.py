@@ -37,6 +37,11 @@ class Metrics:
             "dynsrv_config_last_reload_success_timestamp_seconds", "Unix time of the last successful reload."
         )
 
+        # The log
+        self.log_lines_lost = counter(
+            "dynsrv_log_lines_lost_total", "Log lines lost because stderr could not be written, or nobody read it."
+        )
+
         # Sources
         self.desired_servers = gauge(
             "dynsrv_desired_servers", "Desired servers, from the last snapshots of the sources.", "backend"

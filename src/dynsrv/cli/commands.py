@@ -35,6 +35,9 @@ EXIT_INTERRUPTED = 130
 WATCH_INTERVAL = 2.0
 """Seconds between two updates of `status --watch`."""
 
+LOG_TIMEOUT = 1.0
+"""Seconds that the last log lines get to be written."""
+
 Command = Callable[..., Any]
 
 
@@ -91,7 +94,10 @@ def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - 
         path = find(config)
         changes = watch_config(path) if reload_on_change else None
         daemon = Daemon(partial(_read, path), notifier, directory=_directory(path), changes=changes)
-        asyncio.run(daemon.run())
+        try:
+            asyncio.run(daemon.run())
+        finally:
+            logs.drain(timeout=LOG_TIMEOUT)
     except* ConfigurationError as errors:
         notifier.status(str(errors.exceptions[0]))
         _fail(str(errors.exceptions[0]))
@@ -250,7 +256,7 @@ def main() -> None:
 
 def _read(path: Path) -> Settings:
     settings = load(path, os.environ)
-    logs.configure(level=settings.log.level, form=settings.log.format)
+    logs.configure(level=settings.log.level, form=settings.log.format, in_thread=True)
     return settings
 
 

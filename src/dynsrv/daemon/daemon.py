@@ -15,7 +15,7 @@ from dynsrv.daemon.status import Status
 from dynsrv.daemon.supervisor import Supervisor
 from dynsrv.documents.values import is_loopback
 from dynsrv.errors import ConfigurationError
-from dynsrv.logs import Event, get_logger
+from dynsrv.logs import Event, get_logger, on_lines_lost
 from dynsrv.settings import Settings
 from dynsrv.specs import specs_of
 from dynsrv.wiring import Factory
@@ -46,6 +46,7 @@ class Daemon:
         self._changes = changes
         self._settings = read()
         self._factory = Factory()
+        on_lines_lost(self._factory.metrics.log_lines_lost.inc)
         self._running = RunningSet()
         self._status = Status(self._running, self._factory.metrics.registry, self._factory.audit_log)
 
