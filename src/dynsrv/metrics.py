@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Hi
 from prometheus_client import ProcessCollector as ProcessResources
 
 from dynsrv import __version__
-from dynsrv.model import AdminState, Server
+from dynsrv.model import AdminState, OperationalState, Server
 from dynsrv.runtime import Broke, Event, Hook, Replied
 
 _COMMAND_BUCKETS = (0.00001, 0.00003, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
@@ -96,7 +96,8 @@ class Metrics:
         # Servers
         self.servers = gauge(
             "dynsrv_servers",
-            "Managed servers by state: waiting_check, ready, draining, maintenance, and refused by HAProxy.",
+            "Managed servers by state: waiting_check, ready, down (ready, but HAProxy sees it DOWN), draining,"
+            " maintenance, and refused by HAProxy.",
             *where,
             "state",
         )
@@ -182,6 +183,8 @@ def server_state(server: Server, *, waits_for_check: bool) -> str:
     """Return the state of a server as the label of `dynsrv_servers` has it."""
     if waits_for_check:
         return "waiting_check"
+    if server.admin is AdminState.READY and server.operational is OperationalState.DOWN:
+        return "down"
     return {
         AdminState.READY: "ready",
         AdminState.DRAIN: "draining",

@@ -106,7 +106,7 @@ class PassMetrics(PassObserver):
         )
         states["waiting_check"] = len(waiting)  # also those that were added just now
         states["refused"] = sum(isinstance(one.step, Add) for one in this.refused)
-        for state in ("waiting_check", "ready", "draining", "maintenance", "refused"):
+        for state in ("waiting_check", "ready", "down", "draining", "maintenance", "refused"):
             self._metrics.servers.labels(*self._labels, state).set(states[state])
 
         now = self._wall_clock()

@@ -53,7 +53,7 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily
     return (
         GaugeMetricFamily(
             "dynsrv_server_state",
-            "1 for the current state of a managed server: waiting_check, ready, draining or maintenance.",
+            "1 for the current state of a managed server: waiting_check, ready, down, draining or maintenance.",
             labels=(*_LABELS, "state"),
         ),
         GaugeMetricFamily("dynsrv_server_weight", "Weight of a managed server.", labels=_LABELS),

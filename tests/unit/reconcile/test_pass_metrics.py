@@ -49,6 +49,19 @@ async def test_servers_are_counted_by_state() -> None:
     assert managed.value("dynsrv_held_servers") == 1
 
 
+async def test_a_server_whose_check_fails_counts_as_down_not_as_ready() -> None:
+    managed = Managed(policy=a_policy())
+    wanted = (an_endpoint(1), an_endpoint(2))
+    await managed.delays(2, *wanted)
+    managed.haproxy.run_checks()
+    await managed.settle(*wanted)
+    assert managed.value("dynsrv_servers", state="ready") == 2
+    managed.haproxy.run_checks(passing={"dyn-10.0.0.2:80"})
+    await managed.attempt(*wanted)
+    assert managed.value("dynsrv_servers", state="ready") == 1
+    assert managed.value("dynsrv_servers", state="down") == 1
+
+
 async def test_what_the_guard_keeps_is_counted_by_rule_until_it_may_go() -> None:
     managed = Managed(policy=a_policy(options=(), limits=Limits()))
     await managed.settle(an_endpoint(1), an_endpoint(2))

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dynsrv.metrics import Metrics
-from dynsrv.model import AdminState, Check, Server
+from dynsrv.model import AdminState, Check, OperationalState, Server
 from dynsrv.reconcile.view import BackendView
 from dynsrv.steps import Plan, Wait, WaitsFor
 from dynsrv.web.interfaces import StatusReader
@@ -75,6 +75,11 @@ def test_a_server_in_maintenance_is_waiting_check_only_if_it_waits_for_its_check
     plan = Plan(waits=(Wait(new.name, WaitsFor.CHECK, ""), Wait(held.name, WaitsFor.GUARD, "")))
     states = {labels[2:] for labels in samples(a_view(new, held, plan=plan))["dynsrv_server_state"]}
     assert states == {(new.name, "waiting_check"), (held.name, "maintenance")}
+
+
+def test_a_server_that_haproxy_sees_down_is_down_not_ready() -> None:
+    down = a_server(an_endpoint(1), operational=OperationalState.DOWN, check=Check.FAILED)
+    assert samples(a_view(down))["dynsrv_server_state"] == {("lb1", "be_app", down.name, "down"): 1}
 
 
 def test_servers_that_dynsrv_does_not_manage_have_no_metrics() -> None:
