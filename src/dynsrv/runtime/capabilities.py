@@ -53,7 +53,7 @@ class Capabilities:
 
     def takes(self, keyword: str) -> bool:
         """Whether this version supports *keyword* in `add server`."""
-        first, last = _KEYWORDS.get(keyword, (_OLDEST, _NEWEST))
+        first, last = _KEYWORDS.get(keyword.partition("(")[0], (_OLDEST, _NEWEST))
         return first <= self.number <= last
 
     @classmethod
