@@ -7,7 +7,7 @@ from dynsrv.runtime import UnixAddress
 from tests.fakes.behind import Behind
 from tests.fakes.haproxy import FakeServer
 
-VERSIONS = ("2.5.0", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
+VERSIONS = ("2.5.1", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
 
 
 async def test_the_process_that_answers_is_told() -> None:
