@@ -62,6 +62,98 @@ STATIC_ONLY = frozenset(
 )
 """`'X' option is not accepted for dynamic server` (2.6-3.4), or unknown to a version that lacks X."""
 
+_ALONE = frozenset(
+    {
+        "agent-check",
+        "allow-0rtt",
+        "backup",
+        "check-reuse-pool",
+        "check-send-proxy",
+        "check-ssl",
+        "check-via-socks4",
+        "force-sslv3",
+        "force-tlsv10",
+        "force-tlsv11",
+        "force-tlsv12",
+        "force-tlsv13",
+        "no-backup",
+        "no-check-sni-auto",
+        "no-renegotiate",
+        "no-send-proxy",
+        "no-send-proxy-v2",
+        "no-sni-auto",
+        "no-ssl-reuse",
+        "no-sslv3",
+        "no-tfo",
+        "no-tls-tickets",
+        "no-tlsv10",
+        "no-tlsv11",
+        "no-tlsv12",
+        "no-tlsv13",
+        "renegotiate",
+        "send-proxy",
+        "send-proxy-v2",
+        "send-proxy-v2-ssl",
+        "send-proxy-v2-ssl-cn",
+        "strict-maxconn",
+        "tfo",
+        "tls-tickets",
+    }
+)
+_WITH_ARGUMENT = frozenset(
+    {
+        "addr",
+        "agent-addr",
+        "agent-inter",
+        "agent-port",
+        "agent-send",
+        "alpn",
+        "check-alpn",
+        "check-pool-conn-name",
+        "check-proto",
+        "check-sni",
+        "ciphers",
+        "ciphersuites",
+        "client-sigalgs",
+        "cookie",
+        "crl-file",
+        "crt",
+        "curves",
+        "error-limit",
+        "hash-key",
+        "healthcheck",
+        "idle-ping",
+        "ktls",
+        "maxqueue",
+        "minconn",
+        "npn",
+        "observe",
+        "on-error",
+        "on-marked-down",
+        "on-marked-up",
+        "pool-conn-name",
+        "pool-low-conn",
+        "pool-max-conn",
+        "pool-purge-delay",
+        "port",
+        "proto",
+        "proxy-v2-options",
+        "set-proxy-v2-tlv-fmt",
+        "shard",
+        "sigalgs",
+        "sni",
+        "ssl-max-ver",
+        "ssl-min-ver",
+        "track",
+        "verifyhost",
+        "ws",
+    }
+)
+"""The keywords of `add server help` (3.4) that take no argument, and those that take one: measured on 2.6, 3.0 and 3.4.
+
+What follows the argument of such a keyword is a keyword again; the argument itself may look like one.
+"""
+
 MAX_WORDS = 50
 """HAProxy up to 3.0 silently cuts a command after 64 words; `add server` itself needs eight."""
 
@@ -69,7 +161,7 @@ MAX_LENGTH = 8000
 """A command may have 16382 bytes (2.6-3.0)."""
 
 _FORBIDDEN = re.compile(r"""[^\x20-\x7e]|[;\\#"']""")
-_KEYWORD = re.compile(r"[a-z][a-z0-9-]*")
+_KEYWORD = re.compile(r"[a-z][a-z0-9-]*|set-proxy-v2-tlv-fmt\((0x[0-9A-Fa-f]{1,2}|[0-9]{1,3})\)")
 _FIXED_SNI = re.compile(r"sni str\(([A-Za-z0-9._-]+)\)")
 
 
@@ -95,7 +187,13 @@ def checked_option(text: str) -> str:
         raise ValueError("expected a keyword and its arguments with one space between them")
     if not _KEYWORD.fullmatch(words[0]):
         raise ValueError("expected a keyword of HAProxy's server line first, such as send-proxy-v2")
-    for word in words:
+    head, *arguments = words
+    bare = head.partition("(")[0]
+    if bare in _WITH_ARGUMENT and not arguments:
+        raise ValueError(f"expected {head} and its argument")
+    if further := arguments[bare in _WITH_ARGUMENT :] if bare in _ALONE | _WITH_ARGUMENT else []:
+        raise ValueError(f"but {further[0]} is no argument of {head}: write it as an option of its own")
+    for word in words[:1] if bare in _WITH_ARGUMENT else words:
         # Also behind the first word: HAProxy would take it for a keyword there just as well.
         if word in MANAGED:
             raise ValueError(f"but {word} does not belong here: {MANAGED[word]}")
@@ -115,16 +213,16 @@ def implied_check_keywords(options: Sequence[str]) -> list[str]:
     A server added at runtime inherits nothing: the check of an `ssl` or `send-proxy` server is plain (2.6-3.4).
     As for a server of the file, nothing is added to a check with its own `port` or `addr`.
     """
-    words = {word for option in options for word in option.split(" ")}
-    if "check" not in words or words & {"port", "addr"}:
+    keywords = {keyword(option) for option in options}
+    if "check" not in keywords or keywords & {"port", "addr"}:
         return []
     wanted = []
-    if "ssl" in words:
+    if "ssl" in keywords:
         wanted.append("check-ssl")
         wanted += [f"check-sni {name[1]}" for option in options if (name := _FIXED_SNI.fullmatch(option))]
-    if any(word.startswith("send-proxy") for word in words):
+    if any(word.startswith("send-proxy") for word in keywords):
         wanted.append("check-send-proxy")
-    return [option for option in wanted if keyword(option) not in words]
+    return [option for option in wanted if keyword(option) not in keywords]
 
 
 def _checked_words(text: str) -> str:

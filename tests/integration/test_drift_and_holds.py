@@ -6,7 +6,7 @@ import pytest
 
 from dynsrv.logs import Event
 from tests.integration.support.controller import Install
-from tests.integration.support.haproxy import HAProxy, serves
+from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
 
@@ -101,3 +101,30 @@ async def test_a_check_that_somebody_disabled_is_enabled_again(
         return not await haproxy.ready_ports()
 
     await eventually(down)
+
+
+async def test_a_server_that_follows_another_one_into_maintenance_is_held_by_nobody(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    tracked, *servers = await web_servers(3)
+    extra = f"\nbackend be_tracked\n    server app 127.0.0.1:{tracked.port} check inter 100ms\n"
+    haproxy = await a_haproxy(extra=extra)
+    server = {"check": False, "options": ["track be_tracked/app"]}
+    controller = dynsrv(haproxy, backend={"server": server}, resync=RESYNC)
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    await haproxy.do("set server be_tracked/app state maint")
+    await eventually(lambda: _nobody_serves(haproxy))
+    status = await controller.run("status")
+    assert "HAProxy reports it as down; it receives no new requests" in " ".join(status.out.split())
+    controller.want(servers[1:])  # it can be removed like any other
+    await eventually(lambda: _gone(haproxy, servers[0].port))
+    await haproxy.do("set server be_tracked/app state ready")
+    await serves(haproxy, servers[1:])
+    assert not controller.lines(Event.SERVER_HELD)
+    assert not controller.lines(Event.DRIFT_DETECTED)
+
+
+async def _nobody_serves(haproxy: HAProxy) -> bool:
+    return not await haproxy.ready_ports()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from dynsrv.logs import Event
 from tests.integration.support.controller import Install
+from tests.integration.support.fault_proxy import FaultProxy
 from tests.integration.support.haproxy import StartHAProxy, serves
 from tests.integration.support.web_servers import WebServers
 
@@ -107,5 +111,22 @@ async def test_a_haproxy_without_add_server_is_rejected(a_haproxy: StartHAProxy,
     controller.want([])
     finished = await controller.run("plan")
     assert finished.code == 1, finished
-    assert "cannot add servers at runtime. dynsrv needs HAProxy 2.5 or later." in finished.out
+    assert "cannot add servers at runtime. dynsrv needs HAProxy 2.5.1 or later." in finished.out
     assert "HAProxy 2.2." in finished.out
+
+
+@pytest.mark.parametrize("version", ["2.6"])
+async def test_a_haproxy_that_the_second_server_would_crash_is_rejected_before_anything_is_sent(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install, stack: AsyncExitStack, *, tmp_path: Path
+) -> None:
+    haproxy = await a_haproxy()
+    between = await stack.enter_async_context(FaultProxy(tmp_path / "proxy.sock", haproxy.socket))
+    between.rewrite = lambda answer: re.sub(rb"\nVersion: \S+", b"\nVersion: 2.5.0", answer)
+    controller = dynsrv(haproxy, proxies=[{"name": "lb1", "address": str(between.path)}])
+    controller.want(await web_servers(2))
+    for command in (["plan"], ["apply"], ["check", "--live"]):
+        finished = await controller.run(*command)
+        assert finished.code == 1, finished
+        assert "HAProxy 2.5.0 crashes when servers are added at runtime. dynsrv needs HAProxy 2.5.1" in finished.out
+    assert b"show servers state" in between.asked
+    assert b"add server" not in between.asked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.integration.support.controller import Dynsrv, Install
-from tests.integration.support.haproxy import HAProxy, serves
+from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import load, request
 from tests.integration.support.waiting import eventually
 from tests.integration.support.web_servers import WebServers
@@ -140,3 +140,47 @@ async def test_an_option_that_this_version_does_not_take_is_told_before_anything
         assert "unknown keyword" not in haproxy.log.read_text()
     else:
         assert applied.code == live.code == 0, applied
+
+
+async def test_an_option_may_have_an_argument_that_is_a_keyword_too(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(2)
+    options = ["observe layer7", "on-error fastinter"]
+    if haproxy.version != "2.6":
+        options += ["hash-key id", "send-proxy-v2", "set-proxy-v2-tlv-fmt(0xE0) %[src]"]
+    controller = dynsrv(haproxy, backend={"server": {"check": False, "options": options}})
+    controller.want(servers)
+    applied = await controller.run("apply")
+    assert applied.code == 0, applied
+    await serves(haproxy, servers)
+
+
+async def test_the_plan_says_before_that_clients_no_longer_stick_to_a_server_that_is_replaced(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    servers = await web_servers(4)
+    haproxy = await a_haproxy(
+        backend="balance roundrobin\nstick-table type string len 32 size 1k\nstick on url_param(client)"
+    )
+    controller = dynsrv(haproxy)
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+    stuck = {number: await request(haproxy.frontend, f"/?client={number}") for number in range(20)}
+    assert stuck == {number: await request(haproxy.frontend, f"/?client={number}") for number in range(20)}
+    assert await controller.stop() == 0
+    changed: Dynsrv = dynsrv(haproxy, backend={"server": {"check": True, "inter": "150ms", "fall": 1, "rise": 1}})
+    before = await changed.run("plan", "--json")
+    reasons = {step["reason"] for step in before.json["backends"][0]["steps"] if step["step"] == "add"}
+    assert reasons == {"replaces a server whose options changed: clients that stick to that one move to other servers"}
+    old = {row.id for row in (await haproxy.servers()).values()}
+    await changed.start()
+
+    async def replaced() -> bool:
+        return not old & {row.id for row in (await haproxy.servers()).values()}
+
+    await eventually(replaced)
+    await serves(haproxy, servers)
+    after = {number: await request(haproxy.frontend, f"/?client={number}") for number in reversed(range(20))}
+    assert after != stuck

@@ -91,7 +91,7 @@ def find(explicit: Path | None) -> Path:
     found = shutil.which("haproxy", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin")))
     if found is None:
         problem = "the demo needs HAProxy, but found none on PATH or in /usr/sbin"
-        remedy = "install 2.5 or later (Debian and Ubuntu: apt-get install haproxy), or set --haproxy"
+        remedy = "install 2.5.1 or later (Debian and Ubuntu: apt-get install haproxy), or set --haproxy"
         raise ConfigurationError("haproxy", f"{problem}; {remedy}")
     return Path(found).absolute()
 
@@ -144,7 +144,7 @@ async def _answering(process: Process, *, binary: Path, address: str, log: Path)
                         await asyncio.sleep(_PAUSE)
                         continue
                     if not Capabilities.of(info.version).add_server:
-                        problem = f"HAProxy {info.version} cannot add servers at runtime; dynsrv needs 2.5 or later"
+                        problem = f"HAProxy {info.version} cannot add servers at runtime; dynsrv needs 2.5.1 or later"
                         raise ConfigurationError(str(binary), problem)
                     return info.version
         except TimeoutError:

@@ -16,8 +16,10 @@ def process(info: ProcessInfo) -> Process:
 _OPERATIONAL = (OperationalState.DOWN, OperationalState.STARTING, OperationalState.UP, OperationalState.STOPPING)
 
 # bits of srv_admin_state
-_MAINT = 0x01 | 0x02 | 0x20  # forced, inherited by `track`, resolution; 0x04 only says how the server began
-_DRAIN = 0x08 | 0x10  # forced, inherited
+_MAINT = 0x01
+_DRAIN = 0x08
+_DOWN = 0x02 | 0x20  # because of the server that it tracks, or because its name cannot be resolved: nobody's wish
+_STOPPING = 0x10  # because of the server that it tracks
 # bits of srv_check_state
 _CONFIGURED = 2
 _ENABLED = 4
@@ -40,6 +42,12 @@ def server(row: ServerState) -> Server:
         admin = AdminState.DRAIN
     else:
         admin = AdminState.READY
+    if row.admin_state & _DOWN:
+        operational = OperationalState.DOWN
+    elif row.admin_state & _STOPPING:
+        operational = OperationalState.STOPPING
+    else:
+        operational = _OPERATIONAL[row.operational_state]
     if not row.check_state & _CONFIGURED:
         check = Check.NONE
     elif not row.check_state & _ENABLED:
@@ -53,7 +61,7 @@ def server(row: ServerState) -> Server:
         port=row.port,
         weight=row.weight,
         admin=admin,
-        operational=_OPERATIONAL[row.operational_state],
+        operational=operational,
         check=check,
         check_paused=bool(row.check_state & _PAUSED),
         since_change=row.since_change,

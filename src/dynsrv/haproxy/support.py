@@ -27,8 +27,10 @@ def unsupported(
     match reply:
         case None | errors.CommandUnsupported():
             reason = "version"
-            problem = f"HAProxy {version} cannot add servers at runtime."
-            remedy = "dynsrv needs HAProxy 2.5 or later."
+            crashes = Capabilities.of(version).experimental_mode  # 2.4, and 2.5.0
+            fault = "crashes when servers are added" if crashes else "cannot add servers"
+            problem = f"HAProxy {version} {fault} at runtime."
+            remedy = "dynsrv needs HAProxy 2.5.1 or later."
         case errors.PermissionDenied():
             reason = "level"
             problem = f"the stats socket's level is too low. {said}"

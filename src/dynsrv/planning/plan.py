@@ -65,7 +65,8 @@ _PATIENCE = 30.0
 """Seconds after which a new server whose first check has not finished counts as failing. A check of an address that
 does not answer is nearly always running, and would otherwise always count as about to pass."""
 
-_OPTIONS_CHANGED = "its options changed"
+_OPTIONS_CHANGED = "its options changed: clients that stick to it move to other servers"
+_REPLACES = "replaces a server whose options changed: clients that stick to that one move to other servers"
 _UNWANTED = "no longer listed by the source"
 
 
@@ -172,7 +173,7 @@ def _match(desired: Desired, observed: Backend, history: RecentHistory, policy: 
         if current is not None:
             match_.kept[current.name] = target
         else:
-            missing.append((target, _why_replaced(servers, target) if servers else "listed by the source"))
+            missing.append((target, _REPLACES if servers else "listed by the source"))
         for server in servers:
             if server is not current:
                 match_.removed[server.name] = _why_replaced(servers, target)

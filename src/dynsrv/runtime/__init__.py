@@ -1,4 +1,4 @@
-"""An asynchronous client of HAProxy's Runtime API (HAProxy 2.5 and later). Needs only the standard library."""
+"""An asynchronous client of HAProxy's Runtime API (HAProxy 2.5.1 and later). Needs only the standard library."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _KEYWORDS = {
 }
 """Keywords of `add server` that not all versions support, with the first and the last version that does. From the
 keyword tables of the tags v2.4.0 to v3.5-dev5, and verified on 2.6, 3.0, 3.2 and 3.4."""
-_VERSION = re.compile(r"(\d+)\.(\d+)")
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,10 @@ class Capabilities:
     """What the Runtime API of one HAProxy process supports."""
 
     add_server: bool
-    """`add server` and `del server` for any server (2.5; 2.4 deletes only servers added at runtime)."""
+    """`add server` and `del server` for any server (2.5.1; 2.4 deletes only servers added at runtime).
+
+    The second `add server` with an id crashes 2.5.0, as it does 2.4.0 to 2.4.9.
+    """
     experimental_mode: bool
     """They require `experimental-mode on` on the same connection (2.4 and 2.5; not since 2.6)."""
     wait_removable: bool
@@ -53,7 +56,7 @@ class Capabilities:
 
     def takes(self, keyword: str) -> bool:
         """Whether this version supports *keyword* in `add server`."""
-        first, last = _KEYWORDS.get(keyword, (_OLDEST, _NEWEST))
+        first, last = _KEYWORDS.get(keyword.partition("(")[0], (_OLDEST, _NEWEST))
         return first <= self.number <= last
 
     @classmethod
@@ -64,8 +67,9 @@ class Capabilities:
         """
         match = _VERSION.match(version)
         number = (int(match[1]), int(match[2])) if match else _NEWEST
+        patch = int(match[3] or 0) if match else 0  # a -dev version has none, and is older than the first with one
         return cls(
-            add_server=number >= (2, 5),
+            add_server=number > (2, 5) or (number == (2, 5) and patch >= 1),
             experimental_mode=(2, 4) <= number <= (2, 5),
             wait_removable=number >= (3, 0),
             init_state=number >= (3, 1),

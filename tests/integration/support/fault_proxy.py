@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +13,8 @@ class FaultProxy:
     """Forwards a unix socket to another.
 
     After *cut_after* bytes of answers a connection is cut, after *silent_after* nothing more comes, and after
-    *held_after* HAProxy cannot write any more until `go_on` is set.
+    *held_after* HAProxy cannot write any more until `go_on` is set. What is read of an answer at once is sent as
+    *rewrite* makes it. `asked` is everything that was asked.
     """
 
     def __init__(self, path: Path, upstream: Path) -> None:
@@ -23,6 +25,8 @@ class FaultProxy:
         self.held_after: int | None = None
         self.holds = asyncio.Event()
         self.go_on = asyncio.Event()
+        self.rewrite: Callable[[bytes], bytes] = bytes
+        self.asked = bytearray()
         self.connections = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,11 +63,12 @@ class FaultProxy:
 
     async def _questions(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
+            self.asked += data
             writer.write(data)
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = 0
-        while data := await reader.read(65536):
+        while data := self.rewrite(await reader.read(65536)):
             if self.silent_after is not None and sent + len(data) > self.silent_after:
                 continue
             if self.cut_after is not None and sent + len(data) >= self.cut_after:

@@ -7,7 +7,7 @@ from dynsrv.runtime import UnixAddress
 from tests.fakes.behind import Behind
 from tests.fakes.haproxy import FakeServer
 
-VERSIONS = ("2.5.0", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
+VERSIONS = ("2.5.1", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
 
 
 async def test_the_process_that_answers_is_told() -> None:
@@ -39,12 +39,14 @@ async def test_servers_come_in_haproxy_s_order_with_what_it_says_of_them(version
     [
         (0x00, AdminState.READY),
         (0x01, AdminState.MAINT),
-        (0x02, AdminState.MAINT),
-        (0x20, AdminState.MAINT),
+        (0x02, AdminState.READY),
+        (0x03, AdminState.MAINT),
+        (0x20, AdminState.READY),
         (0x04, AdminState.READY),
         (0x05, AdminState.MAINT),
         (0x08, AdminState.DRAIN),
-        (0x10, AdminState.DRAIN),
+        (0x0A, AdminState.DRAIN),
+        (0x10, AdminState.READY),
         (0x09, AdminState.MAINT),
         (0x40, AdminState.READY),
     ],
@@ -52,6 +54,17 @@ async def test_servers_come_in_haproxy_s_order_with_what_it_says_of_them(version
 async def test_the_bits_of_the_administrative_state_are_read(bits: int, admin: AdminState) -> None:
     (server,) = (await Behind(servers=[FakeServer("s", admin=bits)]).observed()).servers
     assert server.admin is admin
+
+
+@pytest.mark.parametrize(
+    ("bits", "operational"),
+    [(0x00, "up"), (0x02, "down"), (0x20, "down"), (0x10, "stopping"), (0x12, "down"), (0x04, "up")],
+)
+async def test_what_a_server_inherits_from_the_one_that_it_tracks_is_no_state_that_anybody_gave_it(
+    bits: int, operational: str
+) -> None:
+    (server,) = (await Behind(servers=[FakeServer("s", admin=bits)]).observed()).servers
+    assert (server.admin, server.operational) == (AdminState.READY, OperationalState(operational))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tests.fakes.behind import Behind
 from tests.fakes.haproxy import FakeServer
 from tests.fakes.streams import Cut, Hang
 
-VERSIONS = ("2.5.0", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
+VERSIONS = ("2.5.1", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
 DONE, REFUSED, UNKNOWN = Outcome.DONE, Outcome.REFUSED, Outcome.UNKNOWN
 
 

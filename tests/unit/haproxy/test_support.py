@@ -63,10 +63,18 @@ async def test_too_low_a_level_is_rejected_with_what_to_write(level: str) -> Non
     assert rejection.remedy == "Write `level admin` on the `stats socket` line."
 
 
-async def test_too_old_a_haproxy_is_rejected_without_trying() -> None:
-    behind = Behind("2.2.9")
+@pytest.mark.parametrize(
+    ("version", "fault"),
+    [
+        ("2.2.9", "cannot add servers"),
+        ("2.4.9", "crashes when servers are added"),
+        ("2.5.0", "crashes when servers are added"),
+    ],
+)
+async def test_too_old_a_haproxy_is_rejected_without_trying(version: str, fault: str) -> None:
+    behind = Behind(version)
     assert str(await the_rejection(behind)) == (
-        "backend be_app on lb1: HAProxy 2.2.9 cannot add servers at runtime. dynsrv needs HAProxy 2.5 or later."
+        f"backend be_app on lb1: HAProxy {version} {fault} at runtime. dynsrv needs HAProxy 2.5.1 or later."
     )
     assert not any(line.startswith("add") for line in behind.haproxy.journal)
 

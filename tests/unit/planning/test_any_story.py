@@ -46,7 +46,7 @@ class AnyStory(RuleBasedStateMachine):
         options=options | st.sampled_from([(), AGENT]),
         admission=st.sampled_from(Admission),
         on_drain_timeout=st.sampled_from(DrainTimeoutAction),
-        version=st.sampled_from(["2.5.0", "2.6.12", "3.0.11", "3.2.26", "3.4.7"]),
+        version=st.sampled_from(["2.5.1", "2.6.12", "3.0.11", "3.2.26", "3.4.7"]),
         foreign=st.booleans(),
     )
     def begin(

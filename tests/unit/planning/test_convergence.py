@@ -18,7 +18,7 @@ from tests.unit.planning.states import DESIRES, NAME, OTHER, SERVING, UNCHECKED,
 from tests.unit.planning.world import DRAIN_TIMEOUT, World
 
 ENOUGH = 12  # passes for one server; two in turn need more
-VERSIONS = ("2.5.0", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
+VERSIONS = ("2.5.1", "2.6.12-1", "3.0.11-1", "3.2.26-1", "3.4.7-1")
 
 Start = tuple[State | None, tuple[str, ...], Policy, tuple[Endpoint, ...]]
 

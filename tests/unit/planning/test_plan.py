@@ -49,14 +49,16 @@ def test_an_endpoint_whose_server_has_other_options_gets_a_successor_while_the_s
     server_id = next(naming.ids(an_endpoint(), CHECKED))
     assert steps_of(plan) == [f"add {S}-{server_id:x}", f"enable_health {S}-{server_id:x}"]
     assert waits_of(plan) == [f"{S}-{server_id:x} check", f"{S} successor"]
-    assert plan.steps[0].reason == "its options changed"
-    assert plan.waits[1].reason == "its options changed; keeps serving until its replacement does"
+    stick = "clients that stick to {} move to other servers"
+    assert plan.steps[0].reason == f"replaces a server whose options changed: {stick.format('that one')}"
+    why = f"its options changed: {stick.format('it')}; keeps serving until its replacement does"
+    assert plan.waits[1].reason == why
 
 
 def test_when_the_successor_serves_its_predecessor_is_removed() -> None:
     plan = the_plan(a_server(options=OLD), a_server(name=f"{S}-f"), wanted=(an_endpoint(),))
     assert steps_of(plan) == [f"drain {S}"]
-    assert plan.steps[-1].reason == "its options changed"
+    assert plan.steps[-1].reason == "its options changed: clients that stick to it move to other servers"
 
 
 def test_an_endpoint_to_be_drained_keeps_the_server_that_it_has_whatever_its_options() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -94,10 +95,30 @@ def test_a_line_that_haproxy_would_cut_is_refused() -> None:
         "observe layer7",
         "source 10.0.0.1:1024-2048 interface eth0",
         "pool-max-conn -1",
+        "on-error fastinter",
+        "hash-key id",
+        "cookie check",
+        "set-proxy-v2-tlv-fmt(0x20) %[src]",
+        "set-proxy-v2-tlv-fmt(224) %[fc_pp_unique_id]",
     ],
 )
 def test_a_keyword_with_its_arguments_is_an_option(option: str) -> None:
     assert checked_option(option) == option
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("backup send-proxy", "but send-proxy is no argument of backup: write it as an option of its own"),
+        ("agent-port 9 agent-check", "but agent-check is no argument of agent-port: write it as an option of its own"),
+        ("on-error fastinter weight", "but weight is no argument of on-error: write it as an option of its own"),
+        ("agent-port", "expected agent-port and its argument"),
+        ("set-proxy-v2-tlv-fmt(x) a", "expected a keyword of HAProxy's server line first, such as send-proxy-v2"),
+    ],
+)
+def test_an_option_is_one_keyword(option: str, says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        checked_option(option)
 
 
 @given(text=st.text(max_size=40) | st.text(alphabet="ab -<;\\#\"'\n\t\x00é", max_size=12))
@@ -118,7 +139,7 @@ WORDS = st.from_regex(r"[a-z0-9(),./:-]{1,8}", fullmatch=True)
 
 @given(before=st.lists(WORDS, max_size=3), word=st.sampled_from(sorted({*MANAGED, *STATIC_ONLY})), after=WORDS)
 def test_no_keyword_that_is_not_the_operators_hides_behind_another(before: list[str], word: str, after: str) -> None:
-    with pytest.raises(ValueError, match=r"does not belong here|HAProxy accepts|expected a keyword"):
+    with pytest.raises(ValueError, match=r"does not belong here|HAProxy accepts|expected a keyword|option of its own"):
         checked_option(" ".join([*before, word, after]))
 
 

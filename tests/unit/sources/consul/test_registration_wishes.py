@@ -165,7 +165,11 @@ REFUSED = [
     ("options", "Backup", f'found "Backup", {A_KEYWORD}'),
     ("options", "backup; -x", f'found "backup; -x", {A_KEYWORD}'),
     ("options", "weight 5", 'found "weight 5", but weight does not belong here: use the key server.weight'),
-    ("options", "backup check", 'found "backup check", but check does not belong here: use the key server.check'),
+    (
+        "options",
+        "backup check",
+        'found "backup check", but check is no argument of backup: write it as an option of its own',
+    ),
     ("options", "resolvers x", 'found "resolvers x", but HAProxy accepts resolvers of no server added at runtime'),
 ]
 
