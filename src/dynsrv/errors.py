@@ -6,7 +6,8 @@ DynsrvError
 ├── ProxyUnreachable       HAProxy did not answer: the pass failed and is retried
 ├── ProxyChanged           HAProxy has a new process since it was observed: start a new pass at once
 ├── BackendRejected        this backend cannot be managed with HAProxy's configuration; other backends are not affected
-└── ActionRefused          an operator asked for something that cannot be done; nothing was sent
+├── ActionRefused          an operator asked for something that cannot be done; nothing was sent
+└── InternalError          a bug: this pass, probe or source failed and is retried; nothing else is affected
 """
 
 from __future__ import annotations
@@ -73,3 +74,11 @@ class ActionRefused(DynsrvError):
     def __init__(self, reason: RefusalReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class InternalError(DynsrvError):
+    """A bug in dynsrv, or an answer that it did not expect: *cause*, which is not a `DynsrvError`."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"internal error: {type(cause).__name__}: {cause}; the log has its traceback")
+        self.__cause__ = cause

@@ -35,6 +35,7 @@ class Event(StrEnum):
     BACKEND_REMOVED = "backend removed from the configuration"
     WEB_EXPOSED = "web.listen serves other hosts without TLS, and reads need no token; set web.tls or bind to loopback"
     HTTP_REQUEST_FAILED = "internal error while answering an HTTP request"
+    INTERNAL_ERROR = "internal error in a part of dynsrv, which is retried"
     LIBRARY_WARNING = "warning from a library"
     LOG_LINES_LOST = "log lines were lost: stderr could not be written, or nobody read it"
 

@@ -42,6 +42,15 @@ class Metrics:
             "dynsrv_log_lines_lost_total", "Log lines lost because stderr could not be written, or nobody read it."
         )
 
+        # Bugs
+        self.internal_errors = counter(
+            "dynsrv_internal_errors_total",
+            "Bugs that made something fail, which is retried, by part: proxy, source, reconcile, task.",
+            "part",
+        )
+        for part in ("proxy", "source", "reconcile", "task"):
+            self.internal_errors.labels(part)
+
         # Sources
         self.desired_servers = gauge(
             "dynsrv_desired_servers", "Desired servers, from the last snapshots of the sources.", "backend"
@@ -65,7 +74,7 @@ class Metrics:
         )
         self.reconcile_total = counter(
             "dynsrv_reconcile_total",
-            "Passes by result: converged, changed, waiting, guarded, refused, rejected, unreachable, reloaded.",
+            "Passes by result: converged, changed, waiting, guarded, refused, rejected, unreachable, reloaded, failed.",
             *where,
             "result",
         )

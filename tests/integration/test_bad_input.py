@@ -16,6 +16,11 @@ from tests.integration.support.web_servers import WebServers
 
 pytestmark = pytest.mark.any_version
 
+BILLIONS = "a0: &a0 text\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 12)
+)
+"""A few hundred bytes that stand for billions of values."""
+
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
@@ -25,6 +30,7 @@ pytestmark = pytest.mark.any_version
         ("proxies: [{address: 'http://lb'}]\n", "the stats socket, which speaks no HTTP"),
         ("proxies: [{address: /s}\n", "dynsrv.yaml"),
         ("", "dynsrv.yaml"),
+        (BILLIONS, "dynsrv.yaml:6: the aliases up to here repeat"),
     ],
 )
 async def test_a_wrong_configuration_file_is_refused_whole_at_start(dynsrv: Install, text: str, sentence: str) -> None:
@@ -54,6 +60,7 @@ BAD_FILES = {
     "an unknown key": ("servers: [{address: 10.0.0.1, port: 80, wieght: 3}]", "did you mean weight?"),
     "an option smuggled into an address": ("servers: [{address: '10.0.0.1:80 weight 0', port: 80}]", "weight 0"),
     "an empty file": ("", "servers.yaml"),
+    "aliases that stand for billions of values": (BILLIONS, "servers.yaml:6"),
 }
 
 

@@ -34,6 +34,7 @@ METRICS = {
     "dynsrv_oldest_wait_timestamp_seconds": ("gauge", "proxy", "backend"),
     "dynsrv_oldest_drain_timestamp_seconds": ("gauge", "proxy", "backend"),
     "dynsrv_log_lines_lost": ("counter",),
+    "dynsrv_internal_errors": ("counter", "part"),
     "dynsrv_config_last_reload_successful": ("gauge",),
     "dynsrv_config_last_reload_success_timestamp_seconds": ("gauge",),
 }

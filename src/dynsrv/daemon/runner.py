@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,8 +28,9 @@ class ProxyRunner:
         """Run until cancelled."""
         try:
             await self.watch.run()
-        finally:
+        except asyncio.CancelledError:
             self.proxy.close()
+            raise
 
 
 class SourceRunner:

@@ -13,9 +13,12 @@ from typing import Generic, Protocol, TypeVar
 
 from dynsrv.daemon.runner import BackendRunner, DesiredRunner, ProxyRunner, RunningSet, SourceRunner
 from dynsrv.logs import Event, get_logger
+from dynsrv.reconcile.reconciler import Backoff
 from dynsrv.settings import OnRemoved
 from dynsrv.specs import BackendKey, Specs
 from dynsrv.wiring import Factory
+
+_FIRST_RESTART = Backoff(0.2, limit=30.0)
 
 log = get_logger()
 
@@ -117,7 +120,7 @@ class Supervisor:
         running.proxies, running.sources = proxies.runners, sources.runners
         running.desired, running.backends = desired.runners, backends.runners
         for runner in start:
-            self._tasks[runner] = self._group.create_task(runner.run(), name=str(runner))
+            self._tasks[runner] = self._group.create_task(self._keep_running(runner), name=str(runner))
         for gone in backends.gone:
             self._on_removed(gone)
 
@@ -129,6 +132,22 @@ class Supervisor:
         """
         for task in (*self._tasks.values(), *self._removals.values()):
             task.cancel()
+
+    async def _keep_running(self, runner: Runner[object]) -> None:
+        """Run *runner*, again after a pause whenever a bug has ended it: nothing else may be affected by it."""
+        now = asyncio.get_running_loop().time
+        backoff = _FIRST_RESTART
+        while True:
+            began = now()
+            try:
+                return await runner.run()
+            except Exception as error:
+                self._factory.metrics.internal_errors.labels("task").inc()
+                log.error(Event.INTERNAL_ERROR, part=str(runner), exc_info=error)
+            if now() - began > backoff.limit:
+                backoff = _FIRST_RESTART
+            await asyncio.sleep(backoff.delay)
+            backoff = backoff.next()
 
     def _on_removed(self, runner: BackendRunner) -> None:
         """Apply `on_removed` to the servers of a backend that is gone."""

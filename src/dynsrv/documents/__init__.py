@@ -18,6 +18,13 @@ KeyPath = tuple[str | int, ...]
 
 MAX_DEPTH = 100
 
+FREE_COPIES = 10_000
+COPIES_PER_VALUE = 20
+"""Values that aliases and merges may repeat: so many in any document, and so many for each value that is written out.
+
+A few lines could stand for billions of values otherwise.
+"""
+
 _Lines = dict[tuple[int, str | int], int]
 _ROOT = (0, 0)
 
@@ -63,7 +70,7 @@ def parse(content: bytes, *, name: str) -> Document:
 
     Raises:
         ConfigurationError: not UTF-8, neither JSON nor YAML, several documents, a tag, a key twice in one
-            mapping, nested deeper than 100. Its *where* has the line.
+            mapping, nested deeper than 100, or aliases that repeat too much. Its *where* has the line.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -131,11 +138,14 @@ class _Reader:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lines: _Lines = {}
-        self._anchors: dict[str, Any] = {}
+        self._anchors: dict[str, tuple[Any, int]] = {}  # with the number of values, as if aliases were written out
         self._merged: list[Any] = []  # kept alive, or its id might become another collection's
         # The collections that have not ended: each with its anchor, and the key whose value comes next.
         self._open: list[tuple[Any, str | None]] = []
         self._keys: list[Any] = []
+        self._sizes: list[int] = []
+        self._written = 0  # values, without those that aliases repeat
+        self._copied = 0  # values that aliases repeat
         self._root: Any = None
         self._documents = 0
 
@@ -159,15 +169,19 @@ class _Reader:
             self._refuse_tag(event)
             value = _plain(event.value) if event.implicit[0] and event.tag is None else event.value
             if event.anchor:
-                self._anchors[event.anchor] = value
+                self._anchors[event.anchor] = value, 1
+            self._written += 1
+            self._grow(1)
             self._place(value, event, text=event.value)
         elif isinstance(event, yaml.CollectionEndEvent):
             collection, anchor = self._open.pop()
             self._keys.pop()
+            size = self._sizes.pop()
+            self._grow(size)
             if isinstance(collection, dict) and "<<" in collection:
                 self._merge(collection)
             if anchor:
-                self._anchors[anchor] = collection
+                self._anchors[anchor] = collection, size
         elif isinstance(event, yaml.CollectionStartEvent):
             self._refuse_tag(event)
             if len(self._open) >= MAX_DEPTH:
@@ -176,15 +190,27 @@ class _Reader:
             self._place(collection, event)
             self._open.append((collection, event.anchor))
             self._keys.append(_NO_KEY)
+            self._sizes.append(1)
+            self._written += 1
         elif isinstance(event, yaml.AliasEvent):
             name = str(event.anchor)
             if name not in self._anchors:
                 self._refuse(event, f"the alias *{name} has no anchor &{name} before it; add one")
-            self._place(self._anchors[name], event)
+            value, size = self._anchors[name]
+            self._copied += size
+            if self._copied > FREE_COPIES + COPIES_PER_VALUE * self._written:
+                self._refuse(event, f"the aliases up to here repeat {self._copied} values, too many; write them out")
+            self._grow(size)
+            self._place(value, event)
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
                 self._refuse(event, "a second document begins here; keep one document in the file")
+
+    def _grow(self, values: int) -> None:
+        """Count so many more values in the innermost collection."""
+        if self._sizes:
+            self._sizes[-1] += values
 
     def _place(self, value: Any, event: yaml.NodeEvent, *, text: str | None = None) -> None:
         line = _line(event)

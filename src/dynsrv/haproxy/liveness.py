@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from dynsrv.errors import DynsrvError
+from dynsrv.errors import DynsrvError, InternalError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.logs import Event, get_logger
 from dynsrv.metrics import Metrics
@@ -85,6 +85,11 @@ class ProcessWatch:
             process = await self._proxy.identify()
         except DynsrvError as error:
             self._down(error)
+        except Exception as error:  # noqa: BLE001 - a bug costs this proxy its probe, and nothing else
+            self._metrics.internal_errors.labels("proxy").inc()
+            if not isinstance(self.failure, InternalError):
+                self._log.error(Event.INTERNAL_ERROR, exc_info=error)
+            self._down(InternalError(error))
         else:
             self._up(process)
 

@@ -7,7 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 
-from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
+from dynsrv.errors import BackendRejected, DynsrvError, InternalError, ProxyChanged
 from dynsrv.logs import Event, get_logger
 from dynsrv.model import Check
 from dynsrv.reconcile.observer import PassObserver
@@ -125,6 +125,8 @@ class EventLog(PassObserver):
         if isinstance(error, ProxyChanged):
             return  # the process watch logs it, once for all backends
         if self._failure is None or str(self._failure) != str(error):
+            if isinstance(error, InternalError):
+                self._log.error(Event.INTERNAL_ERROR, exc_info=error.__cause__)
             write = self._log.error if isinstance(error, BackendRejected) else self._log.warning
             write(Event.RECONCILE_FAILED, error=str(error))
         self._failure = error

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from dynsrv.errors import BackendRejected, DynsrvError
+from dynsrv.errors import BackendRejected, DynsrvError, InternalError
 from dynsrv.metrics import Metrics, server_state
 from dynsrv.reconcile.observer import PassObserver
 from dynsrv.reconcile.result import Pass, Result
@@ -76,6 +76,8 @@ class PassMetrics(PassObserver):
     async def on_failure(self, error: DynsrvError) -> None:
         """Count the failure; the backend does not count as in sync meanwhile."""
         self._metrics.reconcile_total.labels(*self._labels, Result.of(error)).inc()
+        if isinstance(error, InternalError):
+            self._metrics.internal_errors.labels("reconcile").inc()
         self._metrics.converged.labels(*self._labels).set(0)
         self._show_rejection(error.reason if isinstance(error, BackendRejected) else None)
 

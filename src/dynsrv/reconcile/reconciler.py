@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from dynsrv.errors import ActionRefused, BackendRejected, DynsrvError, ProxyChanged
+from dynsrv.errors import ActionRefused, BackendRejected, DynsrvError, InternalError, ProxyChanged
 from dynsrv.haproxy.proxy import Proxy
 from dynsrv.haproxy.support import check_keywords
 from dynsrv.model import Process, Server
@@ -122,11 +122,9 @@ class Reconciler:
                 this = replace(await self._pass(desired, since), seconds=self._clock() - began)
                 await self._report_steps(this.applied)
             except DynsrvError as error:
-                if not isinstance(error, ProxyChanged):
-                    self._failure = error
-                for observer in self._observers:
-                    await observer.on_failure(error)
-                return self._resync if isinstance(error, BackendRejected) else self._back_off(_LATER)
+                return await self._failed(error)
+            except Exception as error:  # noqa: BLE001 - a bug costs this backend its pass, and nothing else
+                return await self._failed(InternalError(error))
             self._last, self._failure = this, None
             for observer in self._observers:
                 await observer.on_pass(this)
@@ -156,6 +154,16 @@ class Reconciler:
             await self._report_steps(applied)
         (result,) = applied.results
         return result
+
+    async def _failed(self, error: DynsrvError) -> float:
+        """Report why a pass failed, and return in how many seconds the next is due."""
+        if not isinstance(error, ProxyChanged):
+            self._failure = error
+        for observer in self._observers:
+            await observer.on_failure(error)
+        if isinstance(error, BackendRejected):
+            return self._resync
+        return self._back_off(self._resync if isinstance(error, InternalError) else _LATER)
 
     async def _report_steps(self, applied: Applied) -> None:
         """Call the observers with the results of steps, then raise the error that cut them short, if there was one."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged
+from dynsrv.errors import BackendRejected, DynsrvError, InternalError, ProxyChanged
 from dynsrv.model import Backend
 from dynsrv.steps import Add, Admit, Applied, EnableHealth, Outcome, Plan, SetWeight, StepResult, Wait, WaitsFor
 
@@ -26,6 +26,7 @@ class Result(StrEnum):
     REJECTED = "rejected"
     UNREACHABLE = "unreachable"
     RELOADED = "reloaded"
+    FAILED = "failed"
 
     @classmethod
     def of(cls, error: DynsrvError) -> Result:
@@ -35,6 +36,8 @@ class Result(StrEnum):
                 return cls.REJECTED
             case ProxyChanged():
                 return cls.RELOADED
+            case InternalError():
+                return cls.FAILED
             case _:
                 return cls.UNREACHABLE
 

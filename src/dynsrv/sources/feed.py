@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from dynsrv.errors import SourceError
+from dynsrv.errors import InternalError, SourceError
 from dynsrv.logs import Event, get_logger
 from dynsrv.metrics import Metrics
 from dynsrv.model import Snapshot
@@ -78,9 +78,15 @@ class Feed:
                     self.publish(snapshot)
             raise SourceError("ended", "the source ended by itself")
         except SourceError as error:
-            if not answered:
-                raise
-            return error
+            failure = error
+        except Exception as error:  # noqa: BLE001 - a bug costs this backend its source, and nothing else
+            self._metrics.internal_errors.labels("source").inc()
+            failure = SourceError("internal", str(InternalError(error)))
+            if str(failure) not in self._logged:
+                self._log.error(Event.INTERNAL_ERROR, exc_info=error)
+        if not answered:
+            raise failure
+        return failure
 
     def publish(self, snapshot: Snapshot) -> None:
         """Keep *snapshot*, the latest one, and wake the subscribers."""

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from dynsrv.daemon.runner import RunningSet
 from dynsrv.daemon.supervisor import Difference, Supervisor, difference
 from dynsrv.errors import ConfigurationError
+from dynsrv.logs import Event
 from dynsrv.model import Snapshot
 from dynsrv.planning import Limits
 from dynsrv.settings import OnRemoved
@@ -322,3 +323,28 @@ async def test_metrics_of_what_is_gone_are_forgotten_and_of_nothing_else() -> No
         assert supervised.series(backend="be_app") == set()
         assert supervised.series(backend="be_other") == others
         assert supervised.value("proxy_up", proxy="lb1") == 1
+
+
+# ---- what fails
+
+
+async def test_a_bug_that_ends_one_runner_restarts_it_and_ends_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    supervised = Supervised()
+    async with supervised.applying(a_backend_spec(), OTHER):
+        await supervised.want(ONE)
+        state = supervised.running.desired[a_backend_spec().desired.key].state
+
+        async def fail() -> None:
+            raise IndexError("tuple index out of range")
+
+        with monkeypatch.context() as broken, capture_logs() as logs:
+            broken.setattr(state, "update", fail)
+            await supervised.want(TWO)
+            assert supervised.servers("be_other").keys() == names(TWO)
+            assert supervised.servers("be_app").keys() == names(ONE)
+        failures = [one for one in logs if one["event"] is Event.INTERNAL_ERROR]
+        assert {one["part"] for one in failures} == {"desired state of be_app"}
+        assert supervised.value("internal_errors_total", part="task") == len(failures)
+        assert 5 < len(failures) < 20
+        await supervised.settle()
+        assert supervised.servers("be_app").keys() == names(TWO)

@@ -158,3 +158,29 @@ def test_json_has_no_lines() -> None:
 
 def test_a_key_of_a_merged_mapping_has_the_line_of_the_mapping_that_merges_it() -> None:
     assert a_document("a: &a {b: 1}\nc:\n  <<: *a\n").line_of(("c", "b")) == 2
+
+
+def laughs(levels: int) -> str:
+    """Return a document of a few hundred bytes whose aliases stand for nine to the power of *levels* texts."""
+    lists = (f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, levels + 1))
+    return "a0: &a0 text\n" + "".join(lists)
+
+
+def test_aliases_that_stand_for_billions_of_values_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^x.yaml:6: the aliases up to here repeat \d+ values, too many"):
+        a_document(laughs(12))
+
+
+def test_merges_of_one_large_mapping_into_many_are_refused() -> None:
+    large = ", ".join(f"k{number}: {number}" for number in range(1000))
+    merges = "".join(f"- {{<<: *large, n: {number}}}\n" for number in range(5000))
+    with pytest.raises(ConfigurationError, match="the aliases up to here repeat"):
+        a_document(f"- &large {{{large}}}\n{merges}")
+
+
+def test_defaults_can_be_merged_into_thousands_of_servers() -> None:
+    defaults = "defaults: &defaults {weight: 1, maxconn: 10, state: ready, options: [check, inter 1s, fall 3]}\n"
+    servers = "".join(f"- {{<<: *defaults, address: 10.0.0.1, port: {number}}}\n" for number in range(5000))
+    document = a_document(f"{defaults}servers:\n{servers}")
+    assert [server["port"] for server in document.data["servers"]] == list(range(5000))
+    assert all(server["weight"] == 1 for server in document.data["servers"])

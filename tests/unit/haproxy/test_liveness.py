@@ -242,3 +242,27 @@ async def test_a_master_that_is_missing_is_told_once_and_tried_again(monkeypatch
             await asyncio.sleep(0.1)
             assert len(probed.woken) == 1
     assert sum(line["event"] == Event.MASTER_UNREACHABLE for line in logs) == 1
+
+
+async def test_a_bug_in_a_probe_counts_as_no_answer_and_the_next_probe_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    probed = Probed()
+    identify = HAProxy.identify
+
+    async def fail(_: HAProxy) -> None:
+        raise IndexError("tuple index out of range")
+
+    with capture_logs() as logs:
+        async with probed.running():
+            await asyncio.sleep(1)
+            monkeypatch.setattr(HAProxy, "identify", fail)
+            await asyncio.sleep(2.5)
+            assert probed.value("dynsrv_proxy_up") == 0
+            monkeypatch.setattr(HAProxy, "identify", identify)
+            await asyncio.sleep(2)
+            assert probed.value("dynsrv_proxy_up") == 1
+    assert [one["event"] for one in logs] == [
+        Event.HAPROXY_CONNECTED,
+        Event.INTERNAL_ERROR,
+        Event.HAPROXY_UNREACHABLE,
+        Event.HAPROXY_RECOVERED,
+    ]

@@ -324,3 +324,24 @@ async def test_a_pass_that_a_reload_cut_short_converges_nothing() -> None:
 def test_a_wake_up_is_a_plain_call() -> None:
     wake: Callable[[], None] = Managed().reconciler.wake
     wake()
+
+
+async def test_a_bug_costs_the_backend_its_pass_and_is_retried_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    managed = Managed()
+    observe = managed.behind.proxy.observe
+
+    async def fail(*_: object, **__: object) -> None:
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setattr(managed.behind.proxy, "observe", fail)
+    with capture_logs() as logs:
+        assert await managed.delays(20, an_endpoint()) == pytest.approx(growing(RESYNC, 20))
+    assert str(managed.reconciler.failure).startswith("internal error: IndexError: tuple index out of range")
+    assert [one["event"] for one in logs] == [Event.INTERNAL_ERROR, Event.RECONCILE_FAILED]
+    assert isinstance(logs[0]["exc_info"], IndexError)
+    value = managed.metrics.registry.get_sample_value
+    assert value("dynsrv_internal_errors_total", {"part": "reconcile"}) == 20
+    monkeypatch.setattr(managed.behind.proxy, "observe", observe)
+    await managed.settle(an_endpoint())
+    assert managed.reconciler.failure is None
+    assert managed.haproxy.traffic("dyn-10.0.0.1:80")

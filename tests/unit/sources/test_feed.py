@@ -220,12 +220,6 @@ async def test_when_the_source_last_answered_is_a_metric() -> None:
     assert answered > 1_600_000_000
 
 
-async def test_a_bug_in_a_source_is_no_failure_of_it_and_ends_the_feed() -> None:
-    followed = RunningFeed(ONE, ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        await followed.feed.run()
-
-
 async def test_a_stopped_feed_ends_the_watch_and_closes_its_source() -> None:
     followed = RunningFeed(ONE)
     async with followed.running():
@@ -247,8 +241,13 @@ async def test_a_feed_that_is_stopped_while_its_source_fails_closes_it() -> None
     assert followed.source.ended
 
 
-async def test_a_feed_that_a_bug_ends_closes_its_source() -> None:
-    followed = RunningFeed(ZeroDivisionError())
-    with pytest.raises(ZeroDivisionError):
-        await followed.feed.run()
-    assert followed.source.ended
+async def test_a_bug_in_a_source_is_its_failure_and_it_is_retried() -> None:
+    followed = RunningFeed(ONE, KeyError("Service"), KeyError("Service"), 5.0, TWO)
+    with capture_logs() as logs:
+        async with followed.running():
+            assert followed.published == [ONE, TWO]
+            assert followed.feed.failure is None
+    assert [one["event"] for one in logs] == [Event.INTERNAL_ERROR, Event.SOURCE_FAILED, Event.SOURCE_RECOVERED]
+    assert isinstance(logs[0]["exc_info"], KeyError)
+    assert followed.value("dynsrv_source_errors_total", reason="internal") == 2
+    assert followed.metrics.registry.get_sample_value("dynsrv_internal_errors_total", {"part": "source"}) == 2
