@@ -107,7 +107,10 @@ class ServerStatus:
     draining_since: Annotated[datetime | None, Field(description="When its drain began; null if it does not drain.")]
     ours: Annotated[bool, Field(description="Whether dynsrv manages it; dynsrv never changes any other server.")]
     serving: Annotated[bool, Field(description="Whether HAProxy sends it new requests.")]
-    as_desired: Annotated[bool, Field(description="Whether nothing is left to be done about it.")]
+    as_desired: Annotated[
+        bool | None,
+        Field(description="Whether nothing is left to be done about it; null: the desired servers are not known."),
+    ]
     waits_for: Annotated[WaitsFor | None, Field(description="What has to happen before its next step.")]
     why: Annotated[str, Field(description="Why it is in this state, in a sentence.")]
 

@@ -69,10 +69,11 @@ class BackendView:
         )
 
     def servers(self) -> Iterator[ServerStatus]:
-        """Yield each server."""
-        if self.plan is None or self.observed is None:
+        """Yield each server; without a plan, it is not known whether it is as desired."""
+        if self.observed is None:
             return
-        why, waits_for = _why(self.plan), _waits_for(self.plan)
+        plan = self.plan or Plan()
+        why, waits_for = _why(plan), _waits_for(plan)
         for server in self.observed.servers:
             ours = self.policy.owns(server.name)
             yield ServerStatus(
@@ -90,10 +91,19 @@ class BackendView:
                 draining_since=utc_time(self.drains.get(server.name)),
                 ours=ours,
                 serving=server.serving,
-                as_desired=server.name not in why,
+                as_desired=None if self.plan is None and ours else server.name not in why,
                 waits_for=waits_for.get(server.name),
-                why=why.get(server.name) or (_at_rest(server) if ours else "not managed by dynsrv"),
+                why=why.get(server.name) or self._why_at_rest(server, ours=ours),
             )
+
+    def _why_at_rest(self, server: Server, *, ours: bool) -> str:
+        if not ours:
+            return "not managed by dynsrv"
+        if self.plan is not None:
+            return _at_rest(server)
+        return "not known whether it is desired: the source has not answered" + (
+            "" if server.serving else "; it receives no requests"
+        )
 
     def missing(self) -> Iterator[MissingServer]:
         """Yield each endpoint that has no server yet."""
