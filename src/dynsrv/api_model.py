@@ -99,6 +99,10 @@ class ServerStatus:
     state: Annotated[AdminState, Field(description="Its administrative state.")]
     operational: Annotated[OperationalState, Field(description="Its operational state.")]
     check: Annotated[Check, Field(description="Its health check: the last result, or why there is none.")]
+    check_detail: Annotated[
+        str | None,
+        Field(description="HAProxy's reason for a failed check, such as `L4CON, Connection refused`; null otherwise."),
+    ]
     weight: Annotated[int, Field(description="Its weight, 0 to 256.")]
     maxconn: Annotated[int | None, Field(description="Its limit of concurrent connections; 0: no limit.")]
     sessions: Annotated[

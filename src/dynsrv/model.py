@@ -109,7 +109,8 @@ class Server:
     one. *sessions* counts running and queued sessions, *sessions_total* all sessions so far; they are known for servers
     that are `leaving`, and for all others, as *maxconn* is, only if they were queried. *drained_for*: the least number
     of seconds it has been in drain, known only where HAProxy reports it (2.6). *backup*: it receives requests only
-    while no other server can; known once it serves.
+    while no other server can; known once it serves. *check_detail*: why its
+    check failed, in HAProxy's words, such as `L4CON, Connection refused`; None while it does not fail.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Server:
     maxconn: int | None = None
     drained_for: float | None = None
     backup: bool = False
+    check_detail: str | None = None
     serving: bool = field(init=False, compare=False)
     """Whether HAProxy sends it new requests."""
 
@@ -138,6 +140,11 @@ class Server:
     def leaving(self) -> bool:
         """Whether it is in drain, or in a maintenance that dynsrv's drain led to: those it gives weight 0."""
         return self.admin is AdminState.DRAIN or (self.admin is AdminState.MAINT and self.weight == 0)
+
+
+def failing_check(detail: str | None) -> str:
+    """Return the sentence for a failing check, with HAProxy's reason, if it is known."""
+    return f"its health check is failing ({detail})" if detail else "its health check is failing"
 
 
 @dataclass(frozen=True, slots=True)

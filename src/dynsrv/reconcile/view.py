@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dynsrv import api_model
 from dynsrv.api_model import BackendPlan, BackendStatus, BackendSummary, MissingServer, ServerStatus, utc_time
 from dynsrv.errors import DynsrvError
-from dynsrv.model import AdminState, Backend, Check, OperationalState, Server, host_port
+from dynsrv.model import AdminState, Backend, Check, OperationalState, Server, failing_check, host_port
 from dynsrv.planning import Desired, Policy
 from dynsrv.steps import Add, Hold, Plan, SetMaxconn, SetWeight, Step, Wait, WaitsFor
 
@@ -85,6 +85,7 @@ class BackendView:
                 state=server.admin,
                 operational=server.operational,
                 check=server.check,
+                check_detail=server.check_detail,
                 weight=server.weight,
                 maxconn=server.maxconn,
                 sessions=server.sessions,
@@ -179,7 +180,7 @@ def _at_rest(server: Server) -> str:
     if server.admin is not AdminState.READY:
         return "as desired: set to drain by the source"
     if server.operational is OperationalState.DOWN and server.check is not Check.NONE:
-        return "its health check is failing; it receives no requests until a check passes"
+        return f"{failing_check(server.check_detail)}; it receives no requests until a check passes"
     if server.operational in {OperationalState.DOWN, OperationalState.STOPPING}:
         return f"HAProxy reports it as {server.operational}; it receives no new requests"
     return "as desired, with weight 0: it receives no requests"

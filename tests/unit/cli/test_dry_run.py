@@ -112,6 +112,7 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
         "state": "ready",
         "operational": "up",
         "check": "none",
+        "check_detail": None,
         "weight": 1,
         "maxconn": 0,
         "sessions": 0,
@@ -151,6 +152,11 @@ FAILING = a_server(operational=OperationalState.DOWN, check=Check.FAILED)
     [
         (a_server(), True, "as desired"),
         (FAILING, False, "its health check is failing; it receives no requests until a check passes"),
+        (
+            replace(FAILING, check_detail="L4CON, Connection refused"),
+            False,
+            "its health check is failing (L4CON, Connection refused); it receives no requests until a check passes",
+        ),
         (replace(FAILING, check=Check.NONE), False, "HAProxy reports it as down; it receives no new requests"),
         (
             a_server(operational=OperationalState.STOPPING),
