@@ -99,6 +99,10 @@ class ServerStatus:
     state: Annotated[AdminState, Field(description="Its administrative state.")]
     operational: Annotated[OperationalState, Field(description="Its operational state.")]
     check: Annotated[Check, Field(description="Its health check: the last result, or why there is none.")]
+    check_detail: Annotated[
+        str | None,
+        Field(description="HAProxy's reason for a failed check, such as `L4CON, Connection refused`; null otherwise."),
+    ]
     weight: Annotated[int, Field(description="Its weight, 0 to 256.")]
     maxconn: Annotated[int | None, Field(description="Its limit of concurrent connections; 0: no limit.")]
     sessions: Annotated[
@@ -107,7 +111,10 @@ class ServerStatus:
     draining_since: Annotated[datetime | None, Field(description="When its drain began; null if it does not drain.")]
     ours: Annotated[bool, Field(description="Whether dynsrv manages it; dynsrv never changes any other server.")]
     serving: Annotated[bool, Field(description="Whether HAProxy sends it new requests.")]
-    as_desired: Annotated[bool, Field(description="Whether nothing is left to be done about it.")]
+    as_desired: Annotated[
+        bool | None,
+        Field(description="Whether nothing is left to be done about it; null: the desired servers are not known."),
+    ]
     waits_for: Annotated[WaitsFor | None, Field(description="What has to happen before its next step.")]
     why: Annotated[str, Field(description="Why it is in this state, in a sentence.")]
 

@@ -110,6 +110,11 @@ class Metrics:
             *where,
             "state",
         )
+        self.serving_servers = gauge(
+            "dynsrv_serving_servers",
+            "Servers of the backend that HAProxy sends new requests, including those that dynsrv does not manage.",
+            *where,
+        )
         self.held_servers = gauge(
             "dynsrv_held_servers",
             "Servers that an operator put into maintenance or drain, and that stay there.",

@@ -118,7 +118,8 @@ class Server:
     that are `leaving`, and for all others, as *maxconn* is, only if they were queried. *drained_for*: the least number
     of seconds it has been in drain, known only where HAProxy reports it (2.6). *backup*: it receives requests only
     while no other server can; known once it serves. *initial_weight*: the weight it was added with, of which an agent
-    gives percentages.
+    gives percentages. *check_detail*: why its check failed, in HAProxy's words, such as `L4CON, Connection refused`;
+    None while it does not fail.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Server:
     backup: bool = False
     agent: Agent = Agent.NONE
     initial_weight: int = 0
+    check_detail: str | None = None
     serving: bool = field(init=False, compare=False)
     """Whether HAProxy sends it new requests."""
 
@@ -149,6 +151,11 @@ class Server:
     def leaving(self) -> bool:
         """Whether it is in drain, or in a maintenance that dynsrv's drain led to: those it gives weight 0."""
         return self.admin is AdminState.DRAIN or (self.admin is AdminState.MAINT and self.weight == 0)
+
+
+def failing_check(detail: str | None) -> str:
+    """Return the sentence for a failing check, with HAProxy's reason, if it is known."""
+    return f"its health check is failing ({detail})" if detail else "its health check is failing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ _STATE = (
 )
 _STATE_SINCE_2_4 = " srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port"
 _STAT = (
-    "pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,act,bck,iid,sid,type,check_status,last_chk,addr,cookie,"
+    "pxname,svname,qcur,qmax,scur,smax,slim,stot,status,weight,act,bck,iid,sid,type,check_status,check_code,last_chk,addr,cookie,"
     "mode,algo"
 )
 _NAMELESS = {"random": "unknown", "sticky": "unknown", "consistent": "source", "map-based": "source"}
@@ -110,6 +110,8 @@ def _stat_of(server: FakeServer) -> dict[str, object]:
         "bck": int(server.backup),
         "sid": server.id,
         "type": 2,
+        "check_status": "L7STS" if server.check_result == 2 else "",
+        "check_code": "503" if server.check_result == 2 else "",
         "last_chk": 'a "quoted" text, with a comma',
         "addr": f"{server.address}:{server.port}",
     }

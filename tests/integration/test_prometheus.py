@@ -102,6 +102,29 @@ async def test_an_alert_fires_when_haproxy_is_gone_and_resolves_when_it_is_back(
     await serves(watched.haproxy, watched.servers)
 
 
+async def test_an_alert_fires_while_no_server_serves_and_they_count_as_down(
+    watch: Watch, web_servers: WebServers
+) -> None:
+    watched = await watch(backend={"limits": {}})
+    for server in watched.servers:
+        await server.stop()
+    firing = await watched.prometheus.fires("DynsrvNoServers")
+    _plain(firing["DynsrvNoServers"], "be_app", "lb1")
+    assert firing["DynsrvNoServers"]["labels"]["severity"] == "critical"
+    assert await watched.prometheus.query("dynsrv_servers{state='down'} == 3")
+    assert await watched.prometheus.query("dynsrv_servers{state='ready'} == 0")
+    watched.dynsrv.want(await web_servers(3))
+    await watched.prometheus.fires()
+
+
+async def test_an_alert_fires_if_the_source_fails_from_the_start_and_haproxy_has_no_servers(watch: Watch) -> None:
+    watched = await watch(wanted=False)
+    firing = await watched.prometheus.fires("DynsrvNoServers", "DynsrvSourceStale")
+    _plain(firing["DynsrvNoServers"], "be_app", "lb1")
+    watched.dynsrv.want(watched.servers)
+    await watched.prometheus.fires()
+
+
 async def test_an_alert_fires_while_the_guard_refuses(watch: Watch) -> None:
     watched = await watch(backend={"limits": GUARDED})
     watched.dynsrv.want([])

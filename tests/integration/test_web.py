@@ -59,6 +59,32 @@ async def test_metrics_tell_the_servers_the_passes_and_the_convergence(
     assert await _get(unused_tcp_port, "/readyz") == (200, "ok\n")
 
 
+async def test_readiness_and_convergence_follow_within_the_probe_when_haproxy_dies(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, unused_tcp_port: int
+) -> None:
+    servers = await web_servers(1)
+    controller = dynsrv(
+        haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}"}, resync={"interval": "1h", "probe": "200ms"}
+    )
+    controller.want(servers)
+    await controller.start()
+    await serves(haproxy, servers)
+
+    async def converged(expected: int) -> bool:
+        return (await _metrics(unused_tcp_port))["dynsrv_converged,backend=be_app,proxy=lb1"] == expected
+
+    await eventually(lambda: converged(1))
+    assert await _get(unused_tcp_port, "/readyz") == (200, "ok\n")
+    await haproxy.stop(kill=True)
+
+    async def degraded() -> bool:
+        _, text = await _get(unused_tcp_port, "/readyz")
+        return "degraded: backend be_app on lb1" in text
+
+    await eventually(degraded)
+    await eventually(lambda: converged(0))
+
+
 async def test_not_ready_says_why(a_haproxy: StartHAProxy, dynsrv: Install, unused_tcp_port: int) -> None:
     haproxy = await a_haproxy(backend="balance static-rr")
     controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}"})

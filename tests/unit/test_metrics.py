@@ -11,6 +11,7 @@ from dynsrv.runtime import Broke, Replied
 
 # other people's dashboards and alerts depend on these
 METRICS = {
+    "dynsrv_serving_servers": ("gauge", "proxy", "backend"),
     "dynsrv_servers": ("gauge", "proxy", "backend", "state"),
     "dynsrv_desired_servers": ("gauge", "backend"),
     "dynsrv_reconcile_duration_seconds": ("histogram", "proxy", "backend"),

@@ -27,8 +27,18 @@ async def _plan_backend(backend: Backend) -> list[BackendView]:
     try:
         desired = await backend.desired(timeout=_SOURCE_TIMEOUT)
     except DynsrvError as error:
-        return [BackendView(backend.name, proxy.name, backend.policy, error=error) for proxy in backend.proxies]
+        return await asyncio.gather(*(_observe_on(proxy, backend, error) for proxy in backend.proxies))
     return await asyncio.gather(*(_plan_on(proxy, backend, desired) for proxy in backend.proxies))
+
+
+async def _observe_on(proxy: HAProxy, backend: Backend, failure: DynsrvError) -> BackendView:
+    """Return what *proxy* has, although *failure* leaves the desired servers unknown."""
+    try:
+        observed = await proxy.observe(backend.name, with_maxconn=True)
+    except DynsrvError as error:
+        both = DynsrvError(f"{failure}; {error}")
+        return BackendView(backend.name, proxy.name, backend.policy, error=both)
+    return BackendView(backend.name, proxy.name, backend.policy, observed=observed, error=failure, seen_at=time.time())
 
 
 async def _plan_on(proxy: HAProxy, backend: Backend, desired: Desired) -> BackendView:

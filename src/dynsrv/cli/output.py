@@ -41,6 +41,7 @@ def print_plan(views: Sequence[BackendView]) -> None:
     for view in views:
         _heading(view)
         if view.plan is None:
+            _console.print(f"  steps unknown: {_known(view)}")
             continue
         if view.converged:
             _console.print("  nothing to do")
@@ -54,14 +55,28 @@ def print_plan(views: Sequence[BackendView]) -> None:
             ]
         )
         _refusals(view.plan)
-    _console.print(f"{_count(steps, 'step')}, {_count(waits, 'wait')}. Nothing was changed.")
+    unknown = sum(view.plan is None for view in views)
+    counted = [_count(steps, "step"), _count(waits, "wait")] if unknown < len(views) else []
+    if unknown:
+        counted.append(f"unknown for {_count(unknown, 'backend')}")
+    _console.print(f"{', '.join(counted)}. Nothing was changed.")
+
+
+def _known(view: BackendView) -> str:
+    """Return what is known of a backend for which no plan could be made."""
+    if view.observed is None:
+        return "HAProxy could not be observed"
+    servers = view.observed.servers
+    serving = sum(server.serving for server in servers)
+    desired = "the desired servers are not known" if view.desired is None else f"{len(view.desired)} desired"
+    return f"HAProxy has {_count(len(servers), 'server')}, {serving} of them serving; {desired}"
 
 
 def print_status(views: Sequence[BackendView]) -> None:
     """Print the live servers compared with the desired ones."""
     for view in views:
         _heading(view)
-        if view.observed is None or view.desired is None or view.plan is None:
+        if view.observed is None:
             continue
         status = view.status()
         rows = [
@@ -78,6 +93,9 @@ def print_status(views: Sequence[BackendView]) -> None:
         ]
         rows += [("-", host_port(m.address, m.port), "missing", "", "", "", m.why) for m in status.missing]
         _rows(rows)
+        if view.plan is None:
+            _console.print(f"  not known whether it is in sync: {_known(view)}")
+            continue
         _refusals(view.plan)
         live = sum(server.ours for server in status.servers)
         verdict = "in sync" if view.converged else "out of sync"

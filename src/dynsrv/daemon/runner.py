@@ -94,11 +94,11 @@ class BackendRunner:
             self.spec.proxy.key,
             self.spec.desired.policy,
             desired=self.desired.servers,
-            observed=last.observed if last else None,
+            observed=self.reconciler.observed,
             plan=last.plan if last else None,
-            error=self.reconciler.failure,
+            error=self.reconciler.failure or self._watch.failure,
             drains=last.drains if last else {},
-            seen_at=last.seen_at if last else None,
+            seen_at=self.reconciler.seen_at,
             guard_overridden_until=until if until > time.time() else None,
         )
 

@@ -56,7 +56,7 @@ class ProcessWatch:
         """Why HAProxy does not respond; None while it does."""
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Call *wake* when HAProxy responds again, and when it is another process."""
+        """Call *wake* when HAProxy stops responding, when it responds again, and when it is another process."""
         self._subscribers.append(wake)
 
     def unsubscribe(self, wake: Callable[[], None]) -> None:
@@ -139,9 +139,11 @@ class ProcessWatch:
 
     def _down(self, error: DynsrvError) -> None:
         self._metrics.proxy_up.labels(self._proxy.name).set(0)
-        if self.failure is None or str(self.failure) != str(error):
+        known, self.failure = self.failure, error
+        if known is None or str(known) != str(error):
             self._log.warning(Event.HAPROXY_UNREACHABLE, error=str(error))
-        self.failure = error
+        if known is None:
+            self._wake()
 
     def _up(self, process: Process) -> None:
         self._metrics.proxy_up.labels(self._proxy.name).set(1)
@@ -162,8 +164,11 @@ class ProcessWatch:
         elif back:
             self._log.info(Event.HAPROXY_RECOVERED, pid=process.pid)
         if back or another:
-            for wake in self._subscribers:
-                wake()
+            self._wake()
+
+    def _wake(self) -> None:
+        for wake in self._subscribers:
+            wake()
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from dynsrv.model import AdminState, Agent, Check, OperationalState, Process, Server, canonical_address
-from dynsrv.runtime import ProcessInfo, ServersReader, ServerStat, ServerState
+from dynsrv.runtime import CheckStat, ProcessInfo, ServersReader, ServerStat, ServerState
 
 
 def process(info: ProcessInfo) -> Process:
@@ -27,6 +27,9 @@ _PAUSED = 8
 _AGENTS = {0: Agent.NONE, _CONFIGURED: Agent.DISABLED}  # by these bits of srv_agent_state
 # srv_check_result; 0 while a check runs, too
 _CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passed, with `disable-on-404`
+
+
+_MAX_OUTPUT = 200  # characters of a check's output, which an external check or a web server chooses
 
 
 def servers_reader() -> ServersReader[Server]:
@@ -95,6 +98,14 @@ def with_stat(one: Server, stat: ServerStat, *, sessions: bool, timed: bool) -> 
         agent=one.agent,
         initial_weight=one.initial_weight,
     )
+
+
+def check_detail(stat: CheckStat) -> str | None:
+    """Return why a check failed: `L4CON, Connection refused`, `L7STS 503, …`; None if HAProxy does not say."""
+    output = "".join(one if one.isprintable() else " " for one in stat.output).strip()
+    if len(output) > _MAX_OUTPUT:
+        output = f"{output[:_MAX_OUTPUT]}…"
+    return ", ".join(filter(None, (f"{stat.status} {stat.code}".strip(), output))) or None
 
 
 def _address(text: str) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from dynsrv import runtime
 from dynsrv.haproxy import rows
-from dynsrv.model import Server
+from dynsrv.model import Check, Server
 from dynsrv.runtime import BackendStat, Capabilities, Command, Ok, ProcessInfo, ServerStat, commands
 
 _SINGLE_STATS = 50
@@ -49,7 +50,22 @@ class ServerStats:
             known = {*fresh, *self._known}
             if unknown := [one.id for one in servers if one.serving and (one.name, one.id) not in known]:
                 fresh |= (await self._ask(backend_id, unknown))[1]
-        return self._completed(servers, fresh)
+        return await self._with_check_details(self._completed(servers, fresh), backend_id)
+
+    async def _with_check_details(self, servers: Sequence[Server], backend_id: int) -> tuple[Server, ...]:
+        """Return *servers* with HAProxy's reason for each failed check."""
+        failing = [one.id for one in servers if one.check is Check.FAILED]
+        if not failing:
+            return tuple(servers)
+        asked = failing if len(failing) <= _SINGLE_STATS else [-1]
+        questions = [commands.checks_stat(backend_id, one) for one in asked]
+        batch = await self._client.batch(questions, process=self._process)
+        found = [reply.value if isinstance(reply, Ok) else () for reply in batch.replies]
+        details = {(row.name, row.id): rows.check_detail(row) for some in found for row in some}
+        return tuple(
+            replace(one, check_detail=details.get((one.name, one.id))) if one.check is Check.FAILED else one
+            for one in servers
+        )
 
     async def _ask(self, backend_id: int, ids: Sequence[int]) -> tuple[Sequence[BackendStat], dict[_Key, ServerStat]]:
         """Query the backend's own row, and those of the servers with these ids."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from dynsrv.model import AdminState, Agent, Check, EndpointState, Server
+from dynsrv.model import AdminState, Agent, Check, EndpointState, Server, failing_check
 from dynsrv.planning.desired_servers import DesiredServer
 from dynsrv.planning.policy import Admission, DrainTimeoutAction, Policy
 from dynsrv.steps import (
@@ -81,7 +81,7 @@ def add(addition: Addition, *, policy: Policy, builder: PlanBuilder) -> None:
         builder.steps.append(EnableHealth(name, "its health check continues"))
         _let_in(name, target, "it was serving before HAProxy was reloaded or restarted", builder)
     else:
-        _leave_maintenance(name, check, target, policy=policy, builder=builder)
+        _leave_maintenance(name, check, target, detail=None, policy=policy, builder=builder)
 
 
 def held(server: Server) -> bool:
@@ -127,7 +127,7 @@ def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: Plan
         case AdminState.DRAIN if not _may_serve(server.check, policy):
             if server.check is Check.DISABLED:
                 builder.steps.append(EnableHealth(server.name, "required before it receives requests"))
-            builder.waits.append(_check_wait(server.name, server.check))
+            builder.waits.append(_check_wait(server.name, server.check, server.check_detail))
         case AdminState.DRAIN:
             _set_weight(server, target, builder)
             builder.steps.append(Admit(server.name, "listed again before its drain ended"))
@@ -139,7 +139,9 @@ def keep(server: Server, target: DesiredServer, *, policy: Policy, builder: Plan
         case AdminState.MAINT:
             if _may_serve(server.check, policy):
                 _set_weight(server, target, builder)
-            _leave_maintenance(server.name, server.check, target, policy=policy, builder=builder)
+            _leave_maintenance(
+                server.name, server.check, target, detail=server.check_detail, policy=policy, builder=builder
+            )
         case _:
             assert_never(server.admin)
 
@@ -169,7 +171,9 @@ def keep_in_drain(server: Server, target: DesiredServer, *, policy: Policy, buil
         case AdminState.MAINT if server.check_paused:
             builder.steps.append(Drain(server.name, "set to drain by the source"))
         case AdminState.MAINT:
-            _leave_maintenance(server.name, server.check, target, policy=policy, builder=builder)
+            _leave_maintenance(
+                server.name, server.check, target, detail=server.check_detail, policy=policy, builder=builder
+            )
         case _:
             assert_never(server.admin)
 
@@ -237,11 +241,13 @@ def remove(
             assert_never(server.admin)
 
 
-def _leave_maintenance(name: str, check: Check, target: DesiredServer, *, policy: Policy, builder: PlanBuilder) -> None:
+def _leave_maintenance(
+    name: str, check: Check, target: DesiredServer, *, detail: str | None, policy: Policy, builder: PlanBuilder
+) -> None:
     if check is Check.DISABLED:
         builder.steps.append(EnableHealth(name, "required before it receives requests"))
     if not _may_serve(check, policy):
-        builder.waits.append(_check_wait(name, check))
+        builder.waits.append(_check_wait(name, check, detail))
         return
     why = {
         Check.PASSED: "its health check passed",
@@ -270,9 +276,9 @@ def _may_serve(check: Check, policy: Policy) -> bool:
     return check in {Check.PASSED, Check.NONE} or policy.admission is Admission.IMMEDIATELY
 
 
-def _check_wait(name: str, check: Check) -> Wait:
-    failing = "its health check is failing" if check is Check.FAILED else "its first health check has not finished"
-    return Wait(name, WaitsFor.CHECK, f"{failing}; it receives no requests until a check passes")
+def _check_wait(name: str, check: Check, detail: str | None) -> Wait:
+    why = failing_check(detail) if check is Check.FAILED else "its first health check has not finished"
+    return Wait(name, WaitsFor.CHECK, f"{why}; it receives no requests until a check passes")
 
 
 def _last_sessions_wait(server: Server, reason: str, quiet_for: float, policy: Policy) -> Wait:

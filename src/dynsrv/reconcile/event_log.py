@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from dynsrv.errors import BackendRejected, DynsrvError, InternalError, ProxyChanged
 from dynsrv.logs import Event, get_logger
-from dynsrv.model import Check
+from dynsrv.model import Backend, Check
 from dynsrv.reconcile.observer import PassObserver
 from dynsrv.reconcile.result import Pass
 from dynsrv.steps import (
@@ -92,11 +92,13 @@ class EventLog(PassObserver):
                     if number % _YIELD_EVERY == 0:
                         await asyncio.sleep(0)
 
+    async def on_observed(self, observed: Backend) -> None:  # noqa: ARG002 - that there is one is enough
+        """Log that HAProxy can be observed again."""
+        self._recovered()
+
     async def on_pass(self, this: Pass) -> None:
         """Log what is new since the previous pass."""
-        if self._failure is not None:
-            self._failure = None
-            self._log.info(Event.RECONCILE_RECOVERED)
+        self._recovered()
         self._rejected &= {_rejection(one) for one in this.refused}
         if this.drift:
             servers = sorted({step.server for step in this.plan.steps})
@@ -130,6 +132,11 @@ class EventLog(PassObserver):
             write = self._log.error if isinstance(error, BackendRejected) else self._log.warning
             write(Event.RECONCILE_FAILED, error=str(error))
         self._failure = error
+
+    def _recovered(self) -> None:
+        if self._failure is not None:
+            self._failure = None
+            self._log.info(Event.RECONCILE_RECOVERED)
 
     def _begun(self, event: Event, reasons: Mapping[str, str]) -> list[tuple[str, str]]:
         """Return those of *reasons*, by server or rule, that are new. The numbers in a reason may change meanwhile."""

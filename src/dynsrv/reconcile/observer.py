@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dynsrv.errors import DynsrvError
+from dynsrv.model import Backend
 from dynsrv.reconcile.result import Pass
 from dynsrv.steps import Applied
 
@@ -15,6 +16,9 @@ class PassObserver:
 
     async def on_steps(self, applied: Applied) -> None:
         """Steps were sent, by a pass that has not ended yet, or because an operator requested one."""
+
+    async def on_observed(self, observed: Backend) -> None:
+        """HAProxy was observed, but nothing could be planned: a source has never answered."""
 
     async def on_pass(self, this: Pass) -> None:
         """A pass got as far as a plan."""

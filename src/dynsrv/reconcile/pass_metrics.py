@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dynsrv.errors import BackendRejected, DynsrvError, InternalError
 from dynsrv.metrics import Metrics, server_state
+from dynsrv.model import Backend
 from dynsrv.reconcile.observer import PassObserver
 from dynsrv.reconcile.result import Pass, Result
 from dynsrv.steps import Add, Admit, Applied, Delete, EnableHealth, Rule, WaitsFor
@@ -59,6 +60,11 @@ class PassMetrics(PassObserver):
         for (kind, outcome), number in Counter((one.step.kind, one.outcome) for one in applied.results).items():
             self._metrics.steps.labels(*self._labels, kind, outcome).inc(number)
 
+    async def on_observed(self, observed: Backend) -> None:
+        """Measure what HAProxy has while the desired servers are not known."""
+        self._show_rejection(None)
+        self._count_serving(observed)
+
     async def on_pass(self, this: Pass) -> None:
         """Measure what was observed and done."""
         metrics, labels = self._metrics, self._labels
@@ -71,6 +77,7 @@ class PassMetrics(PassObserver):
         self._show_rejection(None)
         self._show_guard(this)
         self._show_servers(this)
+        self._count_serving(this.observed)
         self._measure_convergence(this)
 
     async def on_failure(self, error: DynsrvError) -> None:
@@ -97,6 +104,10 @@ class PassMetrics(PassObserver):
             self._metrics.guarded_servers.labels(*self._labels, rule).set(kept if rule in refusing else 0)
         for rule in refusing:
             self._metrics.guard_refusals.labels(self._labels[1], rule).inc()
+
+    def _count_serving(self, observed: Backend) -> None:
+        serving = sum(server.serving for server in observed.servers)
+        self._metrics.serving_servers.labels(*self._labels).set(serving)
 
     def _show_servers(self, this: Pass) -> None:
         """Count the servers by state; show the longest wait for admission and the longest removal in progress."""

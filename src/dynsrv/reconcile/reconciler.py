@@ -16,7 +16,7 @@ from functools import partial
 from dynsrv.errors import ActionRefused, BackendRejected, DynsrvError, InternalError, ProxyChanged
 from dynsrv.haproxy.proxy import Proxy
 from dynsrv.haproxy.support import check_keywords
-from dynsrv.model import Process, Server
+from dynsrv.model import Backend, Process, Server
 from dynsrv.planning import NO_LIMITS, Desired, Policy, make_plan
 from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.history import History
@@ -77,11 +77,26 @@ class Reconciler:
         self._in_sync: tuple[Desired, Process] | None = None  # with what HAProxy was last in sync, and which process
         self._last: Pass | None = None
         self._failure: DynsrvError | None = None
+        self._seen: tuple[Backend, float] | None = None  # without a plan, and when, in Unix time
 
     @property
     def last(self) -> Pass | None:
         """The last pass that got as far as a plan; None: there was none yet."""
         return self._last
+
+    @property
+    def observed(self) -> Backend | None:
+        """What was observed last, with a plan or without one; None: nothing yet."""
+        if self._last is not None:
+            return self._last.observed
+        return None if self._seen is None else self._seen[0]
+
+    @property
+    def seen_at(self) -> float | None:
+        """When that was, in Unix time."""
+        if self._last is not None:
+            return self._last.seen_at
+        return None if self._seen is None else self._seen[1]
 
     @property
     def failure(self) -> DynsrvError | None:
@@ -101,15 +116,33 @@ class Reconciler:
         """Follow *desired* until cancelled."""
         while True:
             self._wake.clear()
-            delay = None
             if desired.servers is not None:
                 delay = await self.attempt(desired.servers, since=desired.changed_at)
+            else:
+                delay = await self.observe()
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()
                 self._backoff = self._first_backoff
             except TimeoutError:
                 pass
+
+    async def observe(self) -> float:
+        """Observe HAProxy without changing it, and return in how many seconds that is due again, even if it failed.
+
+        That is all that can be done while the desired servers are not known.
+        """
+        async with self._lock:
+            try:
+                observed = await self.proxy.observe(self.backend, with_maxconn=self._seen is None)
+            except DynsrvError as error:
+                return await self._failed(error)
+            except Exception as error:  # noqa: BLE001 - as in `attempt`
+                return await self._failed(InternalError(error))
+            self._seen, self._failure = (observed, self._wall_clock()), None
+            for observer in self._observers:
+                await observer.on_observed(observed)
+            return self._resync
 
     async def attempt(self, desired: Desired, *, since: float | None = None) -> float:
         """Make one pass, and return in how many seconds the next is due, even if it failed.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dynsrv import api_model
 from dynsrv.api_model import BackendPlan, BackendStatus, BackendSummary, MissingServer, ServerStatus, utc_time
 from dynsrv.errors import DynsrvError
-from dynsrv.model import AdminState, Agent, Backend, Check, OperationalState, Server, host_port
+from dynsrv.model import AdminState, Agent, Backend, Check, OperationalState, Server, failing_check, host_port
 from dynsrv.planning import Desired, Policy
 from dynsrv.steps import Add, Hold, Plan, SetMaxconn, SetWeight, Step, Wait, WaitsFor
 
@@ -69,10 +69,11 @@ class BackendView:
         )
 
     def servers(self) -> Iterator[ServerStatus]:
-        """Yield each server."""
-        if self.plan is None or self.observed is None:
+        """Yield each server; without a plan, it is not known whether it is as desired."""
+        if self.observed is None:
             return
-        why, waits_for = _why(self.plan), _waits_for(self.plan)
+        plan = self.plan or Plan()
+        why, waits_for = _why(plan), _waits_for(plan)
         for server in self.observed.servers:
             ours = self.policy.owns(server.name)
             yield ServerStatus(
@@ -84,16 +85,26 @@ class BackendView:
                 state=server.admin,
                 operational=server.operational,
                 check=server.check,
+                check_detail=server.check_detail,
                 weight=server.weight,
                 maxconn=server.maxconn,
                 sessions=server.sessions,
                 draining_since=utc_time(self.drains.get(server.name)),
                 ours=ours,
                 serving=server.serving,
-                as_desired=server.name not in why,
+                as_desired=None if self.plan is None and ours else server.name not in why,
                 waits_for=waits_for.get(server.name),
-                why=why.get(server.name) or (_at_rest(server) if ours else "not managed by dynsrv"),
+                why=why.get(server.name) or self._why_at_rest(server, ours=ours),
             )
+
+    def _why_at_rest(self, server: Server, *, ours: bool) -> str:
+        if not ours:
+            return "not managed by dynsrv"
+        if self.plan is not None:
+            return _at_rest(server)
+        return "not known whether it is desired: the source has not answered" + (
+            "" if server.serving else "; it receives no requests"
+        )
 
     def missing(self) -> Iterator[MissingServer]:
         """Yield each endpoint that has no server yet."""
@@ -172,7 +183,7 @@ def _at_rest(server: Server) -> str:
     if server.admin is not AdminState.READY:
         return "as desired: set to drain by the source"
     if server.operational is OperationalState.DOWN and server.check is not Check.NONE:
-        return "its health check is failing; it receives no requests until a check passes"
+        return f"{failing_check(server.check_detail)}; it receives no requests until a check passes"
     if server.operational in {OperationalState.DOWN, OperationalState.STOPPING}:
         return f"HAProxy reports it as {server.operational}; it receives no new requests"
     return "as desired, with weight 0: it receives no requests"

@@ -10,7 +10,7 @@ from dynsrv.runtime.commands import State
 from dynsrv.runtime.errors import RuntimeApiError
 from dynsrv.runtime.events import Broke, Event, Hook, Replied
 from dynsrv.runtime.replies import Command, Ok, Reply
-from dynsrv.runtime.tables import BackendStat, ProcessInfo, ServersReader, ServerStat, ServerState
+from dynsrv.runtime.tables import BackendStat, CheckStat, ProcessInfo, ServersReader, ServerStat, ServerState
 
 __all__ = [
     "Address",
@@ -18,6 +18,7 @@ __all__ = [
     "Batch",
     "Broke",
     "Capabilities",
+    "CheckStat",
     "Client",
     "Command",
     "Event",

@@ -17,11 +17,13 @@ from dynsrv.runtime.errors import InvalidArgument
 from dynsrv.runtime.replies import Command, expect_sentence, expect_silence
 from dynsrv.runtime.tables import (
     BackendStat,
+    CheckStat,
     ProcessInfo,
     ServersReader,
     ServerStat,
     ServerState,
     read_backend_stat,
+    read_checks_stat,
     read_info,
     read_servers_stat,
     read_servers_state,
@@ -229,6 +231,12 @@ def servers_stat(backend_id: int, server_id: int = -1) -> Command[tuple[ServerSt
     """
     line = f"show stat {_within('id', backend_id, 1, 2**31 - 1)} 4 {server_id:d}"
     return Command("show stat", line, read_servers_stat)
+
+
+def checks_stat(backend_id: int, server_id: int = -1) -> Command[tuple[CheckStat, ...]]:
+    """Query the last health check of one server, or of all: the same reply as for `servers_stat`."""
+    line = f"show stat {_within('id', backend_id, 1, 2**31 - 1)} 4 {server_id:d}"
+    return Command("show stat", line, read_checks_stat)
 
 
 def cli_level() -> Command[str]:

@@ -180,6 +180,19 @@ class ServerStat(NamedTuple):
     backup: bool
 
 
+class CheckStat(NamedTuple):
+    """The last result of a server's health check, in HAProxy's own words.
+
+    *status* is such as `L4CON` or `L7STS`; *code* the response's, or empty; *output* the last output, or empty.
+    """
+
+    name: str
+    id: int
+    status: str
+    code: str
+    output: str
+
+
 class BackendStat(NamedTuple):
     """A backend's own row of `show stat`: its algorithm, the name of its persistence cookie, and its backup servers.
 
@@ -216,6 +229,20 @@ def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
         )
     except IndexError as cut:
         raise ValueError("a row of `show stat` is truncated") from cut
+
+
+def read_checks_stat(text: str) -> tuple[CheckStat, ...]:
+    """Parse the columns of `show stat` in CSV format that describe the health checks of servers."""
+    header, lines = _stat_lines(text)
+    columns = [header.index(column) for column in ("svname", "sid", "check_status", "check_code", "last_chk")]
+    try:
+        rows = [[row[column] for column in columns] for row in csv.reader(lines)]
+    except IndexError as cut:
+        raise ValueError("a row of `show stat` is truncated") from cut
+    # `* L7OK`: the last result while another check runs
+    return tuple(
+        CheckStat(name, int(id_), status.removeprefix("* "), code, output) for name, id_, status, code, output in rows
+    )
 
 
 def read_backend_stat(text: str) -> tuple[BackendStat, ...]:

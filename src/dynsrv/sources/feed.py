@@ -14,7 +14,7 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Snapshot
 from dynsrv.sources.source import Source
 
-_RETRY_WAIT = wait_random_exponential(multiplier=0.2, max=10)  # seconds, with full jitter
+_FIRST_PAUSE = 0.2  # seconds at most, because pauses have full jitter
 
 log = get_logger()
 
@@ -50,11 +50,12 @@ class Feed:
     async def run(self) -> None:
         """Follow the source until cancelled, then close it."""
         failure: SourceError | None = None
+        wait = wait_random_exponential(multiplier=_FIRST_PAUSE, max=self.source.longest_pause)
         try:
             while True:
                 # An answer ends an outage. The next one has retries of its own, whose first pause is short again.
                 async for attempt in AsyncRetrying(
-                    retry=retry_if_exception_type(SourceError), wait=_RETRY_WAIT, before_sleep=self._on_failure
+                    retry=retry_if_exception_type(SourceError), wait=wait, before_sleep=self._on_failure
                 ):
                     with attempt:
                         if failure is not None:

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -54,8 +54,10 @@ class FileSource(Source):
     """Follows one file, which may be written in place, replaced, or reached through changing symlinks.
 
     It looks at the file five times a second, which works alike on local disks, network file systems and the
-    `..data` symlink of a Kubernetes ConfigMap.
+    `..data` symlink of a Kubernetes ConfigMap. After a failure it is read again as soon as it changes.
     """
+
+    longest_pause: ClassVar[float] = 0.5
 
     def __init__(
         self,
@@ -71,6 +73,8 @@ class FileSource(Source):
         self._sleep = sleep
         self._status = status
         self._read = read
+        self._failed: _Signature | None = None  # of the file that could not be used; None if there was no file
+        self._failures = 0  # in a row, of that same file
 
     def __repr__(self) -> str:
         return f"<FileSource {self._path} for {self._backend}>"
@@ -85,12 +89,34 @@ class FileSource(Source):
                 syntax, invalid or too_large.
         """
         watcher = _Watcher(self._path, backend=self._backend, status=self._status, read=self._read)
+        await self._wait_for_change()
         while True:
-            # In a thread: a file may be large, and a network file system may hang.
-            snapshot = await asyncio.to_thread(watcher.look)
+            try:
+                # In a thread: a file may be large, and a network file system may hang.
+                snapshot = await asyncio.to_thread(watcher.look)
+            except SourceError:
+                self._failures = self._failures + 1 if watcher.seen == self._failed else 1
+                self._failed = watcher.seen
+                raise
+            self._failed = None
             if snapshot is not None:
                 yield snapshot
             await self._sleep(LOOK_INTERVAL)
+
+    async def _wait_for_change(self) -> None:
+        """After failures, wait until the file is another one, instead of parsing the same again and again."""
+        if self._failed is None or self._failures <= SETTLING_LOOKS:
+            return
+        for _ in range(REPEAT_LOOKS):
+            if await asyncio.to_thread(self._signature) != self._failed:
+                return
+            await self._sleep(LOOK_INTERVAL)
+
+    def _signature(self) -> _Signature | None:
+        try:
+            return _Signature.of(self._status(self._path))
+        except OSError:
+            return None
 
     async def inspect(self) -> AsyncGenerator[str, None]:
         """Yield where the file is."""
@@ -105,6 +131,11 @@ class _Signature(NamedTuple):
     size: int
     modified: int
     changed: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> _Signature:
+        """Return the signature of the file with this *status*."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class _Watcher:
@@ -122,7 +153,8 @@ class _Watcher:
         self._backend = backend
         self._status = status
         self._read = read
-        self._seen: _Signature | None = None  # at the last look
+        self.seen: _Signature | None = None
+        """The file as of the last look; None: there was none, or it could not be used."""
         self._known: _Signature | None = None  # when it was last read for being another
         self._patience = PATIENCE
         self._settling = 0
@@ -133,7 +165,7 @@ class _Watcher:
     def look(self) -> Snapshot | None:
         """Return what the file wants, if that is something else than before, or was not said for long."""
         signature = self._signature()
-        seen, self._seen = self._seen, signature
+        seen, self.seen = self.seen, signature
         if seen and signature != seen and signature[:2] == seen[:2] and self._patience:
             # The same file, and it changed since the last look: it may be half written. A new one is whole.
             self._patience -= 1
@@ -175,7 +207,7 @@ class _Watcher:
             raise self._error("invalid", "not a regular file; name the file that lists the servers")
         if status.st_size > MAX_SIZE:
             raise self._error("too_large", f"{status.st_size} bytes, more than {MAX_SIZE}; split it by backend")
-        return _Signature(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return _Signature.of(status)
 
     def _content(self) -> bytes:
         try:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from dynsrv.documents.values import Section
@@ -30,6 +30,9 @@ class Source(ABC):
     - Iteration ends only by an error, or by being cancelled or closed; it then holds nothing open.
     - Sources that would ask for the same share their requests, by `SourceContext.shared`.
     """
+
+    longest_pause: ClassVar[float] = 10.0
+    """Seconds at most between a failure and the next `watch`."""
 
     @abstractmethod
     def watch(self) -> AsyncGenerator[Snapshot, None]:

@@ -73,7 +73,7 @@ function read(key, data) {
   if (is === 'server' || is === 'missing') {
     row.down = row.state === 'ready' && !row.serving && row.weight > 0;
     row.failing = row.ours && (row.down || (row.waits_for === 'check' && row.check === 'failed'));
-    row.trouble = row.ours && (!row.as_desired || row.down);
+    row.trouble = row.ours && (row.as_desired === false || row.down);
     row.order = `${row.trouble ? 0 : 1} ${natural(row.name || row.address)}`;
     row.text = searched(placeOf(row), row.name, row.address, row.state, row.operational, row.check, row.why);
   }
@@ -155,7 +155,7 @@ function named(servers, one, many) {
 }
 
 function waiting(servers) {
-  const those = servers.filter((one) => one.ours && !one.as_desired && !one.failing);
+  const those = servers.filter((one) => one.ours && one.as_desired === false && !one.failing);
   const numbers = Object.entries(WAITS).map(([what, words]) => {
     const number = those.filter((one) => String(one.waits_for) === what).length;
     return number > 0 && count(number, ...words);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import aiohttp
@@ -96,11 +97,13 @@ async def shows(page: StatusPage, *names: str) -> None:
     await eventually(exactly)
 
 
-async def says(page: StatusPage, server: str, why: str) -> None:
+async def says(page: StatusPage, server: str, why: str | re.Pattern[str]) -> None:
     """Wait until the last words on *server* are *why*."""
 
     async def said() -> bool:
-        assert await page.why(server) == why, await page.servers()
+        words = await page.why(server)
+        matches = why.fullmatch(words) if isinstance(why, re.Pattern) else words == why
+        assert matches, await page.servers()
         return True
 
     await eventually(said)

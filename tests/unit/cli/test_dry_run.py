@@ -112,6 +112,7 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
         "state": "ready",
         "operational": "up",
         "check": "none",
+        "check_detail": None,
         "weight": 1,
         "maxconn": 0,
         "sessions": 0,
@@ -151,6 +152,11 @@ FAILING = a_server(operational=OperationalState.DOWN, check=Check.FAILED)
     [
         (a_server(), True, "as desired"),
         (FAILING, False, "its health check is failing; it receives no requests until a check passes"),
+        (
+            replace(FAILING, check_detail="L4CON, Connection refused"),
+            False,
+            "its health check is failing (L4CON, Connection refused); it receives no requests until a check passes",
+        ),
         (replace(FAILING, check=Check.NONE), False, "HAProxy reports it as down; it receives no new requests"),
         (
             a_server(operational=OperationalState.STOPPING),
@@ -188,15 +194,29 @@ async def test_a_haproxy_that_is_gone_is_told_instead() -> None:
     assert plan["haproxy"] is None
 
 
-async def test_a_source_that_fails_is_told_instead_and_haproxy_is_not_asked() -> None:
-    behind = Behind()
-    _, plan, status = await the_look(behind, SourceError("missing", "servers.yaml: no such file"))
+async def test_the_servers_are_shown_although_the_source_fails_and_no_plan_is_made() -> None:
+    behind = Behind(servers=[FakeServer("dyn-10.0.0.1:80", address="10.0.0.1"), FakeServer("web1", address="10.0.0.2")])
+    found, plan, status = await the_look(behind, SourceError("missing", "servers.yaml: no such file"))
     unknown = {"steps": None, "waits": None, "refusals": None}
-    failed = {"backend": "be_app", "proxy": "lb1", "haproxy": None, "error": "servers.yaml: no such file"}
+    process = {"version": "3.2.26-1", "pid": 101}
+    failed = {"backend": "be_app", "proxy": "lb1", "haproxy": process, "error": "servers.yaml: no such file"}
     assert plan == failed | unknown
     assert status["error"] == "servers.yaml: no such file"
-    assert status["servers"] == status["missing"] == []
-    assert behind.haproxy.journal == []
+    assert [(one["name"], one["serving"], one["as_desired"], one["why"]) for one in status["servers"]] == [
+        ("dyn-10.0.0.1:80", True, None, "not known whether it is desired: the source has not answered"),
+        ("web1", True, True, "not managed by dynsrv"),
+    ]
+    assert status["missing"] == []
+    assert (status["converged"], status["desired"]) == (None, None)
+    assert not found.converged
+
+
+async def test_both_are_named_if_the_source_fails_and_haproxy_is_gone() -> None:
+    behind = Behind()
+    behind.wire.refusals = [ConnectionRefusedError(111, "Connection refused")]
+    _, plan, status = await the_look(behind, SourceError("missing", "servers.yaml: no such file"))
+    assert plan["error"].startswith("servers.yaml: no such file; lb1: unix:///run/haproxy/admin.sock: connection")
+    assert status["servers"] == []
 
 
 async def test_a_source_that_says_nothing_is_not_waited_for_for_ever() -> None:

@@ -175,4 +175,7 @@ async def test_a_new_server_whose_check_fails_is_told_once() -> None:
         await managed.settle(an_endpoint())
     (told,) = [line for line in logs if line["event"] == Event.SERVER_NOT_ADMITTED]
     assert (told["server"], told["log_level"]) == ("dyn-10.0.0.1:80", "info")
-    assert told["reason"] == "its health check is failing; it receives no requests until a check passes"
+    assert told["reason"] == (
+        'its health check is failing (L7STS 503, a "quoted" text, with a comma);'
+        " it receives no requests until a check passes"
+    )

@@ -14,6 +14,7 @@ from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.result import Result
 from dynsrv.sources.feed import Feed
 from tests.fakes.builders import a_policy, an_endpoint
+from tests.fakes.haproxy import FakeServer
 from tests.fakes.managed import RESYNC, Managed
 from tests.fakes.sources import ScriptedSource
 
@@ -245,11 +246,17 @@ def converged(managed: Managed, what: str = "count") -> float | None:
     return managed.metrics.registry.get_sample_value(f"dynsrv_convergence_seconds_{what}", {"backend": "be_app"})
 
 
-async def test_without_a_snapshot_nothing_is_looked_at() -> None:
-    managed = Managed()
+async def test_without_a_snapshot_haproxy_is_observed_and_nothing_changed() -> None:
+    managed = Managed(
+        servers=[FakeServer("web1", address="10.0.0.9"), FakeServer("dyn-x", address="10.0.0.8", admin=1)]
+    )
     _, tasks = await following(managed)
     await asyncio.sleep(100)
-    assert managed.haproxy.journal == []
+    assert managed.haproxy.changes == []
+    assert managed.reconciler.last is None
+    assert managed.reconciler.observed is not None
+    assert [one.name for one in managed.reconciler.observed.servers] == ["web1", "dyn-x"]
+    assert managed.value("dynsrv_serving_servers") == 1
     await stop(tasks)
 
 

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.runtime import BackendStat, ProcessInfo, ServerStat, ServerState
-from dynsrv.runtime.tables import ServersReader, read_backend_stat, read_info, read_servers_stat, read_servers_state
+from dynsrv.runtime import BackendStat, CheckStat, ProcessInfo, ServerStat, ServerState
+from dynsrv.runtime.tables import (
+    ServersReader,
+    read_backend_stat,
+    read_checks_stat,
+    read_info,
+    read_servers_stat,
+    read_servers_state,
+)
 from tests.fakes.haproxy import FakeBackend, FakeHAProxy, FakeServer
 
 # `show servers state` of 2.2, and of 2.6 to 3.4
@@ -232,3 +239,13 @@ def test_the_fake_writes_what_is_read(version: str) -> None:
     (stat,) = read_servers_stat(haproxy.answer("show stat be 4 5"))
     assert stat == ServerStat("s1", 5, 2, 1, 30, 8, backup=False)
     assert read_info(haproxy.answer("show info")).version == version
+
+
+def test_the_last_check_is_read_with_its_output_even_if_another_runs() -> None:
+    server = FakeServer("s1", "10.0.0.1", 80, id=5, check_state=6, check_result=2)
+    text = FakeHAProxy(backends=[FakeBackend("be", [server])]).answer("show stat be 4 5")
+    failed = CheckStat("s1", 5, "L7STS", "503", 'a "quoted" text, with a comma')
+    assert read_checks_stat(text) == (failed,)
+    assert read_checks_stat(text.replace(",L7STS,", ",* L7STS,")) == (failed,)
+    with pytest.raises(ValueError, match="a row of `show stat` is truncated"):
+        read_checks_stat(text[: text.index(",L7STS")])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from dynsrv.errors import SourceError
+from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint, Snapshot
+from dynsrv.sources.feed import Feed
 from dynsrv.sources.file import (
     LOOK_INTERVAL,
     MAX_SIZE,
@@ -221,6 +224,30 @@ async def test_a_broken_file_ends_the_watching_and_the_next_watching_begins_with
     assert (await the_error_of(source)).reason == "syntax"
     replace(path, ONE)
     assert await anext(source.watch()) == a_snapshot(1)
+
+
+async def test_a_broken_file_is_not_parsed_again_and_again_and_read_at_once_when_it_is_mended(path: Path) -> None:
+    replace(path, "servers: [")
+    story = Story(nothing, nothing, lambda: replace(path, TWO))
+    source = FileSource(path, backend="be_app", sleep=story.sleep, read=story.read)
+    for _ in range(SETTLING_LOOKS + 1):
+        await the_error_of(source)
+    reads = story.reads
+    assert await what_comes_of(source) == [a_snapshot(1, 2)]
+    assert story.reads == reads + 1
+
+
+async def test_a_mended_file_is_followed_within_a_second_however_long_it_was_broken(path: Path) -> None:
+    replace(path, "servers: [")
+    feed = Feed(FileSource(path, backend="be_app"), backend="be_app", kind="file", metrics=Metrics())
+    task = asyncio.create_task(feed.run())
+    await asyncio.sleep(60)
+    assert feed.failure is not None
+    replace(path, TWO)
+    await asyncio.sleep(1)
+    assert feed.snapshot == a_snapshot(1, 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def write_too_much(path: Path) -> None:
