@@ -1,4 +1,4 @@
-"""Which of HAProxy's server keywords may a file or a source write as text, and which are dynsrv's to write?"""
+"""Which of HAProxy's server keywords may a file or a source set as text, and which does dynsrv set itself?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from dynsrv.documents.messages import show
 
-_DYNSRV = "dynsrv gives it to each server itself; leave it out"
-_ADMISSION = "dynsrv lets servers in itself; use the key admit"
+_DYNSRV = "dynsrv sets it for each server; remove it"
+_ADMISSION = "dynsrv decides when servers are enabled; use the key admit"
 
 MANAGED = {
     "id": _DYNSRV,
-    "guid": "no two servers may share it; leave it out",
+    "guid": "no two servers may share it; remove it",
     "enabled": _ADMISSION,
     "disabled": _ADMISSION,
     "init-state": _ADMISSION,
@@ -33,7 +33,7 @@ MANAGED = {
         "weight",
     )
 }
-"""The keywords that come from keys of the configuration or from dynsrv itself, with what to do instead."""
+"""The keywords that keys of the configuration, or dynsrv itself, set, and what to do instead."""
 
 STATIC_ONLY = frozenset(
     {
@@ -60,7 +60,7 @@ STATIC_ONLY = frozenset(
         "tcp-ut",
     }
 )
-"""`'X' option is not accepted for dynamic server` (2.6-3.4), or unknown to a version that lacks X."""
+"""`'X' option is not accepted for dynamic server` (2.6-3.4), or unknown to versions that do not have X."""
 
 _ALONE = frozenset(
     {
@@ -155,7 +155,7 @@ What follows the argument of such a keyword is a keyword again; the argument its
 """
 
 MAX_WORDS = 50
-"""HAProxy up to 3.0 silently cuts a command after 64 words; `add server` itself needs eight."""
+"""HAProxy up to 3.0 silently truncates a command after 64 words; `add server` itself needs eight."""
 
 MAX_LENGTH = 8000
 """A command may have 16382 bytes (2.6-3.0)."""
@@ -169,7 +169,7 @@ def checked_argument(text: str) -> str:
     """Return *text* if it is one word that cannot end a command of the Runtime API or begin another.
 
     Raises:
-        ValueError: it is not; the sentence goes on after "found …,".
+        ValueError: it is not; the message continues after "found …,".
     """
     if not text or " " in text:
         raise ValueError("expected one word without spaces")
@@ -177,10 +177,10 @@ def checked_argument(text: str) -> str:
 
 
 def checked_option(text: str) -> str:
-    """Return *text* if it is one keyword with its arguments, and none that is dynsrv's to write.
+    """Return *text* if it is one keyword with its arguments, and none that dynsrv sets itself.
 
     Raises:
-        ValueError: it is not; the sentence goes on after "found …,".
+        ValueError: it is not; the message continues after "found …,".
     """
     words = _checked_words(text).split(" ")
     if "" in words:
@@ -194,11 +194,11 @@ def checked_option(text: str) -> str:
     if further := arguments[bare in _WITH_ARGUMENT :] if bare in _ALONE | _WITH_ARGUMENT else []:
         raise ValueError(f"but {further[0]} is no argument of {head}: write it as an option of its own")
     for word in words[:1] if bare in _WITH_ARGUMENT else words:
-        # Also behind the first word: HAProxy would take it for a keyword there just as well.
+        # Not only as the first word: HAProxy would treat it as a keyword there, too.
         if word in MANAGED:
             raise ValueError(f"but {word} does not belong here: {MANAGED[word]}")
         if word in STATIC_ONLY:
-            raise ValueError(f"but HAProxy accepts {word} of no server added at runtime; remove it")
+            raise ValueError(f"but HAProxy does not accept {word} for servers added at runtime; remove it")
     return text
 
 
@@ -208,10 +208,10 @@ def keyword(option: str) -> str:
 
 
 def implied_check_keywords(options: Sequence[str]) -> list[str]:
-    """Return what a server of HAProxy's own file would have besides *options*: how its check connects.
+    """Return what HAProxy adds to *options* of a server in its configuration file: how the check connects.
 
-    A server added at runtime inherits nothing: the check of an `ssl` or `send-proxy` server is plain (2.6-3.4).
-    As for a server of the file, nothing is added to a check with its own `port` or `addr`.
+    HAProxy adds nothing for a server that is added at runtime: without these keywords, the check of an `ssl` or
+    `send-proxy` server uses neither (2.6-3.4). As in the file, nothing is added to a check with a `port` or an `addr`.
     """
     keywords = {keyword(option) for option in options}
     if "check" not in keywords or keywords & {"port", "addr"}:
@@ -227,7 +227,7 @@ def implied_check_keywords(options: Sequence[str]) -> list[str]:
 
 def _checked_words(text: str) -> str:
     if character := _FORBIDDEN.search(text):
-        raise ValueError(f"but {show(character[0])} could end the command or begin another; leave it out")
+        raise ValueError(f"but {show(character[0])} could end the command or begin another; remove it")
     if "<<" in text:
-        raise ValueError("but HAProxy may take << for the beginning of a payload; leave it out")
+        raise ValueError("but HAProxy may treat << as the start of a payload; remove it")
     return text

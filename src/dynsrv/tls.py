@@ -1,4 +1,4 @@
-"""What does TLS use as a client? Keys of the configuration file, and certificates, which are read when they change."""
+"""How does dynsrv use TLS as a client? Keys of the configuration, and certificates, read again when they change."""
 
 from __future__ import annotations
 
@@ -45,36 +45,38 @@ class TlsSettings(Section):
     )
 
     def beside(self, directory: Path) -> Tls:
-        """Return this with paths that begin at *directory*."""
+        """Return these settings with absolute paths; relative ones begin at *directory*."""
 
-        def whole(path: Path | None) -> Path | None:
+        def absolute(path: Path | None) -> Path | None:
             return None if path is None else directory / path
 
         return Tls(
-            ca_file=whole(self.ca_file),
-            ca_path=whole(self.ca_path),
-            cert_file=whole(self.cert_file),
-            key_file=whole(self.key_file),
+            ca_file=absolute(self.ca_file),
+            ca_path=absolute(self.ca_path),
+            cert_file=absolute(self.cert_file),
+            key_file=absolute(self.key_file),
             verify=self.verify,
             server_name=self.server_name,
         )
 
     @model_validator(mode="after")
-    def _key_of_a_certificate(self) -> Self:
+    def _key_needs_certificate(self) -> Self:
         if self.key_file is not None and self.cert_file is None:
             raise problems_at(type(self), [(("cert_file",), "this key is missing: key_file needs it; add it")])
         return self
 
 
 class Certificates:
-    """What TLS is made with. It reads files: call it in a thread."""
+    """The certificates for TLS connections, in files that may change."""
 
     def __init__(self, tls: Tls) -> None:
         self.tls = tls
         self._made: tuple[object, ssl.SSLContext] | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return what the files hold now; the same object while they do not change.
+        """Return a context with the current certificates: the same object while the files do not change.
+
+        Reads files: call it in a thread.
 
         Raises:
             ConfigurationError: one of them cannot be used.

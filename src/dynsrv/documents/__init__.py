@@ -31,7 +31,7 @@ _ROOT = (0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document: its *name* for people (the file's) and its *data*.
+    """A document: its *name* in messages, such as that of the file, and its *data*.
 
     The data are dicts, lists, text, numbers, booleans and None. Keys are always text; an alias is the same
     object as its anchor.
@@ -53,7 +53,7 @@ class Document:
         return line
 
     def where(self, path: Sequence[str | int] = ()) -> str:
-        """Return the document's name, with the line of *path* where it is known."""
+        """Return the document's name, with the line of *path* if it is known."""
         line = self.line_of(path) if path else None
         return self.name if line is None else f"{self.name}:{line}"
 

@@ -1,4 +1,4 @@
-"""What do the `${NAME}`s of a document stand for?"""
+"""Which values do the `${NAME}`s of a document have?"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def interpolate(document: Document, environ: Mapping[str, str]) -> Document:
-    """Return *document* with every `${NAME}` in its text values taken from *environ*; `$${` is a plain `${`.
+    """Return *document* with every `${NAME}` in its text values taken from *environ*; `$${` stands for `${`.
 
     Keys are left alone. The lines stay those of the file.
 

@@ -1,4 +1,4 @@
-"""How are durations, numbers and addresses written in the configuration file? Types for the keys' values."""
+"""How are durations, numbers and addresses written in the configuration file? Types for the values of keys."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _MAX_SOCKET_PATH = 107
 
 
 class Section(BaseModel):
-    """A mapping of the configuration file: it has no keys but its own, and never changes."""
+    """A mapping of the configuration file. Unknown keys are rejected; the values never change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class JsonSchemaGenerator(GenerateJsonSchema):
-    """Gives keys no title, which would only repeat their names; a title is then the name of a type: duration."""
+    """Leaves out the titles of keys, which would only repeat their names, so that a title names a type: duration."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - as pydantic calls it
         return False
@@ -67,7 +67,7 @@ def format_duration(seconds: float) -> str:
 
 
 def in_milliseconds(seconds: float) -> int:
-    """Return *seconds* in HAProxy's own unit."""
+    """Return *seconds* in milliseconds, HAProxy's unit."""
     return round(seconds * 1000)
 
 
@@ -91,7 +91,7 @@ class Between:
 
 
 def matching(pattern: str, expected: str) -> AfterValidator:
-    """Return a validator of text that wants the whole of it to match; *expected* names what does."""
+    """Return a validator for text that has to match completely; *expected* describes what does."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -102,13 +102,13 @@ def matching(pattern: str, expected: str) -> AfterValidator:
 
 
 def host_and_port(text: str) -> tuple[str, int] | None:
-    """Return the host, without its brackets, and the port of `host:port`; None where *text* is not that."""
+    """Return the host, without its brackets, and the port of `host:port`; None if *text* has another form."""
     match = _HOST_PORT.fullmatch(text)
     return (match[1].strip("[]"), int(match[2])) if match and int(match[2]) <= 65535 else None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach who listens on *host*."""
+    """Whether a port on *host* can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -184,7 +184,7 @@ Duration = Annotated[
     ),
 ]
 CheckTime = Annotated[Duration, Between("1ms", "576h")]
-"""What HAProxy takes for `inter` and its like: it counts milliseconds in 31 bits, some 24 days."""
+"""HAProxy's range for `inter` and similar times: it counts milliseconds in 31 bits, about 24 days."""
 Interval = Annotated[Duration, Between("10ms", "576h")]
 
 
@@ -211,14 +211,14 @@ Share = Annotated[
         }
     ),
 ]
-"""A share as a float from 0.0 to 1.0, or a number as an int."""
+"""A share is a float from 0.0 to 1.0, a number of servers an int."""
 Weight = Annotated[int, Field(ge=0, le=256), _whole_from(0, 256)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1), _whole_from(0, 2**31 - 1)]
 PortNumber = Annotated[int, Field(ge=1, le=65535), _whole_from(1, 65535)]
 PositiveCount = Annotated[int, Field(ge=1, le=2**31 - 1), _whole_from(1, 2**31 - 1)]
 
 RuntimeAddress = Annotated[str, BeforeValidator(_runtime_address)]
-"""Where a Runtime API is. A relative path begins at the validation context's `directory`, if there is one."""
+"""The address of a Runtime API. A relative path begins at the validation context's `directory`, if there is one."""
 ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
 
 _NAME = "letters, digits and _ : . - only"

@@ -1,4 +1,4 @@
-"""What does the configuration file say? Its keys as checked, frozen values; nothing is opened or started."""
+"""What does the configuration file say? Its keys as validated, frozen values; nothing is opened or started."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Settings(Section):
 
     @property
     def web_address(self) -> tuple[str, int] | None:
-        """Host and port to listen on; None: the web is off."""
+        """Host and port to listen on; None: nothing is served over HTTP."""
         return host_and_port(self.web.listen) if self.web and self.web.listen else None
 
     def proxies_of(self, backend: BackendSettings) -> tuple[ProxySettings, ...]:
@@ -106,7 +106,7 @@ def find(explicit: Path | None, *, defaults: tuple[Path, ...] = DEFAULT_PATHS) -
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Settings:
-    """Return what the file at *path* says, with `${NAME}` taken from *environ*.
+    """Return the settings in the file at *path*, with `${NAME}` taken from *environ*.
 
     Raises:
         ConfigurationError: the file cannot be read or used; the error lists all problems.

@@ -1,4 +1,4 @@
-"""What does the configuration file say of a backend? The keys of an item of `backends`."""
+"""What does the configuration file say about a backend? The keys of an item of `backends`."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class BackendSettings(Section):
     )
 
     def policy(self) -> Policy:
-        """Return what the planner has to know of these settings."""
+        """Return the settings that the planner needs."""
         return Policy(
             prefix=self.prefix,
             adopt_all=self.adopt is Adopt.ALL,

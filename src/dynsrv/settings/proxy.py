@@ -1,4 +1,4 @@
-"""What does the configuration file say of a HAProxy? The keys of an item of `proxies`."""
+"""What does the configuration file say about a HAProxy? The keys of an item of `proxies`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ProxySettings(Section):
     tls: TlsSettings | None = Field(default=None, description="TLS for `tcp+tls://` addresses.")
 
     @model_validator(mode="after")
-    def _tls_is_of_use(self) -> Self:
+    def _tls_has_an_effect(self) -> Self:
         if self.tls is not None and not any(one and one.startswith("tcp+tls:") for one in (self.address, self.master)):
-            problem = f"the address {self.address} has no TLS; write tcp+tls://host:port, or remove this key"
+            problem = f"the address {self.address} does not use TLS; write tcp+tls://host:port, or remove this key"
             raise problems_at(type(self), [(("tls",), problem)])
         return self

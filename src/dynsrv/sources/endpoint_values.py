@@ -1,6 +1,6 @@
-"""What may the values of an endpoint be? One check for each, whatever kind of source they come from.
+"""What may the values of an endpoint be? One validator for each, for all kinds of sources.
 
-Each returns the value as `Endpoint` wants it, or raises a ValueError that says what was expected.
+Each returns the value as `Endpoint` needs it, or raises a ValueError that says what was expected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STATES = {state.value: state for state in EndpointState}
 
 
 def address(value: object) -> str:
-    """Return the one spelling of an IP address of one host."""
+    """Return the canonical spelling of the IP address of one host."""
     if isinstance(value, str):
         try:
             return canonical_address(value)
@@ -46,7 +46,7 @@ def port(value: object) -> int:
 
 
 def weight(value: object) -> int:
-    """Return a weight as HAProxy takes it."""
+    """Return a weight in HAProxy's bounds."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_WEIGHT:
         return value
     raise ValueError(f"expected a whole number from 0 to {MAX_WEIGHT}")
@@ -60,26 +60,26 @@ def maxconn(value: object) -> int:
 
 
 def options(value: object) -> tuple[str, ...]:
-    """Return keywords of HAProxy's server line, each with its arguments, none of which dynsrv writes itself."""
+    """Return keywords of HAProxy's server line, each with its arguments, that are not for dynsrv to write."""
     if not isinstance(value, list) or not all(isinstance(option, str) for option in value):
         raise ValueError('expected a list of texts such as ["backup"]')
     return tuple(server_keywords.checked_option(option) for option in value)
 
 
 def name(value: object) -> str:
-    """Return what the name of a server may consist of."""
+    """Return a name that a server may have."""
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
     raise ValueError("expected 1 to 100 letters, digits and _ : . - only")
 
 
 def state(value: object) -> EndpointState:
-    """Return a state by its word."""
+    """Return a state by its name."""
     if isinstance(value, str) and value in _STATES:
         return _STATES[value]
     raise ValueError(f"expected {' or '.join(_STATES)}")
 
 
 def number(value: object) -> object:
-    """Return the number that a text is, and anything else as it is, for one of the above to say what it wants."""
+    """Return the number that a text spells, and anything else unchanged, for one of the above to validate."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value) else value

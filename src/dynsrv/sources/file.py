@@ -1,4 +1,4 @@
-"""Which servers does a file want? A source that reads YAML or JSON again whenever the file changes."""
+"""Which servers does a file list? A source that reads YAML or JSON again whenever the file changes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from dynsrv.model import Snapshot
 from dynsrv.sources.servers_document import snapshot_of
 from dynsrv.sources.source import Source, SourceContext, SourceSettings
 
-LOOK_INTERVAL = 0.2
-"""Seconds between two looks at the file."""
+POLL_INTERVAL = 0.2
+"""Seconds between two polls of the file's status."""
 
-SETTLING_LOOKS = 6
-"""Looks after a change at which the file is read though it seems to be the same.
+SETTLING_POLLS = 6
+"""Polls after a change at which the file is read although its status is the same.
 
-Two writes within one tick of the file system's clock look alike, and a tick may be a second. Looks are counted,
-and the file's time is not compared with ours, because a network file system has a clock of its own.
+Two writes within one tick of the file system's clock have the same status, and a tick may be a second. Polls are
+counted, and times are not compared, because a network file system has a clock of its own.
 """
 
-REPEAT_LOOKS = 50
-"""Looks at an unchanged file after which what it says is said again, so that one can tell that it still is read."""
+REPEAT_POLLS = 50
+"""Polls of an unchanged file after which its snapshot is yielded again, which shows that it is still read."""
 
-PATIENCE = 5
-"""Looks for which a file that is being written in place is left alone."""
+MAX_DEFERRALS = 5
+"""Polls at which a file that is being written in place is not read yet."""
 
 MAX_SIZE = 64 * 2**20
 
 
 class FileSourceSettings(SourceSettings):
-    """Servers from a file."""
+    """The servers that a file lists."""
 
     kind: Literal["file"] = Field(description="The kind of source.")
     path: FilePath = Field(description="The file that lists the servers, YAML or JSON, of at most 64 MiB.")
@@ -53,8 +53,9 @@ class FileSourceSettings(SourceSettings):
 class FileSource(Source):
     """Follows one file, which may be written in place, replaced, or reached through changing symlinks.
 
-    It looks at the file five times a second, which works alike on local disks, network file systems and the
-    `..data` symlink of a Kubernetes ConfigMap. After a failure it is read again as soon as it changes.
+    It polls the file's status five times a second, which works equally on local disks, network file systems and
+    through the `..data` symlink of a Kubernetes ConfigMap. After a failure it is read again as
+    soon as it changes.
     """
 
     longest_pause: ClassVar[float] = 0.5
@@ -80,12 +81,12 @@ class FileSource(Source):
         return f"<FileSource {self._path} for {self._backend}>"
 
     async def watch(self) -> AsyncGenerator[Snapshot, None]:
-        """Yield what the file wants: first what it says now, then after every change of that.
+        """Yield the servers that the file lists, now and after every change.
 
         While the file does not change, the same snapshot is yielded again about every ten seconds.
 
         Raises:
-            SourceError: the file cannot be read, or not used as a whole. Its reason is missing, permission,
+            SourceError: the file, or a part of it, cannot be read or used. Its reason is missing, permission,
                 syntax, invalid or too_large.
         """
         watcher = _Watcher(self._path, backend=self._backend, status=self._status, read=self._read)
@@ -93,24 +94,24 @@ class FileSource(Source):
         while True:
             try:
                 # In a thread: a file may be large, and a network file system may hang.
-                snapshot = await asyncio.to_thread(watcher.look)
+                snapshot = await asyncio.to_thread(watcher.poll)
             except SourceError:
-                self._failures = self._failures + 1 if watcher.seen == self._failed else 1
-                self._failed = watcher.seen
+                self._failures = self._failures + 1 if watcher.last == self._failed else 1
+                self._failed = watcher.last
                 raise
             self._failed = None
             if snapshot is not None:
                 yield snapshot
-            await self._sleep(LOOK_INTERVAL)
+            await self._sleep(POLL_INTERVAL)
 
     async def _wait_for_change(self) -> None:
         """After failures, wait until the file is another one, instead of parsing the same again and again."""
-        if self._failed is None or self._failures <= SETTLING_LOOKS:
+        if self._failed is None or self._failures <= SETTLING_POLLS:
             return
-        for _ in range(REPEAT_LOOKS):
+        for _ in range(REPEAT_POLLS):
             if await asyncio.to_thread(self._signature) != self._failed:
                 return
-            await self._sleep(LOOK_INTERVAL)
+            await self._sleep(POLL_INTERVAL)
 
     def _signature(self) -> _Signature | None:
         try:
@@ -119,12 +120,12 @@ class FileSource(Source):
             return None
 
     async def inspect(self) -> AsyncGenerator[str, None]:
-        """Yield where the file is."""
+        """Yield the path of the file."""
         yield f"reads {self._path}"
 
 
 class _Signature(NamedTuple):
-    """What tells one state of a file from another without reading it."""
+    """The part of a file's status that changes when the file does."""
 
     device: int
     inode: int
@@ -139,7 +140,7 @@ class _Signature(NamedTuple):
 
 
 class _Watcher:
-    """What one `watch` has seen of the file."""
+    """The state of one `watch`."""
 
     def __init__(
         self,
@@ -153,33 +154,33 @@ class _Watcher:
         self._backend = backend
         self._status = status
         self._read = read
-        self.seen: _Signature | None = None
-        """The file as of the last look; None: there was none, or it could not be used."""
-        self._known: _Signature | None = None  # when it was last read for being another
-        self._patience = PATIENCE
+        self.last: _Signature | None = None
+        """The file as of the last poll; None: there was none, or it could not be used."""
+        self._read_for: _Signature | None = None  # the change for which the file was last read
+        self._deferrals_left = MAX_DEFERRALS
         self._settling = 0
-        self._unchanged = 0  # looks since something was returned
+        self._unchanged = 0  # polls since a snapshot was returned
         self._digest = b""
         self._snapshot: Snapshot | None = None
 
-    def look(self) -> Snapshot | None:
-        """Return what the file wants, if that is something else than before, or was not said for long."""
+    def poll(self) -> Snapshot | None:
+        """Return the snapshot, if it changed, or if it was not returned for a while."""
         signature = self._signature()
-        seen, self.seen = self.seen, signature
-        if seen and signature != seen and signature[:2] == seen[:2] and self._patience:
-            # The same file, and it changed since the last look: it may be half written. A new one is whole.
-            self._patience -= 1
+        last, self.last = self.last, signature
+        if last and signature != last and signature[:2] == last[:2] and self._deferrals_left:
+            # The same file, and it changed since the last poll: it may be half written. A new one is complete.
+            self._deferrals_left -= 1
             return None
-        if signature != self._known:
-            self._known = signature
-            self._patience, self._settling = PATIENCE, SETTLING_LOOKS
+        if signature != self._read_for:
+            self._read_for = signature
+            self._deferrals_left, self._settling = MAX_DEFERRALS, SETTLING_POLLS
         elif self._settling:
             self._settling -= 1
         else:
             return self._repeated()
         content = self._content()
         if self._signature() != signature:
-            return None  # written meanwhile: nobody knows of which state the content is
+            return None  # changed while it was read: the content may be of two states
         digest = hashlib.blake2b(content).digest()
         if digest == self._digest:
             return self._repeated()
@@ -191,9 +192,9 @@ class _Watcher:
         return snapshot
 
     def _repeated(self) -> Snapshot | None:
-        """Return the same as before, if it was not said for long."""
+        """Return the last snapshot, if it was not returned for a while."""
         self._unchanged += 1
-        if self._unchanged < REPEAT_LOOKS:
+        if self._unchanged < REPEAT_POLLS:
             return None
         self._unchanged = 0
         return self._snapshot
@@ -221,8 +222,8 @@ class _Watcher:
         except ConfigurationError as error:
             raise SourceError("syntax", str(error)) from None
         if document.data is None:
-            # No servers at all is `servers: []`; nothing at all is a file that is not written yet.
-            raise self._error("syntax", "it is empty; write servers: [] if no servers are wanted")
+            # To have no servers, a file says `servers: []`; an empty one is not written yet.
+            raise self._error("syntax", "it is empty; write servers: [] for no servers")
         try:
             return snapshot_of(document, backend=self._backend)
         except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Which endpoints does a document list? dynsrv's own form and Prometheus' `file_sd`, told apart by shape."""
+"""Which endpoints does a document list? It has dynsrv's own format or that of Prometheus' `file_sd`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dynsrv.model import Endpoint, Snapshot
 from dynsrv.sources import endpoint_values as values
 
 _MISSING = "this key is missing; add it"
-_FORMS = "expected the key servers (dynsrv's own form) or a list of {targets, labels} (Prometheus' file_sd)"
+_FORMS = "expected the key servers (dynsrv's own format) or a list of {targets, labels} (Prometheus' file_sd)"
 
 
 def snapshot_of(document: Document, *, backend: str) -> Snapshot:
@@ -39,7 +39,7 @@ def snapshot_of(document: Document, *, backend: str) -> Snapshot:
 
 
 class _Listed:
-    """The endpoints found so far, and what is wrong with the others."""
+    """The endpoints so far, and what is wrong with the others."""
 
     def __init__(self, document: Document) -> None:
         self.endpoints: list[Endpoint] = []
@@ -52,7 +52,7 @@ class _Listed:
         if isinstance(servers, dict):
             if backend not in servers:
                 names = ", ".join(servers) or "none"
-                hint = f"add one (an empty one, if it shall have no servers); there are lists for: {names}"
+                hint = f"add one, which may be empty; there are lists for: {names}"
                 self.problems.append((path, f"found no list for the backend {backend}; {hint}"))
                 return
             path, servers = (*path, backend), servers[backend]
@@ -114,7 +114,7 @@ class _Listed:
     def _add(self, endpoint: Endpoint, path: KeyPath) -> None:
         first = self._paths.setdefault((endpoint.address, endpoint.port), path)
         if first is not path:
-            problem = f"found {endpoint}, which {format_path(first)} has already; remove one of the two"
+            problem = f"found {endpoint}, which is already at {format_path(first)}; remove one of the two"
             self.problems.append((path, problem))
         self.endpoints.append(endpoint)
 

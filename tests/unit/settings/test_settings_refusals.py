@@ -60,7 +60,7 @@ REFUSALS = [
         "options: [backup; shutdown]",
         (
             '7: backends[0].server.options[0]: found "backup; shutdown", '
-            'but ";" could end the command or begin another; leave it out'
+            'but ";" could end the command or begin another; remove it'
         ),
     ),
     (
@@ -76,7 +76,7 @@ REFUSALS = [
         "options: [init-addr none]",
         (
             '7: backends[0].server.options[0]: found "init-addr none", '
-            "but HAProxy accepts init-addr of no server added at runtime; remove it"
+            "but HAProxy does not accept init-addr for servers added at runtime; remove it"
         ),
     ),
     (

@@ -15,11 +15,11 @@ from dynsrv.metrics import Metrics
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.sources.feed import Feed
 from dynsrv.sources.file import (
-    LOOK_INTERVAL,
+    MAX_DEFERRALS,
     MAX_SIZE,
-    PATIENCE,
-    REPEAT_LOOKS,
-    SETTLING_LOOKS,
+    POLL_INTERVAL,
+    REPEAT_POLLS,
+    SETTLING_POLLS,
     FileSource,
     FileSourceSettings,
 )
@@ -58,7 +58,7 @@ class Story:
         self.reads = 0
 
     async def sleep(self, seconds: float) -> None:
-        assert seconds == LOOK_INTERVAL
+        assert seconds == POLL_INTERVAL
         if not self.events:
             raise StopLooking
         self.events.pop(0)()
@@ -123,7 +123,7 @@ async def test_a_file_that_never_stands_still_is_read_all_the_same(path: Path) -
     def write(number: int) -> Callable[[], object]:
         return lambda: path.write_text(f"{OTHER} # {'x' * number}")
 
-    story = Story(*(write(number) for number in range(PATIENCE + 1)))
+    story = Story(*(write(number) for number in range(MAX_DEFERRALS + 1)))
     assert await story.snapshots(path) == [a_snapshot(1), a_snapshot(9)]
 
 
@@ -155,26 +155,26 @@ async def test_a_second_write_within_one_tick_of_the_clock_is_seen_though_the_fi
 async def test_a_file_that_stands_still_is_soon_not_read_any_more(path: Path) -> None:
     story = Story(*[nothing] * 100)
     await story.snapshots(path)
-    assert story.reads == 1 + SETTLING_LOOKS
+    assert story.reads == 1 + SETTLING_POLLS
 
 
 async def test_a_file_that_stands_still_is_told_again_every_ten_seconds_without_being_read(path: Path) -> None:
-    story = Story(*[nothing] * (3 * REPEAT_LOOKS + REPEAT_LOOKS - 1))
+    story = Story(*[nothing] * (3 * REPEAT_POLLS + REPEAT_POLLS - 1))
     first, *others = await story.snapshots(path)
-    assert pytest.approx(10) == LOOK_INTERVAL * REPEAT_LOOKS
+    assert pytest.approx(10) == POLL_INTERVAL * REPEAT_POLLS
     assert len(others) == 3
     assert all(other is first for other in others)  # the same object, so that to compare it costs nothing
-    assert story.reads == 1 + SETTLING_LOOKS
+    assert story.reads == 1 + SETTLING_POLLS
 
 
 async def test_the_ten_seconds_begin_anew_with_each_change(path: Path) -> None:
-    quiet = [nothing] * (REPEAT_LOOKS - 2)
+    quiet = [nothing] * (REPEAT_POLLS - 2)
     story = Story(*quiet, lambda: replace(path, TWO), *quiet, nothing)
     assert await story.snapshots(path) == [a_snapshot(1), a_snapshot(1, 2)]
 
 
 async def test_a_change_that_means_the_same_does_not_put_the_next_telling_off(path: Path) -> None:
-    story = Story(*[lambda: replace(path, ONE)] * REPEAT_LOOKS)
+    story = Story(*[lambda: replace(path, ONE)] * REPEAT_POLLS)
     assert await story.snapshots(path) == [a_snapshot(1), a_snapshot(1)]
 
 
@@ -182,13 +182,13 @@ async def test_what_a_file_said_is_not_told_again_while_it_is_being_written(path
     def write(number: int) -> Callable[[], object]:
         return lambda: path.write_text("x" * number)  # never the same from one look to the next, and never valid
 
-    quiet = [nothing] * (REPEAT_LOOKS - 1)
-    story = Story(*quiet, *(write(number) for number in range(PATIENCE)))
+    quiet = [nothing] * (REPEAT_POLLS - 1)
+    story = Story(*quiet, *(write(number) for number in range(MAX_DEFERRALS)))
     assert await story.snapshots(path) == [a_snapshot(1)]
 
 
 async def test_what_a_file_said_is_not_told_again_when_it_is_broken(path: Path) -> None:
-    source = FileSource(path, backend="be_app", sleep=Story(*[nothing] * (REPEAT_LOOKS - 1), path.unlink).sleep)
+    source = FileSource(path, backend="be_app", sleep=Story(*[nothing] * (REPEAT_POLLS - 1), path.unlink).sleep)
     async with aclosing(source.watch()) as watching:
         assert await anext(watching) == a_snapshot(1)
         with pytest.raises(SourceError, match="there is no such file"):
@@ -230,7 +230,7 @@ async def test_a_broken_file_is_not_parsed_again_and_again_and_read_at_once_when
     replace(path, "servers: [")
     story = Story(nothing, nothing, lambda: replace(path, TWO))
     source = FileSource(path, backend="be_app", sleep=story.sleep, read=story.read)
-    for _ in range(SETTLING_LOOKS + 1):
+    for _ in range(SETTLING_POLLS + 1):
         await the_error_of(source)
     reads = story.reads
     assert await what_comes_of(source) == [a_snapshot(1, 2)]

@@ -88,7 +88,7 @@ REFUSALS = [
     (a_server("{address: 10.0.0.2, port: true}"), "3: servers[1].port: found true, expected a port from 1 to 65535"),
     (
         a_server("{address: 10.0.0.1, port: 80, name: other}"),
-        "3: servers[1]: found 10.0.0.1:80, which servers[0] has already; remove one of the two",
+        "3: servers[1]: found 10.0.0.1:80, which is already at servers[0]; remove one of the two",
     ),
     (
         a_server("{address: 10.0.0.2, port: 80, weight: 300}"),
@@ -114,7 +114,7 @@ REFUSALS = [
     (
         "servers:\n  be_api: []\n  be_old: []\n",
         (
-            "1: servers: found no list for the backend be_app; add one (an empty one, if it shall have no servers); "
+            "1: servers: found no list for the backend be_app; add one, which may be empty; "
             "there are lists for: be_api, be_old"
         ),
     ),
@@ -134,7 +134,7 @@ REFUSALS = [
     ),
     (
         "- targets: ['10.0.0.1:80']\n- targets: ['10.0.0.1:80']",
-        "2: [1].targets[0]: found 10.0.0.1:80, which [0].targets[0] has already; remove one of the two",
+        "2: [1].targets[0]: found 10.0.0.1:80, which is already at [0].targets[0]; remove one of the two",
     ),
     ("- 10.0.0.1:80", '1: [0]: found "10.0.0.1:80", expected {"targets": [...], "labels": {...}}'),
 ]
@@ -147,7 +147,7 @@ def test_a_document_with_anything_wrong_is_refused_as_a_whole(text: str, error: 
 
 @pytest.mark.parametrize("text", ["hello", "5", "{}", "backends: []"])
 def test_a_document_of_another_shape_is_refused_with_both_forms(text: str) -> None:
-    forms = "expected the key servers (dynsrv's own form) or a list of {targets, labels} (Prometheus' file_sd)"
+    forms = "expected the key servers (dynsrv's own format) or a list of {targets, labels} (Prometheus' file_sd)"
     assert the_error_of(text).endswith(forms)
 
 

@@ -155,12 +155,12 @@ REFUSED = [
     ("name", "wéb", f'found "wéb", {A_NAME}'),
     ("name", LONG, f'found "{LONG[:79]}…", {A_NAME}'),
     ("options", "backup\nshutdown", r'found "backup\nshutdown", but "\n" could end the command or begin another'),
-    ("options", "cookie a#b", 'found "cookie a#b", but "#" could end the command or begin another; leave it out'),
-    ("options", 'cookie "a"', r'found "cookie \"a\"", but "\"" could end the command or begin another; leave it out'),
-    ("options", "cookie 'a'", """found "cookie 'a'", but "'" could end the command or begin another; leave it out"""),
-    ("options", r"cookie a\ b", r'found "cookie a\\ b", but "\\" could end the command or begin another; leave it'),
-    ("options", "cookie ä", 'found "cookie ä", but "ä" could end the command or begin another; leave it out'),
-    ("options", "cookie <<", 'found "cookie <<", but HAProxy may take << for the beginning of a payload; leave it'),
+    ("options", "cookie a#b", 'found "cookie a#b", but "#" could end the command or begin another; remove it'),
+    ("options", 'cookie "a"', r'found "cookie \"a\"", but "\"" could end the command or begin another; remove it'),
+    ("options", "cookie 'a'", """found "cookie 'a'", but "'" could end the command or begin another; remove it"""),
+    ("options", r"cookie a\ b", r'found "cookie a\\ b", but "\\" could end the command or begin another; remove it'),
+    ("options", "cookie ä", 'found "cookie ä", but "ä" could end the command or begin another; remove it'),
+    ("options", "cookie <<", 'found "cookie <<", but HAProxy may treat << as the start of a payload; remove it'),
     ("options", "cookie  a", 'found "cookie  a", expected a keyword and its arguments with one space between them'),
     ("options", "Backup", f'found "Backup", {A_KEYWORD}'),
     ("options", "backup; -x", f'found "backup; -x", {A_KEYWORD}'),
@@ -170,7 +170,7 @@ REFUSED = [
         "backup check",
         'found "backup check", but check is no argument of backup: write it as an option of its own',
     ),
-    ("options", "resolvers x", 'found "resolvers x", but HAProxy accepts resolvers of no server added at runtime'),
+    ("options", "resolvers x", 'found "resolvers x", but HAProxy does not accept resolvers for servers'),
 ]
 
 
