@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Dynsrv, Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.load import BadAnswer, load, request
@@ -48,12 +49,12 @@ async def test_a_server_goes_without_losing_a_request_of_clients_that_stick_to_i
         leaving = servers[removals % 2]
         came = leaving.requests
         controller.want([one for one in servers if one is not leaving])
-        await eventually(lambda: controller.log.read_text().count("server deleted") == removals)  # noqa: B023
+        await eventually(lambda: len(controller.lines(Event.SERVER_DELETED)) == removals)  # noqa: B023
         assert leaving.requests > came + CLIENTS  # they stuck to it in its drain
         controller.want(servers)
     lost = sum((one.failed for one in loads), start=type(loads[0].failed)())
     assert not lost
-    assert "sessions closed" not in controller.log.read_text()
+    assert not controller.lines(Event.SESSIONS_CLOSED)
 
 
 async def test_a_session_that_begins_in_a_drain_has_as_much_time_as_one_that_began_before(
@@ -65,7 +66,7 @@ async def test_a_session_that_begins_in_a_drain_has_as_much_time_as_one_that_beg
     before = asyncio.create_task(request(haproxy.frontend, "/slow?client=2", timeout=60))
     await eventually(lambda: server.slow_running == 1)
     controller.want([])
-    await controller.logged("server drains")
+    await controller.logged(Event.SERVER_DRAINING)
     await asyncio.sleep(TIMEOUT / 2)
     began = time.monotonic()
     late = asyncio.create_task(request(haproxy.frontend, "/slow?client=1", timeout=60))
