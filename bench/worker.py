@@ -21,6 +21,7 @@ from typing import Any
 from dynsrv import logs
 from dynsrv.__main__ import spare_the_event_loop
 from dynsrv.cli.apply import Apply
+from dynsrv.cli.running_daemon import RunningDaemon
 from dynsrv.cli.session import Session, first_snapshot
 from dynsrv.documents import parse
 from dynsrv.haproxy.proxy import HAProxy
@@ -32,7 +33,7 @@ from dynsrv.steps import Applied, Step
 
 async def apply(session: Session) -> float:
     """Apply, and return the time of the backend that took longest; all begin together."""
-    results = await Apply(session.backends, timeout=600).run()
+    results = await Apply(session.backends, timeout=600, daemon=RunningDaemon()).run()
     missed = [one for one in results if not one.converged]
     if missed:
         raise SystemExit(f"not converged: {missed[0]}")

@@ -53,6 +53,36 @@ async def test_an_empty_list_keeps_every_server_until_an_operator_forces_it(
 
 
 @pytest.mark.any_version
+async def test_plan_and_apply_respect_what_the_guard_of_the_running_daemon_blocks(
+    haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, unused_tcp_port: int
+) -> None:
+    servers = await web_servers(4)
+    limits = {"limits": {"max_removed": 1, "window": "1h"}}
+    web = {"listen": f"127.0.0.1:{unused_tcp_port}"}
+    controller = await _serving(haproxy, servers, dynsrv, backend=limits, web=web)
+    controller.want(servers[1:])
+    await serves(haproxy, servers[1:])
+    controller.want(servers[2:])  # a second removal within the window, of which only the daemon knows
+    await controller.logged(Event.REMOVAL_BLOCKED)
+    planned = await controller.run("plan")
+    assert planned.code == 2, planned
+    assert "limits.max_removed" in planned.out
+    assert "drain" not in [word for line in planned.out.splitlines() for word in line.split()[:1]]
+    assert "not known" not in planned.out
+    status = await controller.run("status")
+    assert "limits.max_removed" in status.out
+    applied = await controller.run("apply")
+    assert applied.code == 1, applied
+    assert "guard of the running daemon: " in applied.out
+    assert "limits.max_removed" in applied.out
+    await serves(haproxy, servers[1:])
+    assert await controller.stop() == 0
+    alone = await controller.run("plan")
+    assert alone.code == 2, alone
+    assert "What the guard removed within its window is not known: no daemon could be asked at 127.0.0.1:" in alone.out
+
+
+@pytest.mark.any_version
 async def test_of_a_list_that_lost_most_of_its_servers_what_is_new_is_added_and_no_more_goes_than_the_limits_allow(
     haproxy: HAProxy, web_servers: WebServers, dynsrv: Install, unused_tcp_port: int
 ) -> None:

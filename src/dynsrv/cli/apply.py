@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from dynsrv.cli.running_daemon import RunningDaemon
 from dynsrv.cli.session import Backend
 from dynsrv.errors import DynsrvError
 from dynsrv.planning import Desired
@@ -31,12 +32,18 @@ class ApplyResult:
 
 
 class Apply:
-    """One run of `dynsrv apply` over *backends*, *timeout* seconds at most. *force* overrides the guard."""
+    """One run of `dynsrv apply` over *backends*, *timeout* seconds at most.
 
-    def __init__(self, backends: Iterable[Backend], *, timeout: float, force: bool = False) -> None:
+    Where the guard of the running *daemon* blocks removals, nothing is changed. *force* overrides every guard.
+    """
+
+    def __init__(
+        self, backends: Iterable[Backend], *, timeout: float, daemon: RunningDaemon, force: bool = False
+    ) -> None:
         self._backends = list(backends)
         self._timeout = timeout
         self._force = force
+        self._daemon = daemon
         from rich import progress  # noqa: PLC0415 - output.py imports this module, and shows no progress
 
         self._progress = progress.Progress(
@@ -70,6 +77,8 @@ class Apply:
         task = self._progress.add_task(f"{reconciler.backend} on {reconciler.proxy.name}", total=None)
         began = time.monotonic()
         steps = 0
+        if not self._force and (refused := await self._refused_by_daemon(reconciler)):
+            return ApplyResult(reconciler.backend, reconciler.proxy.name, 0, 0.0, converged=False, error=refused)
         while True:
             delay = await reconciler.attempt(desired)
             this = reconciler.last
@@ -81,6 +90,19 @@ class Apply:
                 break
             await asyncio.sleep(delay)
         return _result(reconciler, steps=steps, seconds=time.monotonic() - began)
+
+    async def _refused_by_daemon(self, reconciler: Reconciler) -> str | None:
+        """Return what the guard of the running daemon blocks, which knows what was removed within its window."""
+        backend, proxy = reconciler.backend, reconciler.proxy
+        try:
+            process = (await proxy.observe(backend, with_maxconn=False)).process
+        except DynsrvError:
+            return None  # the first pass reports it
+        plan = self._daemon.guards(backend, proxy.name, process)
+        if plan is None:
+            return None
+        reasons = "; ".join(one.reason for one in plan.refusals or ())
+        return f"guard of the running daemon: {reasons}"
 
 
 def _is_final(reconciler: Reconciler) -> bool:

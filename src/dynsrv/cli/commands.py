@@ -23,6 +23,8 @@ from dynsrv.errors import ConfigurationError, DynsrvError
 from dynsrv.settings import Settings, find, json_schema, load
 
 if TYPE_CHECKING:
+    from dynsrv.cli.apply import ApplyResult
+    from dynsrv.cli.running_daemon import RunningDaemon
     from dynsrv.cli.session import Session
     from dynsrv.reconcile.view import BackendView
 
@@ -124,11 +126,17 @@ def plan(config: Path | None, backend: str | None, as_json: bool) -> None:  # no
     from dynsrv.cli.dry_run import plan_all
 
     session = _open(config, quiet=True)
-    views = session.run(plan_all(session.select(backend)))
+    selected = session.select(backend)
+
+    async def ask() -> tuple[list[BackendView], RunningDaemon]:
+        daemon = await session.daemon()
+        return await plan_all(selected, daemon), daemon
+
+    views, daemon = session.run(ask())
     if as_json:
         click.echo(to_json(Plan(backends=[view.planned() for view in views]), indent=2))
     else:
-        output.print_plan(views)
+        output.print_plan(views, daemon)
     _exit_by(views)
 
 
@@ -146,14 +154,13 @@ def status(config: Path | None, as_json: bool, watch: bool) -> None:  # noqa: FB
     """
     from dynsrv.api_model import BackendStatuses, to_json
     from dynsrv.cli import output
-    from dynsrv.cli.dry_run import plan_all
 
     if watch and as_json:
         _fail("--watch does not print JSON; use /api/v1/events of the daemon instead")
     session = _open(config, quiet=True)
     if watch:
         session.run(_watch(session))
-    views = session.run(plan_all(session.backends))
+    views = session.run(_status(session))
     if as_json:
         click.echo(to_json(BackendStatuses(backends=[view.status() for view in views]), indent=2))
     else:
@@ -179,7 +186,12 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
     except ValueError as error:
         _fail(f"--timeout: {error}")
     session = _open(config)
-    results = session.run(Apply(session.select(backend), timeout=seconds, force=force).run())
+    selected = session.select(backend)
+
+    async def reconcile() -> list[ApplyResult]:
+        return await Apply(selected, timeout=seconds, daemon=await session.daemon(), force=force).run()
+
+    results = session.run(reconcile())
     output.print_applied(results)
     if any(one.error for one in results):
         sys.exit(EXIT_ERROR)
@@ -274,13 +286,18 @@ def _open(config: Path | None, *, quiet: bool = False) -> Session:
     return Session(settings, directory=_directory(path))
 
 
+async def _status(session: Session) -> list[BackendView]:
+    from dynsrv.cli.dry_run import plan_all
+
+    return await plan_all(session.backends, await session.daemon())
+
+
 async def _watch(session: Session) -> NoReturn:
     from dynsrv.cli import output
-    from dynsrv.cli.dry_run import plan_all
 
     live = output.LiveStatus(interval=WATCH_INTERVAL)
     while True:
-        live.show(await plan_all(session.backends))
+        live.show(await _status(session))
         await asyncio.sleep(WATCH_INTERVAL)
 
 

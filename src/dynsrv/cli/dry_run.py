@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from dynsrv.cli.running_daemon import RunningDaemon
 from dynsrv.cli.session import Backend
 from dynsrv.errors import DynsrvError
 from dynsrv.haproxy.proxy import HAProxy
@@ -17,18 +18,21 @@ from dynsrv.reconcile.view import BackendView
 _SOURCE_TIMEOUT = 10.0
 
 
-async def plan_all(backends: Iterable[Backend]) -> list[BackendView]:
-    """Return the current state and the plan of each backend on each of its proxies."""
-    views = await asyncio.gather(*map(_plan_backend, backends))
+async def plan_all(backends: Iterable[Backend], daemon: RunningDaemon) -> list[BackendView]:
+    """Return the current state and the plan of each backend on each of its proxies.
+
+    What the guard of the running *daemon* blocks is blocked in the plan, too.
+    """
+    views = await asyncio.gather(*(_plan_backend(backend, daemon) for backend in backends))
     return [one for several in views for one in several]
 
 
-async def _plan_backend(backend: Backend) -> list[BackendView]:
+async def _plan_backend(backend: Backend, daemon: RunningDaemon) -> list[BackendView]:
     try:
         desired = await backend.desired(timeout=_SOURCE_TIMEOUT)
     except DynsrvError as error:
         return await asyncio.gather(*(_observe_on(proxy, backend, error) for proxy in backend.proxies))
-    return await asyncio.gather(*(_plan_on(proxy, backend, desired) for proxy in backend.proxies))
+    return await asyncio.gather(*(_plan_on(proxy, backend, desired, daemon) for proxy in backend.proxies))
 
 
 async def _observe_on(proxy: HAProxy, backend: Backend, failure: DynsrvError) -> BackendView:
@@ -41,7 +45,7 @@ async def _observe_on(proxy: HAProxy, backend: Backend, failure: DynsrvError) ->
     return BackendView(backend.name, proxy.name, backend.policy, observed=observed, error=failure, seen_at=time.time())
 
 
-async def _plan_on(proxy: HAProxy, backend: Backend, desired: Desired) -> BackendView:
+async def _plan_on(proxy: HAProxy, backend: Backend, desired: Desired, daemon: RunningDaemon) -> BackendView:
     try:
         observed = await proxy.observe(backend.name, with_maxconn=True)
         check_keywords(observed, backend.policy.options, proxy=proxy.name)
@@ -50,6 +54,7 @@ async def _plan_on(proxy: HAProxy, backend: Backend, desired: Desired) -> Backen
     now = time.time()
     history = History(backend.policy).observe(observed, now=now)
     plan = make_plan(desired=desired, observed=observed, history=history, now=now, policy=backend.policy)
+    plan = daemon.guarded(plan, backend=backend.name, proxy=proxy.name, process=observed.process)
     return BackendView(
         backend.name,
         proxy.name,

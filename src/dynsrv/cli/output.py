@@ -10,7 +10,9 @@ from rich.text import Text
 
 from dynsrv.cli.apply import ApplyResult
 from dynsrv.cli.check import Finding
+from dynsrv.cli.running_daemon import RunningDaemon
 from dynsrv.model import host_port
+from dynsrv.planning import NO_LIMITS
 from dynsrv.reconcile.view import BackendView
 from dynsrv.steps import Add, Plan, SetWeight, Step
 
@@ -35,7 +37,7 @@ _console = Console(highlight=False, soft_wrap=True)
 _CLEAR = "\x1b[H\x1b[J"  # without leaving the old screen in the scrollback
 
 
-def print_plan(views: Sequence[BackendView]) -> None:
+def print_plan(views: Sequence[BackendView], daemon: RunningDaemon) -> None:
     """Print what would be done, what is waited for, and the reasons."""
     steps = waits = 0
     for view in views:
@@ -55,6 +57,8 @@ def print_plan(views: Sequence[BackendView]) -> None:
             ]
         )
         _refusals(view.plan)
+    if daemon.absent is not None and any(view.policy.limits != NO_LIMITS for view in views):
+        _console.print(f"  What the guard removed within its window is not known: {daemon.absent}.", markup=False)
     unknown = sum(view.plan is None for view in views)
     counted = [_count(steps, "step"), _count(waits, "wait")] if unknown < len(views) else []
     if unknown:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dynsrv.cli.running_daemon import RunningDaemon, ask_daemon
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Snapshot
@@ -67,6 +68,7 @@ class Session:
 
     def __init__(self, settings: Settings, *, directory: Path) -> None:
         specs, factory = specs_of(settings, directory=directory), Factory()
+        self._settings, self._directory = settings, directory
         self.proxies = {key: factory.proxy(spec) for key, spec in specs.proxies.items()}
         self.backends = [
             Backend(
@@ -77,6 +79,10 @@ class Session:
             )
             for key, spec in specs.desired.items()
         ]
+
+    async def daemon(self) -> RunningDaemon:
+        """Return what the running daemon knows, if there is one."""
+        return await ask_daemon(self._settings, directory=self._directory)
 
     def select(self, name: str | None) -> list[Backend]:
         """Return the backends of this *name*, each for other proxies; all for None.

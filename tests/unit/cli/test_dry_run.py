@@ -8,6 +8,7 @@ import pytest
 
 from dynsrv.api_model import to_json
 from dynsrv.cli.dry_run import plan_all
+from dynsrv.cli.running_daemon import RunningDaemon
 from dynsrv.cli.session import Backend
 from dynsrv.errors import SourceError
 from dynsrv.model import AdminState, Check, OperationalState, Server, Snapshot
@@ -22,6 +23,7 @@ from tests.fakes.haproxy import FakeServer
 from tests.fakes.sources import ScriptedSource
 
 UNCHECKED = a_policy(options=())
+NO_DAEMON = RunningDaemon(absent="web.listen is off")
 
 
 def the_backend(
@@ -35,7 +37,7 @@ async def the_look(
     behind: Behind, *said: Snapshot | Exception, policy: Policy = UNCHECKED
 ) -> tuple[BackendView, dict[str, Any], dict[str, Any]]:
     """What one look finds, and what is printed of it: by `plan`, and by `status`."""
-    (found,) = await plan_all([the_backend(behind, *said, policy=policy)])
+    (found,) = await plan_all([the_backend(behind, *said, policy=policy)], NO_DAEMON)
     assert behind.haproxy.changes == []
     return found, json.loads(to_json(found.planned())), json.loads(to_json(found.status()))
 
@@ -233,7 +235,7 @@ async def test_options_that_haproxy_does_not_take_are_told() -> None:
 async def test_one_backend_that_fails_does_not_hide_the_others() -> None:
     good = the_backend(Behind(), Snapshot(()))
     bad = the_backend(Behind(), SourceError("missing", "gone"), name="be_bad")
-    assert [(found.backend, found.converged) for found in await plan_all([bad, good])] == [
+    assert [(found.backend, found.converged) for found in await plan_all([bad, good], NO_DAEMON)] == [
         ("be_bad", False),
         ("be_app", True),
     ]
@@ -242,6 +244,6 @@ async def test_one_backend_that_fails_does_not_hide_the_others() -> None:
 async def test_the_servers_of_a_backend_with_several_sources_are_planned_together() -> None:
     behind, spec = Behind(), a_backend_spec()
     sources = [ScriptedSource(Snapshot((an_endpoint(host),))) for host in (1, 2)]
-    (found,) = await plan_all([Backend(spec.desired, sources, [(spec, behind.proxy)], Factory())])
+    (found,) = await plan_all([Backend(spec.desired, sources, [(spec, behind.proxy)], Factory())], NO_DAEMON)
     assert found.plan is not None
     assert {step.server for step in found.plan.steps} == {"dyn-10.0.0.1:80", "dyn-10.0.0.2:80"}
