@@ -38,6 +38,13 @@ class About:
 
     version: Annotated[str, Field(description="dynsrv's version.")]
     started: Annotated[datetime, Field(description="When it started.")]
+    configuration_error: Annotated[
+        str | None,
+        Field(
+            description="Why the configuration file was invalid at the last reload, so that the previous configuration"
+            " is in use; null if it was valid."
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

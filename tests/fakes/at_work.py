@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,8 +140,3 @@ class AtWork:
         """Return what is told of one server of the first backend."""
         servers = (await self.told())["backends"][0]["servers"]
         return next(one for one in servers if one["name"] == server)
-
-
-def in_a_minute() -> float:
-    """Return a Unix time that is not over when the test is."""
-    return time.time() + 60

@@ -33,6 +33,8 @@ class Managed:
     ) -> None:
         self.behind = Behind(**backend)
         self.haproxy = self.behind.haproxy
+        self.set_back = 0.0
+        """By how many seconds somebody has set back the time of day."""
         self.metrics = Metrics()
         self.audit_log = AuditLog()
         self.policy = policy
@@ -50,7 +52,7 @@ class Managed:
             observers=self.observers,
             override_until=override_until,
             clock=self.haproxy.clock,
-            wall_clock=self.haproxy.clock,
+            wall_clock=lambda: self.haproxy.clock() - self.set_back,
         )
 
     def pass_metrics(self) -> PassMetrics:

@@ -96,11 +96,24 @@ async def test_an_invalid_configuration_is_refused_whole_and_told(
     url = f"http://127.0.0.1:{unused_tcp_port}/metrics"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         assert "dynsrv_config_last_reload_successful 0.0" in await answer.text()
+    assert "degraded: configuration: the previous one is in use: " in await _text(unused_tcp_port, "/readyz")
+    assert "nonsense: unknown key" in await _text(unused_tcp_port, "/api/v1/status")
     controller.want(servers)
     await serves(haproxy, servers)  # the old one goes on
     controller.configuration.write_text(good)
     controller.signal(signal.SIGHUP)
     await controller.logged(Event.CONFIGURATION_RELOADED)
+    assert await _text(unused_tcp_port, "/readyz") == "ok\n"
+    controller.configuration.write_text(good.replace(f":{unused_tcp_port}", ":1"))
+    controller.signal(signal.SIGHUP)
+    await controller.logged(Event.RESTART_REQUIRED)
+    await eventually(lambda: len(controller.lines(Event.CONFIGURATION_RELOADED)) == 2)
+    assert f"web=127.0.0.1:{unused_tcp_port}" in controller.lines(Event.CONFIGURATION_RELOADED)[-1]
+
+
+async def _text(port: int, path: str) -> str:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return await answer.text()
 
 
 async def test_a_backend_that_is_removed_keeps_its_servers_or_loses_them_as_configured(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 
 import pytest
 import yaml
@@ -131,6 +132,22 @@ async def test_a_server_that_an_operator_holds(site: Site) -> None:
     assert cells[2:4] == ["no", "drain / up"]
     assert re.fullmatch(r"\d+ s", cells[7])
     assert cells[8] == "held by an operator: put into drain by hand; set it to ready to release it"
+
+
+async def test_a_configuration_that_was_refused(site: Site) -> None:
+    page = await site.begin()
+    good = site.controller.configuration.read_text()
+    site.controller.configuration.write_text(good + "nonsense: 1\n")
+    site.controller.signal(signal.SIGHUP)
+    await mentions(page, "The configuration file is invalid, so the previous configuration is in use: ")
+    await mentions(page, "nonsense: unknown key")
+    site.controller.configuration.write_text(good)
+    site.controller.signal(signal.SIGHUP)
+
+    async def well() -> bool:
+        return await page.verdict() == "Everything is in sync"
+
+    await eventually(well)
 
 
 async def test_a_source_that_fails_with_hostile_text_in_its_error(site: Site) -> None:

@@ -45,6 +45,7 @@ class Daemon:
         self._directory = directory
         self._changes = changes
         self._settings = read()
+        self._listens = self._settings.web.listen if self._settings.web else None  # until it ends
         self._factory = Factory()
         on_lines_lost(self._factory.metrics.log_lines_lost.inc)
         self._running = RunningSet()
@@ -94,8 +95,10 @@ class Daemon:
             self._factory.metrics.config_good.set(0)
             log.error(Event.CONFIGURATION_RELOAD_FAILED, error=str(error))
             self._notifier.message = f"configuration reload failed: {error}"
+            self._status.configuration_error = str(error)
             return
         self._notifier.message = ""
+        self._status.configuration_error = None
         if settings.web != self._settings.web:
             log.warning(Event.RESTART_REQUIRED)
         self._settings = settings
@@ -130,5 +133,4 @@ class Daemon:
 
     def _log_settings(self, event: Event) -> None:
         settings = self._settings
-        listen = settings.web.listen if settings.web else None
-        log.info(event, proxies=len(settings.proxies), backends=len(settings.backends), web=listen)
+        log.info(event, proxies=len(settings.proxies), backends=len(settings.backends), web=self._listens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -58,7 +57,7 @@ class Operations:
         """Override the guard for so many seconds; 0 ends an override."""
         reconcilers = self._reconcilers(backend, proxy)
         for one in reconcilers:
-            one.override_guard(until=time.time() + seconds if seconds else 0.0)
+            one.override_guard(seconds=seconds)
         if seconds:
             log.warning(Event.GUARD_OVERRIDDEN, backend=backend, proxy=proxy, seconds=seconds)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -99,7 +98,7 @@ class BackendRunner:
             error=self.reconciler.failure or self._watch.failure,
             drains=last.drains if last else {},
             seen_at=self.reconciler.seen_at,
-            guard_overridden_until=until if until > time.time() else None,
+            guard_overridden_until=until or None,
         )
 
 

@@ -29,6 +29,8 @@ class Status:
         self._running = running
         self._audit_log = audit_log
         self._started = time.time()
+        self.configuration_error: str | None = None
+        """Why the configuration file could not be used at the last reload; None if it could."""
 
     def not_ready(self) -> Iterator[str]:
         """Yield, for each backend and proxy that had no pass yet, the reason."""
@@ -43,7 +45,9 @@ class Status:
                 yield str(view.error or f"{_where(view)}: the first pass is not over")
 
     def degraded(self) -> Iterator[str]:
-        """Yield the problems of backends that had a first pass."""
+        """Yield the problem of the configuration file, and those of backends that had a first pass."""
+        if self.configuration_error is not None:
+            yield f"configuration: the previous one is in use: {self.configuration_error}"
         for source in self._running.sources.values():
             if source.feed.failure is not None:
                 yield f"backend {source.spec.backend}: {source.feed.failure}"
@@ -56,7 +60,7 @@ class Status:
 
     def about(self) -> About:
         """Return the version of dynsrv, and since when it runs."""
-        return About(version=__version__, started=utc_time(self._started))
+        return About(version=__version__, started=utc_time(self._started), configuration_error=self.configuration_error)
 
     def proxies(self) -> Iterator[ProxyStatus]:
         """Yield each proxy, as it last answered."""

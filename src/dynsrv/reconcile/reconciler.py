@@ -47,7 +47,8 @@ class Reconciler:
     """Keeps one backend of one proxy as desired, and calls *observers*, in their order.
 
     Nothing else in dynsrv changes that backend: it also carries out what operators request, never during a pass.
-    *resync* is in seconds. The guard is overridden until *override_until*, in Unix time.
+    *resync* is in seconds. The guard is overridden until *override_until*, in Unix time; the override ends after as
+    many seconds of *clock*, even if somebody sets the time of day meanwhile.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class Reconciler:
         self._policy = policy
         self._resync = resync
         self._observers = observers
-        self._override_until = override_until
         self._clock = clock
         self._wall_clock = wall_clock
+        self._override_until = override_until
+        self._override_ends = clock() + override_until - wall_clock()  # by *clock*
         self._history = History(policy)
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()  # held while a pass or an operator's request uses HAProxy
@@ -105,8 +107,8 @@ class Reconciler:
 
     @property
     def override_until(self) -> float:
-        """Until when the guard is disabled, in Unix time."""
-        return self._override_until
+        """Until when the guard is disabled, in Unix time as of the override's beginning; 0: it is enabled."""
+        return self._override_until if self._clock() < self._override_ends else 0.0
 
     def wake(self) -> None:
         """Make a pass now."""
@@ -163,9 +165,10 @@ class Reconciler:
                 await observer.on_pass(this)
             return self._next(this)
 
-    def override_guard(self, *, until: float) -> None:
-        """Disable the guard until then, in Unix time, and make a pass now."""
-        self._override_until = until
+    def override_guard(self, *, seconds: float) -> None:
+        """Disable the guard for so long, and make a pass now."""
+        self._override_until = self._wall_clock() + seconds
+        self._override_ends = self._clock() + seconds
         self.wake()
 
     async def perform(self, server: str, choose: Callable[[Server], Step]) -> StepResult:
@@ -238,7 +241,7 @@ class Reconciler:
         return Pass(observed, plan, applied, drift, drains, seen_at, since)
 
     def _policy_now(self) -> Policy:
-        if self._wall_clock() < self._override_until:
+        if self._clock() < self._override_ends:
             return replace(self._policy, limits=NO_LIMITS)
         return self._policy
 

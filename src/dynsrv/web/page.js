@@ -101,7 +101,8 @@ function snapshot() {
     one.refused = one.converged ? [] : refused.filter((change) => placeOf(change) === placeOf(one));
   }
   const fresh = backends.filter((one) => one.fresh);
-  return {about: rows.get('dynsrv'), proxies, sources, backends, fresh, changes};
+  const about = rows.get('dynsrv');
+  return {about, abouts: about ? [{...about, proxy: 'configuration'}] : [], proxies, sources, backends, fresh, changes};
 }
 
 // ---- the findings: what is wrong with which of them, the most important first
@@ -110,6 +111,8 @@ const LEVELS = {problem: 'Problem', warning: 'Warning', note: 'Note'};
 
 /** What each rule is about, its level, and its sentence if it applies. */
 const RULES = [
+  ['abouts', 'problem', ({configuration_error: error}) => error !== null &&
+    `The configuration file is invalid, so the previous configuration is in use: ${error}`],
   ['proxies', 'problem', ({proxy, error}) => error !== null &&
     `does not answer: ${without(error, `${proxy}: `)}. Its servers are shown as last observed, and cannot be ` +
     'changed until it answers.'],

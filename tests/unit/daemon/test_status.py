@@ -12,7 +12,7 @@ from dynsrv.errors import SourceError
 from dynsrv.planning import Limits
 from dynsrv.web.event_stream import ChangeFeed
 from dynsrv.web.openapi import document
-from tests.fakes.at_work import AtWork, in_a_minute
+from tests.fakes.at_work import AtWork
 from tests.fakes.behind import Behind
 from tests.fakes.builders import a_policy, an_endpoint
 from tests.fakes.subscriber import Subscriber, rows_of
@@ -237,11 +237,22 @@ async def test_the_last_changes_are_told_with_their_reasons() -> None:
 
 async def test_until_when_the_guard_is_overridden_is_told_until_then() -> None:
     at_work = AtWork()
-    until = in_a_minute()
-    at_work.backend.reconcilers[0].override_guard(until=until)
-    assert (await the_backend(at_work))["guard_overridden_until"] == utc_time(until).isoformat().replace("+00:00", "Z")
-    at_work.backend.reconcilers[0].override_guard(until=until - 120)
+    at_work.backend.reconcilers[0].override_guard(seconds=60)
+    until = utc_time(at_work.backend.reconcilers[0].override_until)
+    assert (await the_backend(at_work))["guard_overridden_until"] == until.isoformat().replace("+00:00", "Z")
+    at_work.backend.reconcilers[0].override_guard(seconds=0)
     assert (await the_backend(at_work))["guard_overridden_until"] is None
+
+
+async def test_a_refused_configuration_is_told_until_there_is_a_good_one() -> None:
+    at_work = AtWork()
+    await at_work.settle(an_endpoint())
+    assert (await the_status(at_work))["dynsrv"]["configuration_error"] is None
+    at_work.status.configuration_error = "dynsrv.yaml:3: found 7, expected a name"
+    assert (await the_status(at_work))["dynsrv"]["configuration_error"] == "dynsrv.yaml:3: found 7, expected a name"
+    assert list(at_work.status.degraded()) == [
+        "configuration: the previous one is in use: dynsrv.yaml:3: found 7, expected a name"
+    ]
 
 
 async def test_two_sources_of_one_backend_on_different_proxies_are_both_told() -> None:

@@ -54,3 +54,15 @@ async def test_the_guard_is_overridden_until_the_time_that_was_given() -> None:
     await overridden.settle(an_endpoint())
     await overridden.settle()
     assert overridden.haproxy.backend().servers == []
+
+
+async def test_an_override_ends_when_its_time_is_over_even_if_the_time_of_day_is_set_back() -> None:
+    managed = Managed(policy=a_policy(options=(), limits=Limits()))
+    await managed.settle(an_endpoint())
+    managed.reconciler.override_guard(seconds=60)
+    assert managed.reconciler.override_until > 0
+    managed.set_back = 10_000
+    managed.haproxy.advance(61)
+    await managed.attempt()
+    assert managed.result is Result.GUARDED
+    assert managed.reconciler.override_until == 0
