@@ -194,8 +194,6 @@ def _share(value: object) -> object:
     number = _number(value)
     if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
         return number
-    if isinstance(number, float) and 0 <= number <= 1:  # a share that was read before
-        return number
     raise ValueError("expected a share such as 50%, or a whole number of servers")
 
 
@@ -212,6 +210,18 @@ Share = Annotated[
     ),
 ]
 """A share is a float from 0.0 to 1.0, a number of servers an int."""
+
+
+def _flag(value: object) -> object:
+    if value in ("true", "false"):
+        return value == "true"
+    if isinstance(value, bool):
+        return value
+    raise ValueError("expected true or false")
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+"""`true` or `false`; pydantic alone accepts `yes` and 1, too."""
 Weight = Annotated[int, Field(ge=0, le=256), _whole_from(0, 256)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1), _whole_from(0, 2**31 - 1)]
 PortNumber = Annotated[int, Field(ge=1, le=65535), _whole_from(1, 65535)]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dynsrv.documents.values import FilePath, Interval, ListenAddress, Section
+from dynsrv.documents.values import FilePath, Flag, Interval, ListenAddress, Section
 
 
 class ResyncSettings(Section):
@@ -45,7 +45,7 @@ class WebSettings(Section):
         " changed through the API. It is read for each request.",
     )
     tls: WebTlsSettings | None = Field(default=None, description="Serve HTTPS with this certificate; null: HTTP.")
-    server_metrics: bool = Field(
+    server_metrics: Flag = Field(
         default=False,
         description="Whether `/metrics` includes metrics of every single server, with two to four series for each.",
     )

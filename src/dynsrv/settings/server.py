@@ -10,7 +10,7 @@ from dynsrv import server_keywords
 from dynsrv.documents import KeyPath
 from dynsrv.documents.messages import show
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import CheckTime, Count, PositiveCount, Section, Weight, in_milliseconds, matching
+from dynsrv.documents.values import CheckTime, Count, Flag, PositiveCount, Section, Weight, in_milliseconds, matching
 
 
 class SslSettings(Section):
@@ -40,7 +40,7 @@ class SslSettings(Section):
 class ServerSettings(Section):
     """The settings of every server that dynsrv adds."""
 
-    check: bool = Field(default=True, description="Whether HAProxy checks the server's health.")
+    check: Flag = Field(default=True, description="Whether HAProxy checks the server's health.")
     inter: CheckTime | None = Field(default=None, description="Time between two checks. Default: HAProxy's.")
     fastinter: CheckTime | None = Field(
         default=None, description="Time between two checks while the server changes its state. Default: `inter`."

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from dynsrv.documents.values import RuntimeAddress, format_duration, host_and_port, parse_duration
+from dynsrv.documents.values import RuntimeAddress, Share, format_duration, host_and_port, parse_duration
 from dynsrv.runtime import TcpAddress, UnixAddress, parse_address
 
 ADDRESS: TypeAdapter[str] = TypeAdapter(RuntimeAddress)
@@ -93,3 +93,10 @@ def test_a_relative_path_begins_at_the_directory_of_the_context() -> None:
 )
 def test_a_host_and_a_port_are_told_apart(text: str, pair: tuple[str, int] | None) -> None:
     assert host_and_port(text) == pair
+
+
+@pytest.mark.parametrize("value", [1.0, 0.5, "1.0", "yes", True])
+def test_a_share_is_a_percentage_or_a_whole_number_in_digits(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a share such as 50%, or a whole number of servers"):
+        TypeAdapter(Share).validate_python(value)
+    assert [TypeAdapter(Share).validate_python(one) for one in ("50%", 1, "1")] == [0.5, 1, 1]

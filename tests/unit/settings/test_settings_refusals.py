@@ -53,6 +53,8 @@ REFUSALS = [
     (CHECK, "weight: true", "7: backends[0].server.weight: found true, expected a whole number from 0 to 256"),
     (CHECK, "maxconn: -1", "7: backends[0].server.maxconn: found -1, expected a whole number from 0 to 2147483647"),
     (CHECK, "fall: 0", "7: backends[0].server.fall: found 0, expected a whole number from 1 to 2147483647"),
+    (CHECK, "check: yes", '7: backends[0].server.check: found "yes", expected true or false'),
+    (CHECK, "check: 1", "7: backends[0].server.check: found 1, expected true or false"),
     (CHECK, "check: maybe", '7: backends[0].server.check: found "maybe", expected true or false'),
     (CHECK, "options: backup", '7: backends[0].server.options: found "backup", expected a list'),
     (

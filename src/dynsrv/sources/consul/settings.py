@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, model_validator
 
 from dynsrv.documents import KeyPath
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Between, Duration, FilePath
+from dynsrv.documents.values import Between, Duration, FilePath, Flag
 from dynsrv.sources.consul import environment, values
 from dynsrv.sources.consul.values import Addresses, OnCritical, ServiceName, Text, Word
 from dynsrv.sources.source import Source, SourceContext, SourceSettings
@@ -62,7 +62,7 @@ class ConsulSourceSettings(SourceSettings):
         description="TLS for `https` addresses. Defaults: `CONSUL_CACERT`, `CONSUL_CAPATH`, `CONSUL_CLIENT_CERT`,"
         " `CONSUL_CLIENT_KEY`, `CONSUL_HTTP_SSL_VERIFY`, `CONSUL_TLS_SERVER_NAME`.",
     )
-    only_passing: bool = Field(default=False, description="Whether an instance with a warning counts as critical, too.")
+    only_passing: Flag = Field(default=False, description="Whether an instance with a warning counts as critical, too.")
     on_critical: OnCritical = Field(
         default=OnCritical.REMOVE,
         description="What happens to an instance that Consul's checks report as critical: remove it, drain it, or"
@@ -73,7 +73,7 @@ class ConsulSourceSettings(SourceSettings):
         description="The tagged address to use: `lan`, `wan` or another tag. Default: the address of the service, or"
         " else of its node.",
     )
-    stale: bool = Field(
+    stale: Flag = Field(
         default=False,
         description="Whether any Consul server may answer with what it knows, not only the leader.",
     )

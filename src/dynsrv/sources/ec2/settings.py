@@ -11,7 +11,7 @@ from pydantic import Field, ValidationInfo, model_validator
 from dynsrv.documents import KeyPath
 from dynsrv.documents.messages import show
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Between, Duration, PortNumber
+from dynsrv.documents.values import Between, Duration, Flag, PortNumber
 from dynsrv.sources.ec2.account import installed
 from dynsrv.sources.ec2.values import REGION, AddressKind, Region, Role, Text, Url, Values, Word
 from dynsrv.sources.source import Source, SourceContext, SourceSettings
@@ -64,7 +64,7 @@ class Ec2SourceSettings(SourceSettings):
         " after, at most `5s`.",
         json_schema_extra={"default": "30s"},
     )
-    complete_lifecycle: bool = Field(
+    complete_lifecycle: Flag = Field(
         default=False,
         description="Whether Auto Scaling has to wait until HAProxy has drained an instance before it terminates it."
         " This requires a lifecycle hook for termination.",
