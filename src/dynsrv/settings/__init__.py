@@ -17,6 +17,7 @@ from dynsrv.errors import ConfigurationError
 from dynsrv.settings.backend import BackendSettings, LimitsSettings, OnRemoved
 from dynsrv.settings.process import AuditSettings, LogSettings, ResyncSettings, WebSettings
 from dynsrv.settings.proxy import ProxySettings
+from dynsrv.sources.endpoint_rules import ReservedPort
 
 __all__ = [
     "DEFAULT_PATHS",
@@ -51,6 +52,18 @@ class Settings(Section):
     def web_address(self) -> tuple[str, int] | None:
         """Host and port to listen on; None: nothing is served over HTTP."""
         return host_and_port(self.web.listen) if self.web and self.web.listen else None
+
+    def reserved_ports(self) -> tuple[ReservedPort, ...]:
+        """Return the ports that no server may have: those of `proxies` and of `web.listen`."""
+        reserved = []
+        for proxy in self.proxies:
+            for key, address in (("address", proxy.address), ("master", proxy.master)):
+                location = host_and_port(address.partition("://")[2]) if address else None
+                if location is not None:
+                    reserved.append(ReservedPort(*location, f"the proxy {proxy.name} ({key})"))
+        if self.web_address is not None:
+            reserved.append(ReservedPort(*self.web_address, "web.listen"))
+        return tuple(sorted(reserved))
 
     def proxies_of(self, backend: BackendSettings) -> tuple[ProxySettings, ...]:
         """Return the proxies that have *backend*."""
