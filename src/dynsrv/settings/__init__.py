@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from dynsrv.documents import KeyPath, parse
 from dynsrv.documents.interpolation import interpolate
-from dynsrv.documents.messages import show
+from dynsrv.documents.messages import listed, show
 from dynsrv.documents.problems import explain_validation, problems_at, unreadable
 from dynsrv.documents.values import JsonSchemaGenerator, Section, host_and_port
 from dynsrv.errors import ConfigurationError
@@ -93,7 +93,7 @@ class Settings(Section):
         for index, backend in enumerate(self.backends):
             for position, name in enumerate(backend.proxies or ()):
                 if name not in names:
-                    problem = f"found {show(name)}, expected the name of a proxy: {', '.join(names)}"
+                    problem = f"found {show(name)}, expected the name of a proxy: {listed(names)}"
                     problems.append((("backends", index, "proxies", position), problem))
             for name in backend.proxies or names:
                 if (other := first.setdefault((backend.name, name), index)) != index:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dynsrv.documents import Document, KeyPath
-from dynsrv.documents.messages import config_error, format_path, show
+from dynsrv.documents.messages import config_error, format_path, listed, show
 from dynsrv.documents.problems import unknown_key
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.sources import endpoint_values as values
@@ -52,7 +52,7 @@ class _Listed:
         path: KeyPath = ("servers",)
         if isinstance(servers, dict):
             if backend not in servers:
-                names = ", ".join(servers) or "none"
+                names = listed(servers) or "none"
                 hint = f"add one, which may be empty; there are lists for: {names}"
                 self.problems.append((path, f"found no list for the backend {backend}; {hint}"))
                 return

@@ -57,7 +57,7 @@ def test_no_server_may_have_the_port_of_a_runtime_api(host: str, address: str, e
 def test_a_mapped_ipv4_address_is_the_ipv4_address() -> None:
     assert values.address("::ffff:10.0.0.1") == values.address("::FFFF:0a00:1") == "10.0.0.1"
     servers = "servers: [{address: 10.0.0.1, port: 80}, {address: '::ffff:10.0.0.1', port: 80}]"
-    with pytest.raises(ConfigurationError, match=r"found 10\.0\.0\.1:80, which servers\[0\] has already"):
+    with pytest.raises(ConfigurationError, match=r"found 10\.0\.0\.1:80, which is already at servers\[0\]"):
         snapshot_of(parse(servers.encode(), name="servers.yaml"), backend="be_app")
 
 
