@@ -12,14 +12,33 @@ DynsrvError
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 RefusalReason = Literal["not_found", "forbidden", "conflict"]
 """It does not exist, dynsrv never touches it, or it is in a state in which that cannot be done."""
 
 
+def printable(text: str) -> str:
+    """Return *text* with everything that a terminal or UTF-8 could choke on written as an escape; lines stay lines.
+
+    What follows `?token=` is left out.
+    """
+    if not text.isprintable():
+        text = "".join(
+            one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text
+        )
+    return _TOKEN.sub(r"\1…", text)
+
+
+_TOKEN = re.compile(r"([?&]token=)[^&\s\"']*", re.IGNORECASE)
+
+
 class DynsrvError(Exception):
-    """Root of everything that dynsrv raises on purpose. `str()` is a sentence for an operator."""
+    """Root of everything that dynsrv raises on purpose. `str()` is a printable sentence for an operator."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ConfigurationError(DynsrvError):

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from dynsrv.errors import printable
 from dynsrv.log_writer import LogWriter
 
 
@@ -34,6 +35,7 @@ class Event(StrEnum):
     RESTART_REQUIRED = "changes to web take effect after a restart of dynsrv"
     BACKEND_REMOVED = "backend removed from the configuration"
     WEB_EXPOSED = "web.listen serves other hosts without TLS, and reads need no token; set web.tls or bind to loopback"
+    FILE_EXPOSED = "a secret file is readable by others"
     HTTP_REQUEST_FAILED = "internal error while answering an HTTP request"
     INTERNAL_ERROR = "internal error in a part of dynsrv, which is retried"
     LIBRARY_WARNING = "warning from a library"
@@ -135,6 +137,7 @@ def configure(*, level: str, form: Literal["text", "json"], in_thread: bool = Fa
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        _escape,
     ]
     if form == "json":
         processors += [_add_code, structlog.processors.JSONRenderer()]
@@ -177,6 +180,10 @@ def _report_lost(lines: int) -> str:
     for process in _processors:
         fields = process(None, "error", fields)
     return f"{fields}\n"
+
+
+def _escape(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    return {key: printable(value) if type(value) is str else value for key, value in fields.items()}
 
 
 def _add_code(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:

@@ -18,7 +18,11 @@ def canonical_address(text: str) -> str:
             (unspecified, multicast, with a zone). A host name is not an address.
     """
     address = ipaddress.ip_address(text)
-    if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id:
+            raise ValueError(f"{text!r} has a zone")
+        address = address.ipv4_mapped or address  # to the kernel, ::ffff:10.0.0.1 is 10.0.0.1
+    if address.is_unspecified or address.is_multicast:
         raise ValueError(f"{text!r} is not the address of one host")
     return address.compressed
 

@@ -154,6 +154,14 @@ _WITH_ARGUMENT = frozenset(
 What follows the argument of such a keyword is a keyword again; the argument itself may look like one.
 """
 
+_PROTECTED = frozenset(
+    {
+        *("addr", "allow-0rtt", "alpn", "ciphers", "ciphersuites", "client-sigalgs", "crt", "curves", "interface"),
+        *("namespace", "npn", "port", "sigalgs", "sni", "source", "track", "usesrc"),
+    }
+)
+_PROTECTED_PREFIXES = ("agent-", "ca-", "check-", "crl-", "force-", "no-", "ssl", "tls-", "verify")
+
 MAX_WORDS = 50
 """HAProxy up to 3.0 silently truncates a command after 64 words; `add server` itself needs eight."""
 
@@ -200,6 +208,32 @@ def checked_option(text: str) -> str:
         if word in STATIC_ONLY:
             raise ValueError(f"but HAProxy does not accept {word} for servers added at runtime; remove it")
     return text
+
+
+def checked_keyword(text: str) -> str:
+    """Return *text* if it is one keyword that an option may have.
+
+    Raises:
+        ValueError: it is not; the sentence goes on after "found …,".
+    """
+    if not _KEYWORD.fullmatch(text):
+        raise ValueError("expected one keyword of HAProxy's server line, without arguments")
+    if text in MANAGED or text in STATIC_ONLY:
+        raise ValueError("but no server added at runtime can have it as an option; remove it")
+    return text
+
+
+def is_protected(word: str) -> bool:
+    """Whether *word* is a keyword that decides over TLS, or over where a server's connections and checks go."""
+    return word in _PROTECTED or word.startswith(_PROTECTED_PREFIXES)
+
+
+def possible_keywords(option: str) -> list[str]:
+    """Return the words of a checked *option* that HAProxy may take for keywords: the first, and what may follow it."""
+    first, *others = option.split(" ")
+    if first.partition("(")[0] in _ALONE | _WITH_ARGUMENT:
+        return [first]
+    return [first, *others[1:], *(word for word in others[:1] if word in _ALONE | _WITH_ARGUMENT or is_protected(word))]
 
 
 def keyword(option: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dynsrv.planning import Policy
 from dynsrv.settings import BackendSettings, OnRemoved, ProxySettings, Settings
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 from dynsrv.sources.source import SourceSettings
 
 DesiredKey = tuple[str, int]
@@ -37,11 +38,12 @@ class ProxySpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """One source of one backend; relative paths begin at *directory*."""
+    """One source of one backend, which lists what *rules* allow; relative paths begin at *directory*."""
 
     key: DesiredKey
     settings: SourceSettings
     directory: Path
+    rules: EndpointRules = ANY_ENDPOINT
 
     @property
     def backend(self) -> str:
@@ -104,10 +106,11 @@ def specs_of(settings: Settings, *, directory: Path) -> Specs:
     desired: dict[DesiredKey, DesiredSpec] = {}
     backends: dict[BackendKey, BackendSpec] = {}
     entries = Counter[str]()
+    reserved = settings.reserved_ports()
     for entry in settings.backends:
         key = (entry.name, entries[entry.name])
         entries[entry.name] += 1
-        sources[key] = SourceSpec(key, entry.source, directory)
+        sources[key] = SourceSpec(key, entry.source, directory, entry.rules(reserved))
         desired[key] = DesiredSpec(key, (sources[key],), entry.policy())
         for proxy in settings.proxies_of(entry):
             backend = BackendSpec(

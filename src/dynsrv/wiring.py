@@ -48,7 +48,7 @@ class Factory:
 
     def source(self, spec: SourceSpec) -> Source:
         """Return a source."""
-        return spec.settings.create(SourceContext(spec.backend, spec.directory, self._shared))
+        return spec.settings.create(SourceContext(spec.backend, spec.directory, self._shared, spec.rules))
 
     def feed(self, spec: SourceSpec) -> Feed:
         """Return a feed of a source of its own."""

@@ -199,7 +199,7 @@ async def test_a_hold_whose_client_goes_is_carried_out_all_the_same(
     await haproxy.freeze()
     _, writer = await asyncio.open_connection("127.0.0.1", api.port)
     path = f"/api/v1/backends/be_app/servers/{held}/hold"
-    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
     assert await api.answers()
     client = writer.get_extra_info("sockname")
     writer.close()

@@ -72,7 +72,7 @@ async def test_who_shows_no_token_learns_nothing_of_what_there_is(api: Api) -> N
 
 async def test_that_a_token_is_wanted_is_told_as_http_tells_it(api: Api) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(b"POST /api/v1/reconcile HTTP/1.0\r\nHost: x\r\n\r\n")
+    writer.write(b"POST /api/v1/reconcile HTTP/1.0\r\nHost: localhost\r\n\r\n")
     answer = await reader.read(-1)
     assert b"\r\nWWW-Authenticate: Bearer\r\n" in answer
     writer.close()
@@ -154,8 +154,8 @@ async def test_a_body_that_is_too_large_is_refused_and_the_next_one_is_not(api: 
 
 async def test_a_body_that_is_never_sent_whole_disturbs_nobody(api: Api, controller: Dynsrv) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    head = f"POST /api/v1/reconcile HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\n"
-    writer.write(head.encode() + b'{"proxy"')
+    head = f"POST /api/v1/reconcile HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    writer.write(head.encode() + b'Content-Length: 100\r\n\r\n{"proxy"')
     assert (await api.reconcile())[0] == 200
     writer.transport.abort()
     assert (await api.reconcile())[0] == 200

@@ -172,8 +172,16 @@ async def test_a_file_that_cannot_be_written_is_told_once_and_everything_else_go
 ) -> None:
     servers = await web_servers(2)
     controller = dynsrv(haproxy, log={"format": "json"}, audit={"path": "none/audit"})
-    controller.want(servers[:1])
+    refused = await controller.run("check")
+    assert (refused.code, refused.out) == (1, "")
+    problem = "there is no such directory; create it, or correct the path"
+    assert refused.err == f"dynsrv: audit.path: {tmp_path}/none/audit: {problem}\n"
+    (tmp_path / "none").mkdir()
+    controller.want([])
     await controller.start()
+    await controller.logged(Event.FIRST_ENDPOINTS_RECEIVED)
+    (tmp_path / "none").rmdir()
+    controller.want(servers[:1])
     await serves(haproxy, servers[:1])
     controller.want(servers)
     await serves(haproxy, servers)

@@ -7,8 +7,10 @@ import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import aiohttp
 import pytest
 
+from dynsrv.logs import Event
 from dynsrv.runtime import Client, commands, errors
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, serves
@@ -129,3 +131,25 @@ def _somebody_without_rights() -> Iterator[str]:
         yield pwd.getpwuid(os.geteuid()).pw_name
     finally:
         os.seteuid(me)
+
+
+@pytest.mark.parametrize("key", ["\\udc80", "\\u001b[2J"])
+async def test_keys_of_a_servers_file_reach_no_terminal_and_no_page_unescaped(
+    haproxy: HAProxy, dynsrv: Install, *, unused_tcp_port: int, key: str
+) -> None:
+    controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}"})
+    controller.servers_file.write_text(f'{{"servers": {{"{key}": []}}}}')
+    await controller.start()
+    line = await controller.logged(Event.SOURCE_FAILED)
+    assert key in line
+    assert "\x1b[2J" not in controller.log.read_text()
+    for command in ("status", "plan", "apply"):
+        finished = await controller.run(command)
+        assert finished.code != 0
+        assert "Traceback" not in finished.err
+        assert "\x1b[2J" not in finished.out + finished.err
+    async with aiohttp.ClientSession() as session:
+        for path in ("/readyz", "/api/v1/status"):
+            async with session.get(f"http://127.0.0.1:{unused_tcp_port}{path}") as answer:
+                assert answer.status in {200, 503}
+                assert "\x1b" not in await answer.text()

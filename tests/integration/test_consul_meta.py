@@ -15,6 +15,8 @@ from tests.integration.support.waiting import eventually
 
 pytestmark = pytest.mark.any_version
 
+LISTED = {"options_from_source": ["backup", "on-error", "no-such-option", "send-proxy-v2"]}
+
 
 async def test_meta_asks_for_what_haproxy_shall_do(a_haproxy: StartHAProxy, dynsrv: Install, consul: Consul) -> None:
     meta = {
@@ -26,7 +28,7 @@ async def test_meta_asks_for_what_haproxy_shall_do(a_haproxy: StartHAProxy, dyns
     }
     await consul.register("web", address="127.0.0.1", port=81, meta=meta, weights={"Passing": 10, "Warning": 1})
     await consul.register("web", address="127.0.0.1", port=82)
-    views = await start_views(a_haproxy, dynsrv, consul, app={})
+    views = await start_views(a_haproxy, dynsrv, consul, backend=LISTED, app={})
     await views.show(app={81: 50, 82: 1})
     row = (await views.rows("app"))[81]
     assert row.name == "dyn-web-1"
@@ -43,13 +45,28 @@ async def test_options_that_haproxy_refuses_keep_out_none_but_who_asked_for_them
 ) -> None:
     await consul.register("web", address="127.0.0.1", port=81, meta={"dynsrv-options": "no-such-option"})
     await consul.register("web", address="127.0.0.1", port=82)
-    views = await start_views(a_haproxy, dynsrv, consul, app={})
+    views = await start_views(a_haproxy, dynsrv, consul, backend=LISTED, app={})
     await views.show(app={82: "ready"})
     line = await views.controller.logged(Event.COMMAND_REJECTED)
     assert "unknown keyword 'no-such-option'" in line
     await consul.register("web", address="127.0.0.1", port=83)
     await consul.deregister("web-82")
     await views.show(app={83: "ready"})
+
+
+async def test_a_registration_cannot_change_the_operators_tls_or_where_connections_go(
+    a_haproxy: StartHAProxy, dynsrv: Install, consul: Consul
+) -> None:
+    evil = "verifyhost evil.example; ssl-min-ver SSLv3; ciphers NULL; addr 192.0.2.1; port 22; track app/web; backup"
+    await consul.register("web", address="127.0.0.1", port=81, meta={"dynsrv-options": evil})
+    operator = {"options_from_source": ["backup"]}
+    views = await start_views(a_haproxy, dynsrv, consul, backend=operator, app={})
+    await views.show(app={81: "ready"})
+    assert await views.stat("app", "dyn-127.0.0.1:81", "bck", "tracked") == ["1", ""]
+    finished = await views.controller.run("check", "--live")
+    assert finished.code != 0
+    for keyword in ("verifyhost", "ssl-min-ver", "ciphers", "addr", "port", "track"):
+        assert f"{keyword} is not in the backend's options_from_source" in finished.out + finished.err
 
 
 async def test_meta_that_is_wrong_is_ignored_logged_once_and_counted(

@@ -151,7 +151,7 @@ async def test_an_alert_fires_while_a_new_server_fails_its_check(watch: Watch) -
 
 async def test_an_alert_fires_while_haproxy_refuses_a_server(watch: Watch) -> None:
     watched = await watch()
-    refused = {**watched.servers[0].endpoint, "port": 9, "options": ["sni nonsense"]}
+    refused = {**watched.servers[0].endpoint, "port": 9, "options": ["ws nonsense"]}
     watched.dynsrv.want([*(dict(one.endpoint) for one in watched.servers), refused])
     firing = await watched.prometheus.fires("DynsrvServersRefused")
     _plain(firing["DynsrvServersRefused"], "be_app", "lb1", "refused: 1")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from dynsrv.logs import Event
 from tests.integration.support.controller import Install
 from tests.integration.support.haproxy import HAProxy, StartHAProxy, serves
 from tests.integration.support.waiting import eventually
@@ -111,3 +114,26 @@ async def test_a_port_that_is_taken_is_a_clear_error(
     assert finished.code == 1, finished
     assert f"web.listen: cannot listen on 127.0.0.1:{server.port}: " in finished.err
     assert "turn it off with `web: null`" in finished.err
+
+
+async def test_a_page_of_another_site_reads_nothing_through_a_name_of_its_own_and_no_version_is_told(
+    haproxy: HAProxy, dynsrv: Install, *, unused_tcp_port: int
+) -> None:
+    controller = dynsrv(haproxy, web={"listen": f"127.0.0.1:{unused_tcp_port}", "hosts": ["lb.example"]})
+    controller.want([])
+    await controller.start()
+    await controller.logged(Event.BACKEND_IN_SYNC)
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with aiohttp.ClientSession() as session:
+        for path in ("/", "/metrics", "/api/v1/status", "/none"):
+            async with session.get(url + path, headers={"Host": f"evil.example:{unused_tcp_port}"}) as answer:
+                assert (answer.status, answer.headers["Server"]) == (403, "dynsrv")
+        for host in (f"127.0.0.1:{unused_tcp_port}", "localhost:80", "lb.example"):
+            async with session.get(url + "/healthz", headers={"Host": host}) as answer:
+                assert (answer.status, answer.headers["Server"]) == (200, "dynsrv")
+    reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+    writer.write(b"nonsense\r\n\r\n")
+    answered = await reader.read()
+    writer.close()
+    assert b"Server: dynsrv" in answered
+    assert b"aiohttp/" not in answered

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import structlog
@@ -79,3 +80,14 @@ def test_the_documentation_has_a_row_for_each_event_with_its_sentence() -> None:
 def test_every_event_is_logged_somewhere() -> None:
     source = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
     assert [event for event in Event if not re.search(rf"\bEvent\.{event.name}\b", source)] == []
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_line_has_no_escape_sequences_that_a_terminal_would_follow(
+    capsys: pytest.CaptureFixture[str], form: Literal["text", "json"]
+) -> None:
+    logs.configure(level="info", form=form)
+    get_logger().warning(Event.SOURCE_DATA_IGNORED, what="\x1b[2J\udc80\r")
+    line = capsys.readouterr().err
+    assert line.rstrip("\n").isprintable()
+    assert line.encode()

@@ -75,7 +75,11 @@ OF_OTHER = {"sources ('be_other', 0)", "desired ('be_other', 0)", "backends ('be
 ALL_BACKENDS = {"backends ('be_other', 'lb2')"} | APP_BACKENDS
 CASES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "nothing": ({}, set()),
-    "what no spec is about": ({"web": None, "log": {"level": "debug"}, "audit": {"path": "audit.log"}}, set()),
+    "what no spec is about": ({"log": {"level": "debug"}, "audit": {"path": "audit.log"}}, set()),
+    "the port of the web, which no source may list": (
+        {"web": None},
+        {"sources ('be_app', 0)"} | OF_APP | OF_OTHER | ALL_BACKENDS,
+    ),
     "the order": ({"backends": BASE["backends"][::-1], "proxies": BASE["proxies"][::-1]}, set()),
     "an address": ({"proxies": [{"name": "lb1", "address": "/run/other.sock"}, BASE["proxies"][1]]}, ON_LB1),
     "one proxy less": ({"proxies": BASE["proxies"][1:]}, ON_LB1),
@@ -97,3 +101,41 @@ CASES: dict[str, tuple[dict[str, Any], set[str]]] = {
 def test_only_the_specs_that_depend_on_a_key_differ_when_it_does(what: str) -> None:
     changes, expected = CASES[what]
     assert changed(the_specs(), the_specs(**changes)) == expected
+
+
+def test_no_source_may_list_the_ports_of_proxies_and_of_the_web() -> None:
+    proxies = [
+        {"name": "lb1", "address": "tcp://10.0.0.9:9999", "master": "tcp://10.0.0.9:9998"},
+        {"name": "lb2", "address": "/run/2.sock"},
+    ]
+    specs = the_specs(proxies=proxies, web={"listen": "0.0.0.0:9105"})
+    for spec in specs.sources.values():
+        assert [(one.host, one.port) for one in spec.rules.reserved] == [
+            ("0.0.0.0", 9105),
+            ("10.0.0.9", 9998),
+            ("10.0.0.9", 9999),
+        ]
+
+
+def test_other_networks_make_another_source() -> None:
+    before, after = the_specs(), the_specs(backends=an_entry(denied_networks=["::ffff:10.0.0.0/104"]))
+    assert "sources ('be_app', 0)" in changed(before, after)
+    assert after.sources[("be_app", 0)].rules.denied == ("10.0.0.0/8",)
+
+
+@pytest.mark.parametrize("network", ["10.0.0.1/8", "10.0.0.0/33", "web", 10])
+def test_a_network_that_is_none_is_refused(network: object) -> None:
+    with pytest.raises(ValueError, match=r"expected a network such as 10\.0\.0\.0/8"):
+        the_specs(backends=an_entry(allowed_networks=[network]))
+
+
+def test_the_keywords_that_a_source_may_use_reach_it() -> None:
+    specs = the_specs(backends=an_entry(options_from_source=["backup", "proto"]))
+    assert specs.sources[("be_app", 0)].rules.keywords == {"backup", "proto"}
+    assert specs.sources[("be_other", 0)].rules.keywords == frozenset()
+
+
+@pytest.mark.parametrize("keyword", ["check", "init-addr", "proto h2", "Backup", "", "backup;"])
+def test_a_keyword_that_no_source_can_give_is_refused(keyword: str) -> None:
+    with pytest.raises(ValueError, match="options_from_source"):
+        the_specs(backends=an_entry(options_from_source=[keyword]))

@@ -207,8 +207,12 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
 
     Exit code: 0 if everything is good, 1 if not.
     """
+    from dynsrv.daemon.preflight import check_files
+
     path = find(config)
     settings = load(path, os.environ)
+    for warning in check_files(settings, directory=_directory(path)):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"{path}: good ({len(settings.proxies)} proxies, {len(settings.backends)} backends)")
     if live:
         from dynsrv.cli import output

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dynsrv.cli.running_daemon import RunningDaemon, ask_daemon
+from dynsrv.documents.messages import listed
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Snapshot
@@ -92,7 +93,7 @@ class Session:
         """
         selected = [backend for backend in self.backends if name in {None, backend.name}]
         if not selected:
-            names = ", ".join(sorted({backend.name for backend in self.backends}))
+            names = listed(sorted({backend.name for backend in self.backends}))
             raise ConfigurationError("--backend", f"found {name!r}, expected one of {names}")
         return selected
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from dynsrv.daemon.operations import Operations
+from dynsrv.daemon.preflight import check_files
 from dynsrv.daemon.runner import RunningSet
 from dynsrv.daemon.sd_notify import Notifier
 from dynsrv.daemon.status import Status
@@ -105,6 +106,8 @@ class Daemon:
         self._log_settings(Event.CONFIGURATION_RELOADED)
 
     async def _apply(self, supervisor: Supervisor, settings: Settings) -> None:
+        for warning in await asyncio.to_thread(check_files, settings, directory=self._directory):
+            log.warning(Event.FILE_EXPOSED, what=warning)
         await supervisor.apply(specs_of(settings, directory=self._directory))
         self._factory.audit_log.audit = self._directory / settings.audit.path if settings.audit else None
         self._factory.metrics.config_good.set(1)
@@ -128,7 +131,12 @@ class Daemon:
             log.warning(Event.WEB_EXPOSED, web=settings.listen)
         if settings.server_metrics:
             self._status.registry.register(ServerMetrics(self._status))
-        site = server.application(self._status, Operations(self._running), token_file=token_file)
+        site = server.application(
+            self._status,
+            Operations(self._running),
+            token_file=token_file,
+            hosts=[name.lower() for name in settings.hosts] if is_loopback(address[0]) else None,
+        )
         await stack.enter_async_context(server.serving(site, host=address[0], port=address[1], tls=tls))
 
     def _log_settings(self, event: Event) -> None:

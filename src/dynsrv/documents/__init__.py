@@ -41,6 +41,8 @@ class Document:
     data: Any
     _lines: _Lines
     _origin: Any
+    inserted: tuple[tuple[str, str], ...] = ()
+    """What `${NAME}`s stood for, with the text of the file: no message shows it, for it may be a secret."""
 
     def line_of(self, path: Sequence[str | int]) -> int | None:
         """Return the line of the key or item at *path*, or of its nearest parent; None for JSON."""

@@ -23,6 +23,7 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> Document:
         ConfigurationError: variables that are not set (an empty one is), or a `${` that names none.
     """
     problems: list[tuple[KeyPath, str]] = []
+    inserted: list[tuple[str, str]] = []
 
     def in_text(text: str, path: KeyPath) -> str:
         def value_of(match: re.Match[str]) -> str:
@@ -34,9 +35,14 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> Document:
                 problems.append((path, f"found {show(text)}, {expected}"))
             elif name not in environ:
                 problems.append((path, f"the environment variable {name} is not set; set it"))
+            elif environ[name]:
+                inserted.append((environ[name], f"${{{name}}}"))
             return environ.get(name, "")
 
-        return _REFERENCE.sub(value_of, text)
+        result = _REFERENCE.sub(value_of, text)
+        if result != text:
+            inserted.extend([(result, text)])
+        return result
 
     def in_value(value: Any, path: KeyPath) -> Any:
         match value:
@@ -52,4 +58,4 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> Document:
     data = in_value(document.data, ())
     if problems:
         raise config_error(document, problems)
-    return replace(document, data=data)
+    return replace(document, data=data, inserted=tuple(inserted))

@@ -163,6 +163,21 @@ def _listen_address(text: object) -> str:
     return text
 
 
+def _network(value: object) -> str:
+    expected = "expected a network such as 10.0.0.0/8, 10.1.2.3/32 or fd00::/8"
+    try:
+        network = ipaddress.ip_network(value) if isinstance(value, str) else None
+    except ValueError as error:
+        hint = " (its host bits are not 0)" if "host bits" in str(error) else ""
+        raise ValueError(f"{expected}{hint}") from None
+    if network is None:
+        raise ValueError(expected)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:
+        return f"{mapped}/{network.prefixlen - 96}"
+    return str(network)
+
+
 def _file_path(value: object) -> object:
     if isinstance(value, str) and not (value.strip() and value.isprintable()):
         raise ValueError("expected the path of a file")
@@ -230,6 +245,8 @@ PositiveCount = Annotated[int, Field(ge=1, le=2**31 - 1), _whole_from(1, 2**31 -
 RuntimeAddress = Annotated[str, BeforeValidator(_runtime_address)]
 """The address of a Runtime API. A relative path begins at the validation context's `directory`, if there is one."""
 ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
+Network = Annotated[str, BeforeValidator(_network)]
+"""A network in CIDR notation."""
 
 _NAME = "letters, digits and _ : . - only"
 HaproxyName = Annotated[str, matching(r"[A-Za-z0-9_:.-]+", f"a name of {_NAME}")]

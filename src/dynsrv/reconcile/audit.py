@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import time
@@ -102,11 +103,44 @@ def _line(where: dict[str, str], step: Step, outcome: str, **answered: str | flo
     return json.dumps({**where, **step_of, "outcome": outcome, **answer}) + "\n"
 
 
+def why_not_writable(path: Path) -> str | None:
+    """Return why no lines can be appended to *path*, or None. The file is not created."""
+    try:
+        os.close(_opener(str(path), os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+    except FileNotFoundError:
+        if path.parent.is_dir() and not os.access(path.parent, os.W_OK | os.X_OK):
+            return _why(PermissionError())
+        return None if path.parent.is_dir() else _why(FileNotFoundError())
+    except OSError as error:
+        return None if error.errno == errno.ENXIO else _why(error)  # a FIFO that nobody reads yet
+    return None
+
+
+def _opener(path: str, flags: int) -> int:
+    # Only its owner may read it, and whoever may write to its directory cannot direct it to another file.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _why(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "there is no such directory; create it, or correct the path"
+        case PermissionError():
+            return f"the user with id {os.geteuid()} has no permission to write it; grant it"
+        case IsADirectoryError():
+            return "it is a directory; give the path of a file"
+        case _ if error.errno == errno.ELOOP:
+            return "it is a symbolic link, which is not followed; give the path of the file itself"
+        case _:
+            return f"it cannot be written: {error.strerror or error}"
+
+
 def _append(path: Path, lines: str) -> str | None:
     """Append all of *lines* or nothing, and return what is wrong, if anything is."""
     left = memoryview(lines.encode())
     try:
-        with path.open("ab", buffering=0) as file:  # opened each time, so that the file can be rotated
+        # opened each time, so that the file can be rotated
+        with open(path, "ab", buffering=0, opener=_opener) as file:
             begin = file.tell() if file.seekable() else None
             try:
                 while left:
@@ -116,12 +150,6 @@ def _append(path: Path, lines: str) -> str | None:
                     if begin is not None:
                         file.truncate(begin)
                 raise
-    except FileNotFoundError:
-        return "there is no such directory; create it, or correct the path"
-    except PermissionError:
-        return f"the user with id {os.geteuid()} has no permission to write it; grant it"
-    except IsADirectoryError:
-        return "it is a directory; give the path of a file"
     except OSError as error:
-        return f"it cannot be written: {error.strerror or error}"
+        return _why(error)
     return None

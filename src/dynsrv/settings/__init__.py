@@ -10,13 +10,14 @@ from pydantic import Field, ValidationError, model_validator
 
 from dynsrv.documents import KeyPath, parse
 from dynsrv.documents.interpolation import interpolate
-from dynsrv.documents.messages import show
+from dynsrv.documents.messages import listed, show
 from dynsrv.documents.problems import explain_validation, problems_at, unreadable
 from dynsrv.documents.values import JsonSchemaGenerator, Section, host_and_port
 from dynsrv.errors import ConfigurationError
 from dynsrv.settings.backend import BackendSettings, LimitsSettings, OnRemoved
 from dynsrv.settings.process import AuditSettings, LogSettings, ResyncSettings, WebSettings
 from dynsrv.settings.proxy import ProxySettings
+from dynsrv.sources.endpoint_rules import ReservedPort
 
 __all__ = [
     "DEFAULT_PATHS",
@@ -52,6 +53,18 @@ class Settings(Section):
         """Host and port to listen on; None: nothing is served over HTTP."""
         return host_and_port(self.web.listen) if self.web and self.web.listen else None
 
+    def reserved_ports(self) -> tuple[ReservedPort, ...]:
+        """Return the ports that no server may have: those of `proxies` and of `web.listen`."""
+        reserved = []
+        for proxy in self.proxies:
+            for key, address in (("address", proxy.address), ("master", proxy.master)):
+                location = host_and_port(address.partition("://")[2]) if address else None
+                if location is not None:
+                    reserved.append(ReservedPort(*location, f"the proxy {proxy.name} ({key})"))
+        if self.web_address is not None:
+            reserved.append(ReservedPort(*self.web_address, "web.listen"))
+        return tuple(sorted(reserved))
+
     def proxies_of(self, backend: BackendSettings) -> tuple[ProxySettings, ...]:
         """Return the proxies that have *backend*."""
         return tuple(each for each in self.proxies if backend.proxies is None or each.name in backend.proxies)
@@ -80,7 +93,7 @@ class Settings(Section):
         for index, backend in enumerate(self.backends):
             for position, name in enumerate(backend.proxies or ()):
                 if name not in names:
-                    problem = f"found {show(name)}, expected the name of a proxy: {', '.join(names)}"
+                    problem = f"found {show(name)}, expected the name of a proxy: {listed(names)}"
                     problems.append((("backends", index, "proxies", position), problem))
             for name in backend.proxies or names:
                 if (other := first.setdefault((backend.name, name), index)) != index:

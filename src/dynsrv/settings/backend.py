@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Union
 
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
+from dynsrv import server_keywords
 from dynsrv.documents.messages import show
 from dynsrv.documents.problems import problems_at
-from dynsrv.documents.values import Count, Duration, HaproxyName, Prefix, Section, Share
+from dynsrv.documents.values import Count, Duration, HaproxyName, Network, Prefix, Section, Share
 from dynsrv.planning.policy import Admission, DrainTimeoutAction, Limits, OnEmpty, Policy
 from dynsrv.settings.server import ServerSettings
+from dynsrv.sources.endpoint_rules import EndpointRules, ReservedPort
 from dynsrv.sources.registry import KINDS
 from dynsrv.sources.source import SourceSettings
 
@@ -99,6 +101,9 @@ else:  # one of the kinds, by the value of the key `kind`
     ]
 
 
+ServerKeyword = Annotated[str, AfterValidator(server_keywords.checked_keyword)]
+
+
 class BackendSettings(Section):
     """A backend of HAProxy, and where its servers come from."""
 
@@ -107,6 +112,19 @@ class BackendSettings(Section):
         default=None, description="The names of the proxies that have this backend. Default: all."
     )
     source: AnySourceSettings = Field(description="Where the servers come from.")
+    allowed_networks: tuple[Network, ...] | None = Field(
+        default=None,
+        description="The networks that the source's addresses must be in, such as `10.0.0.0/8`. Default: all.",
+    )
+    denied_networks: tuple[Network, ...] = Field(
+        default=(), description="Networks that the source's addresses must not be in, even if they are allowed."
+    )
+    options_from_source: tuple[ServerKeyword, ...] = Field(
+        default=(),
+        description="The keywords of `add server` that the source may give to its servers: `[backup, proto]`. Default:"
+        " none from Consul; from a servers file, all but those that decide over TLS, or over where connections and"
+        " checks go.",
+    )
     server: ServerSettings = Field(
         default=ServerSettings(), description="The settings of every server that dynsrv adds."
     )
@@ -133,6 +151,15 @@ class BackendSettings(Section):
         description="The prefix of the names of added servers: 1 to 100 letters, digits and `_ : . -`. Unless `adopt`"
         " is `all`, dynsrv changes no server with another name.",
     )
+
+    def rules(self, reserved: tuple[ReservedPort, ...]) -> EndpointRules:
+        """Return which endpoints the source may list, none of them on a *reserved* port."""
+        return EndpointRules(
+            reserved=reserved,
+            allowed=self.allowed_networks,
+            denied=self.denied_networks,
+            keywords=frozenset(self.options_from_source),
+        )
 
     def policy(self) -> Policy:
         """Return the settings that the planner needs."""

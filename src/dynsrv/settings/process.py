@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dynsrv.documents.values import FilePath, Flag, Interval, ListenAddress, Section
+from dynsrv.documents.values import FilePath, Flag, Interval, ListenAddress, Section, matching
 
 
 class ResyncSettings(Section):
@@ -33,11 +33,20 @@ class WebTlsSettings(Section):
     )
 
 
+HostName = Annotated[str, matching(r"[A-Za-z0-9._-]+", "a host name without a port")]
+
+
 class WebSettings(Section):
     """Metrics, health, status page and API over HTTP."""
 
     listen: ListenAddress | None = Field(
         default="127.0.0.1:9105", description="Address and port to listen on; null: do not listen."
+    )
+    hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description="Where `listen` is a loopback address: the names besides localhost that requests may have as"
+        " `Host`, as of a proxy in front. Requests for other hosts are refused, so that no web page can read this one"
+        " through a name that resolves to 127.0.0.1.",
     )
     token_file: FilePath | None = Field(
         default=None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 
 from dynsrv import server_keywords
 from dynsrv.model import MAX_WEIGHT, EndpointState, canonical_address
@@ -14,27 +15,31 @@ from dynsrv.model import MAX_WEIGHT, EndpointState, canonical_address
 _NO_HOST_NAME = "expected an IPv4 or IPv6 address: HAProxy resolves no host name of a server added at runtime"
 _NAME = re.compile(r"[A-Za-z0-9_:.-]{1,100}")
 _HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+")
+_NO_HOST = [ipaddress.ip_network(text) for text in ("0.0.0.0/8", "255.255.255.255/32", "169.254.0.0/16", "fe80::/10")]
 _STATES = {state.value: state for state in EndpointState}
 
 
 def address(value: object) -> str:
-    """Return the canonical spelling of the IP address of one host."""
+    """Return the canonical spelling of the IP address of one host, which is not link-local."""
     if isinstance(value, str):
-        try:
-            return canonical_address(value)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            canonical = canonical_address(value)
+            if not any(ipaddress.ip_address(canonical) in network for network in _NO_HOST):
+                return canonical
     raise ValueError(_no_address(value))
 
 
 def _no_address(value: object) -> str:
     text = str(value)
     try:
-        ipaddress.ip_address(text)
+        parsed = ipaddress.ip_address(text)
     except ValueError:
         if _HOST_NAME.fullmatch(text):
             return _NO_HOST_NAME
         return "expected an IPv4 or IPv6 address such as 10.0.0.1 or ::1, without port and brackets"
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    if (mapped or parsed).is_link_local and "%" not in text:
+        return "expected an address that is not link-local"
     return "expected the address of one host, without a zone"
 
 

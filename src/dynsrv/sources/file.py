@@ -17,6 +17,7 @@ from dynsrv.documents.problems import unreadable
 from dynsrv.documents.values import FilePath
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.model import Snapshot
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 from dynsrv.sources.servers_document import snapshot_of
 from dynsrv.sources.source import Source, SourceContext, SourceSettings
 
@@ -47,7 +48,7 @@ class FileSourceSettings(SourceSettings):
 
     def create(self, context: SourceContext) -> FileSource:
         """Return the source for the backend of *context*."""
-        return FileSource(context.directory / self.path, backend=context.backend)
+        return FileSource(context.directory / self.path, backend=context.backend, rules=context.rules)
 
 
 class FileSource(Source):
@@ -65,12 +66,14 @@ class FileSource(Source):
         path: Path,
         *,
         backend: str,
+        rules: EndpointRules = ANY_ENDPOINT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         status: Callable[[Path], os.stat_result] = os.stat,
         read: Callable[[Path], bytes] = Path.read_bytes,
     ) -> None:
         self._path = path
         self._backend = backend
+        self._rules = rules
         self._sleep = sleep
         self._status = status
         self._read = read
@@ -89,7 +92,7 @@ class FileSource(Source):
             SourceError: the file, or a part of it, cannot be read or used. Its reason is missing, permission,
                 syntax, invalid or too_large.
         """
-        watcher = _Watcher(self._path, backend=self._backend, status=self._status, read=self._read)
+        watcher = _Watcher(self._path, backend=self._backend, rules=self._rules, status=self._status, read=self._read)
         await self._wait_for_change()
         while True:
             try:
@@ -147,11 +150,13 @@ class _Watcher:
         path: Path,
         *,
         backend: str,
+        rules: EndpointRules,
         status: Callable[[Path], os.stat_result],
         read: Callable[[Path], bytes],
     ) -> None:
         self._path = path
         self._backend = backend
+        self._rules = rules
         self._status = status
         self._read = read
         self.last: _Signature | None = None
@@ -225,7 +230,7 @@ class _Watcher:
             # To have no servers, a file says `servers: []`; an empty one is not written yet.
             raise self._error("syntax", "it is empty; write servers: [] for no servers")
         try:
-            return snapshot_of(document, backend=self._backend)
+            return snapshot_of(document, backend=self._backend, rules=self._rules)
         except ConfigurationError as error:
             raise SourceError("invalid", str(error)) from None
 

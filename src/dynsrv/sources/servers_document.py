@@ -6,24 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 from dynsrv.documents import Document, KeyPath
-from dynsrv.documents.messages import config_error, format_path, show
+from dynsrv.documents.messages import config_error, format_path, listed, show
 from dynsrv.documents.problems import unknown_key
 from dynsrv.model import Endpoint, Snapshot
 from dynsrv.sources import endpoint_values as values
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 
 _MISSING = "this key is missing; add it"
 _FORMS = "expected the key servers (dynsrv's own format) or a list of {targets, labels} (Prometheus' file_sd)"
 
 
-def snapshot_of(document: Document, *, backend: str) -> Snapshot:
-    """Return the endpoints that *document* lists for *backend*, in its order.
+def snapshot_of(document: Document, *, backend: str, rules: EndpointRules = ANY_ENDPOINT) -> Snapshot:
+    """Return the endpoints that *document* lists for *backend*, in its order, if *rules* allow all of them.
 
     The lists of other backends are not validated.
 
     Raises:
         ConfigurationError: anything in it cannot be used; the error lists all problems.
     """
-    listed = _Listed(document)
+    listed = _Listed(rules)
     match document.data:
         case dict() as keys if "servers" in keys:
             listed.problems += [((key,), unknown_key(key, ["servers"])) for key in keys if key != "servers"]
@@ -41,17 +42,17 @@ def snapshot_of(document: Document, *, backend: str) -> Snapshot:
 class _Listed:
     """The endpoints so far, and what is wrong with the others."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, rules: EndpointRules) -> None:
         self.endpoints: list[Endpoint] = []
         self.problems: list[tuple[KeyPath, str]] = []
-        self._document = document
+        self._rules = rules
         self._paths: dict[tuple[str, int], KeyPath] = {}
 
     def add_servers(self, servers: object, *, backend: str) -> None:
         path: KeyPath = ("servers",)
         if isinstance(servers, dict):
             if backend not in servers:
-                names = ", ".join(servers) or "none"
+                names = listed(servers) or "none"
                 hint = f"add one, which may be empty; there are lists for: {names}"
                 self.problems.append((path, f"found no list for the backend {backend}; {hint}"))
                 return
@@ -74,8 +75,11 @@ class _Listed:
             try:
                 if read is None:
                     self.problems.append(((*path, key), unknown_key(key, _READ)))
-                else:
-                    fields[key] = read(value)
+                    continue
+                fields[key] = read(value)
+                if key == "options":
+                    for option in fields[key]:
+                        self._rules.check_option(option)
             except ValueError as error:
                 self.problems.append(((*path, key), f"found {show(value)}, {error}"))
         self.problems += [((*path, key), _MISSING) for key in ("address", "port") if key not in server]
@@ -116,6 +120,10 @@ class _Listed:
         if first is not path:
             problem = f"found {endpoint}, which is already at {format_path(first)}; remove one of the two"
             self.problems.append((path, problem))
+        try:
+            self._rules.check(endpoint.address, endpoint.port)
+        except ValueError as error:
+            self.problems.append((path, f"found {endpoint}, {error}"))
         self.endpoints.append(endpoint)
 
 

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from dynsrv.documents.values import Section
 from dynsrv.model import Server, Snapshot
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 
 T = TypeVar("T")
 
@@ -75,11 +76,15 @@ class SharedResources:
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """What a source is created for: the *backend*, the *directory* that relative paths begin at, and what is shared."""
+    """What a source is created for: the *backend*, the *directory* that relative paths begin at, and what is shared.
+
+    The source lists no endpoint that *rules* refuse.
+    """
 
     backend: str
     directory: Path
     shared: SharedResources
+    rules: EndpointRules = ANY_ENDPOINT
 
 
 class SourceSettings(Section, ABC):

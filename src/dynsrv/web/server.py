@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import web, web_response
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Middleware
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dynsrv.documents.problems import unreadable
+from dynsrv.documents.values import is_loopback
 from dynsrv.errors import ConfigurationError
 from dynsrv.logs import Event, get_logger
 from dynsrv.web import api, page
@@ -32,13 +34,17 @@ log = get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(reader: StatusReader, operator: OperatorActions, *, token_file: Path | None) -> web.Application:
+def application(
+    reader: StatusReader, operator: OperatorActions, *, token_file: Path | None, hosts: Collection[str] | None = None
+) -> web.Application:
     """Return the application that serves the status of *reader*.
 
     Requests that change something go to *operator* if they have the token in *token_file*; without such a file they are
-    all refused.
+    all refused. With *hosts*, requests for any but these and this machine are refused: otherwise, a web page whose name
+    resolves to 127.0.0.1 could read everything.
     """
-    app = web.Application(middlewares=[_errors_as_json], client_max_size=_MAX_BODY)
+    middlewares: list[Middleware] = [_errors_as_json] if hosts is None else [_only_for(hosts), _errors_as_json]
+    app = web.Application(middlewares=middlewares, client_max_size=_MAX_BODY)
     app.on_response_prepare.append(_add_headers)
     app.add_routes([*_health(reader), *page.routes(), *api.routes(reader, operator, token_file)])
     return app
@@ -57,6 +63,20 @@ def _health(reader: StatusReader) -> list[web.RouteDef]:
         return web.Response(text="".join(f"degraded: {reason}\n" for reason in reader.degraded()) or "ok\n")
 
     return [web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)]
+
+
+def _only_for(hosts: Collection[str]) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host = request.headers.get("Host", "localhost")
+        name, _, port = host.rpartition(":")
+        name = (name if name and port.isdigit() else host).strip("[]").lower()
+        if not is_loopback(name) and name not in hosts:
+            message = "send a Host of localhost or 127.0.0.1, or add the name to web.hosts"
+            return api.error_response(403, f"requests for this host are refused: {message}")
+        return await handler(request)
+
+    return check
 
 
 @web.middleware
@@ -87,6 +107,8 @@ class _AiohttpErrors(logging.Handler):
         if not isinstance(error, HttpProcessingError | ConnectionError):
             log.error(Event.HTTP_REQUEST_FAILED, error=record.getMessage(), exc_info=record.exc_info)
 
+
+web_response.SERVER_SOFTWARE = "dynsrv"  # type: ignore[attr-defined]  # of answers to malformed requests, too
 
 _logger = logging.getLogger("dynsrv.web")
 _logger.propagate = False

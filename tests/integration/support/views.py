@@ -54,19 +54,28 @@ async def start_views(
     consul: Consul,
     *,
     web: str | None = None,
+    backend: Mapping[str, object] | None = None,
     **sources: Mapping[str, object],
 ) -> Views:
-    """Start a backend for each of *sources*, which are what its source says besides Consul's address."""
+    """Start a backend for each of *sources*, which are what its source says besides Consul's address.
+
+    *backend* has other keys of each.
+    """
     of_consul = {name: from_consul(consul.url, **keys) for name, keys in sources.items()}
-    return await start_views_of(a_haproxy, dynsrv, web=web, **of_consul)
+    return await start_views_of(a_haproxy, dynsrv, web=web, backend=backend, **of_consul)
 
 
 async def start_views_of(
-    a_haproxy: StartHAProxy, dynsrv: Install, *, web: str | None = None, **sources: Mapping[str, object]
+    a_haproxy: StartHAProxy,
+    dynsrv: Install,
+    *,
+    web: str | None = None,
+    backend: Mapping[str, object] | None = None,
+    **sources: Mapping[str, object],
 ) -> Views:
-    """Start a backend for each of *sources*."""
+    """Start a backend for each of *sources*, with the keys of *backend* besides."""
     haproxy = await a_haproxy(extra="".join(f"\nbackend {name}\n    balance roundrobin\n" for name in sources))
-    every = {"server": {"check": False}, "limits": UNGUARDED}
+    every = {"server": {"check": False}, "limits": UNGUARDED, **(backend or {})}
     backends = [{"name": name, "source": source, **every} for name, source in sources.items()]
     controller = dynsrv(haproxy, backends=backends, web=web and {"listen": web})
     await controller.start()

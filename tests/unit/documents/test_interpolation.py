@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from dynsrv.documents import parse
 from dynsrv.documents.interpolation import interpolate
 from dynsrv.errors import ConfigurationError
+from dynsrv.settings import load
 
 ENVIRON = {"NAME": "lb1", "EMPTY": "", "TRICKY": "${NAME}"}
 
@@ -63,3 +67,27 @@ def test_text_whose_braces_are_escaped_comes_back_as_it_was(text: str) -> None:
     escaped = text.replace("${", "$${")
     document.data["a"] = escaped
     assert interpolate(document, {}).data == {"a": text}
+
+
+@pytest.mark.parametrize("secret", ["hunter2-hunter2", 'a"b\\c d e f', "x" * 200, "tcp://u:geheim@h", "s3\ncret\n"])
+@pytest.mark.parametrize("value", ["${PW}", "tcp://${PW}", "${PW}${PW}"])
+@pytest.mark.parametrize("key", ["address", "master", "name"])
+def test_no_message_shows_what_a_variable_stands_for(tmp_path: Path, secret: str, value: str, key: str) -> None:
+    path = tmp_path / "dynsrv.yaml"
+    source = "{name: be_app, source: {kind: file, path: s.yaml}, zone: 1}"
+    path.write_text(
+        f"proxies: [{{address: /run/a.sock, {key}: '{value}'}}]\nbackends: [{source}]\n".replace(
+            "address: /run/a.sock, address", "address"
+        )
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, {"PW": secret})
+    for form in (secret, json.dumps(secret)[1:-1], secret[:40]):
+        assert form not in str(caught.value)
+
+
+def test_a_message_shows_the_text_of_the_file_instead(tmp_path: Path) -> None:
+    path = tmp_path / "dynsrv.yaml"
+    path.write_text("proxies: [{address: '${PW}'}]\nbackends: [{name: be_app, source: {kind: file, path: s.yaml}}]\n")
+    with pytest.raises(ConfigurationError, match=r'proxies\[0\]\.address: found "\$\{PW\}", expected'):
+        load(path, {"PW": "http://secret"})

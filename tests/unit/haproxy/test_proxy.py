@@ -113,7 +113,7 @@ async def test_the_operational_state_is_read(number: int, state: str) -> None:
         ("10.0.0.1", "10.0.0.1"),
         ("0.0.0.0", "0.0.0.0"),
         ("fe80:0:0::1", "fe80::1"),
-        ("::ffff:1.2.3.4", "::ffff:102:304"),
+        ("::ffff:1.2.3.4", "1.2.3.4"),
         ("/run/app.sock", None),
         ("lb.example", None),
     ],

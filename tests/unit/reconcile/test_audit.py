@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dynsrv.logs import Event
+from dynsrv.reconcile import audit
 from dynsrv.reconcile.audit import RECENT, AuditLog
 from dynsrv.steps import Admit, Applied, Delete, Outcome, Step, StepResult
 
@@ -148,7 +149,7 @@ def forbidden(*_: object, **__: object) -> None:
 
 
 async def test_a_file_that_may_not_be_written_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "open", forbidden)  # not by the file's mode: root may write everything
+    monkeypatch.setattr(audit, "open", forbidden, raising=False)  # not by the file's mode: root may write everything
     with capture_logs() as logs:
         await record(AuditLog(tmp_path / "audit"), a_result())
     assert logs[0]["error"] == f"the user with id {os.geteuid()} has no permission to write it; grant it"
@@ -178,7 +179,7 @@ async def test_no_half_of_a_line_stays_where_the_disk_is_full(tmp_path: Path, mo
     audit_log = AuditLog(path)
     await record(audit_log, a_result(1))
     whole = path.read_text()
-    monkeypatch.setattr(Path, "open", _on_a_disk_that_is_full_after(100))
+    monkeypatch.setattr(audit, "open", _on_a_disk_that_is_full_after(100), raising=False)
     with capture_logs() as logs:
         await record(audit_log, a_result(2))
     monkeypatch.undo()
@@ -191,7 +192,7 @@ async def test_no_half_of_a_line_stays_where_the_disk_is_full(tmp_path: Path, mo
 def _on_a_disk_that_is_full_after(size: int) -> Any:
     class Full:
         def __init__(self, path: Path) -> None:
-            self._file = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115 - Path.open is the one that is replaced
+            self._file = open(path, "ab", buffering=0)  # noqa: PTH123, SIM115 - closed by __exit__
             self._left = size
 
         def __enter__(self) -> Full:
@@ -211,3 +212,24 @@ def _on_a_disk_that_is_full_after(size: int) -> Any:
             return getattr(self._file, name)
 
     return lambda path, *_, **__: Full(path)
+
+
+async def test_only_its_owner_can_read_a_new_audit_file(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        await record(AuditLog(tmp_path / "audit"), a_result())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "audit").stat().st_mode & 0o777 == 0o600
+
+
+async def test_an_audit_file_that_is_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "passwd"
+    target.write_text("root")
+    (tmp_path / "audit").symlink_to(target)
+    with capture_logs() as logs:
+        await record(AuditLog(tmp_path / "audit"), a_result())
+    assert target.read_text() == "root"
+    problem = "it is a symbolic link, which is not followed; give the path of the file itself"
+    assert [line["error"] for line in logs] == [problem]
+    assert audit.why_not_writable(tmp_path / "audit") == problem

@@ -41,8 +41,8 @@ REFUSALS = [
         "server:",
         "zone:",
         (
-            "6: backends[0].zone: unknown key; the keys here are admit, adopt, drain, limits, name, on_removed, "
-            "prefix, proxies, server, source"
+            "6: backends[0].zone: unknown key; the keys here are admit, adopt, allowed_networks, denied_networks,"
+            " drain, limits, name, on_removed, options_from_source, prefix, proxies, server, source"
         ),
     ),
     (CHECK, "inter: 5", "7: backends[0].server.inter: found 5, expected a duration with its unit: write 5s or 5ms"),

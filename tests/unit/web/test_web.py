@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import pytest
@@ -118,3 +119,24 @@ async def test_it_serves_inside_of_the_block_and_not_after_it(monkeypatch: pytes
         assert [site.name for site in sites] == ["http://[::1]:9105"]
         assert stopped == []
     assert len(stopped) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *[
+            (host, 200)
+            for host in ("localhost", "localhost:9105", "127.0.0.1:9105", "[::1]:9105", "[::1]", "LB.example:80")
+        ],
+        *[(host, 403) for host in ("evil.example", "evil.example:9105", "localhost.evil.example", "10.0.0.1:9105", "")],
+    ],
+)
+async def test_a_request_for_another_host_is_refused_where_hosts_are_limited(host: str, status: int) -> None:
+    reader = cast(StatusReader, FakeReader((), ()))
+    site = application(reader, cast(OperatorActions, None), token_file=None, hosts=["lb.example"])
+    request = make_mocked_request("GET", "/healthz", headers={"Host": host})
+    match = await site.router.resolve(request)
+    handler = match.handler
+    for middleware in reversed(list(site.middlewares)):
+        handler = partial(middleware, handler=handler)
+    assert (await handler(request)).status == status

@@ -172,9 +172,8 @@ def checked(response: Response, address: str) -> Response:
         case status if status >= 500:
             raise AgentFailed("server", f"{address} failed ({status}): {message}")
         case status if 300 <= status < 400:
-            raise AgentFailed(
-                "invalid", f"{address} redirects to {response.location} ({status}); is that Consul's HTTP API?"
-            )
+            location = (response.location or "nowhere")[:200]
+            raise AgentFailed("invalid", f"{address} redirects to {location} ({status}); is that Consul's HTTP API?")
         case status:
             raise SourceError("request", f"{address} rejected the request ({status}): {message}")
 

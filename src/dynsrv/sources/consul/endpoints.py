@@ -11,6 +11,7 @@ from dynsrv.model import MAX_WEIGHT, Endpoint, EndpointState, Snapshot
 from dynsrv.sources import endpoint_values as values
 from dynsrv.sources.consul.responses import Instance, Status, Weights
 from dynsrv.sources.consul.values import OnCritical
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ class InstanceMapper:
     on_critical: OnCritical = OnCritical.REMOVE
     only_passing: bool = False
     tagged_address: str | None = None
+    rules: EndpointRules = ANY_ENDPOINT
 
     def snapshot(self, instances: Collection[Instance]) -> Snapshot:
         """Return the endpoints of *instances*, in their order.
@@ -67,7 +69,7 @@ class InstanceMapper:
             weight=_weight(instance, notes) if weight is None and weighted else weight,
             state=state,
             maxconn=meta.read("maxconn", lambda text: values.maxconn(values.number(text))),
-            options=meta.read("options", _options) or (),
+            options=self._options(meta),
         )
 
     def _location(self, instance: Instance) -> tuple[str, int]:
@@ -87,9 +89,22 @@ class InstanceMapper:
             elif tag not in _WITH_DEFAULT:
                 raise ValueError(f"neither its service nor its node has the tagged address {show(tag)}")
         try:
-            return values.address(address), values.port(port)
+            address, port = values.address(address), values.port(port)
+            self.rules.check(address, port)
+            return address, port
         except ValueError as error:
             raise ValueError(f"found {show(address)} and port {port}, {error}") from None
+
+    def _options(self, meta: _Meta) -> tuple[str, ...]:
+        """Return the options that the operator lets registrations have; each of the others is noted."""
+        usable = []
+        for option in meta.read("options", _options) or ():
+            try:
+                self.rules.check_registered_option(option)
+                usable.append(option)
+            except ValueError as error:
+                meta.ignore("options", option, error)
+        return tuple(usable)
 
     def _state(self, status: Status) -> EndpointState | None:
         if status is Status.MAINTENANCE:
@@ -126,8 +141,12 @@ class _Meta:
         try:
             return check(text)
         except ValueError as error:
-            self._notes.append(f"{self._instance}: meta {META_PREFIX}{key} is ignored: found {show(text)}, {error}")
+            self.ignore(key, text, error)
             return None
+
+    def ignore(self, key: str, text: str, error: ValueError) -> None:
+        """Note that *text*, of the value of *key*, is not used."""
+        self._notes.append(f"{self._instance}: meta {META_PREFIX}{key} is ignored: found {show(text)}, {error}")
 
 
 def _options(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from dynsrv.documents.messages import listed
 from dynsrv.errors import SourceError
 from dynsrv.sources.consul import responses
 from dynsrv.sources.consul.agents import Agents
@@ -28,7 +29,7 @@ async def check_permission(agents: Agents, query: Query, *, nodes: Collection[st
                 return False
             raise
         if denied:
-            raise acl_error(query, f"may not read {', '.join(denied)}")
+            raise acl_error(query, f"may not read {listed(denied)}")
     return True
 
 

@@ -102,6 +102,7 @@ def consul_source(settings: ConsulSourceSettings, context: SourceContext) -> Con
         on_critical=settings.on_critical,
         only_passing=settings.only_passing,
         tagged_address=settings.tagged_address,
+        rules=context.rules,
     )
     return ConsulSource(shared.get((connection_key, query, settings.wait), watch), mapper, backend=context.backend)
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Self, TypeVar
 
+from dynsrv.documents.messages import listed
 from dynsrv.errors import SourceError
 from dynsrv.sources.ec2 import responses
 from dynsrv.sources.ec2.account import Account, Clients
@@ -88,7 +89,7 @@ class Aws:
             results = pages.paginate(AutoScalingGroupNames=list(groups), PaginationConfig={"PageSize": PAGE})
             found = [group async for page in results for group in responses.groups(page)]
             if missing := set(groups) - {group.name for group in found}:
-                raise SourceError("request", f"there is no Auto Scaling group {', '.join(sorted(missing))}")
+                raise SourceError("request", f"there is no Auto Scaling group {listed(sorted(missing))}")
             return {one.id: Member(group.name, one.state) for group in found for one in group.members}
 
         return await self._call("DescribeAutoScalingGroups", request)
@@ -107,7 +108,7 @@ class Aws:
             chosen = [hook for hook in terminating if name in {None, hook.name}]
             if len(chosen) == 1:
                 return chosen[0]
-            names = ", ".join(hook.name for hook in terminating)
+            names = listed(hook.name for hook in terminating)
             if not terminating:
                 problem = "has no termination lifecycle hook; add one, or remove complete_lifecycle"
             elif chosen:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dynsrv.documents.messages import show
-from dynsrv.model import Endpoint, EndpointState, Location, Snapshot
+from dynsrv.model import Endpoint, EndpointState, Location, Snapshot, host_port
 from dynsrv.sources import endpoint_values as values
 from dynsrv.sources.ec2.responses import Instance, Inventory
 from dynsrv.sources.ec2.values import AddressKind
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 
 TERMINATING_WAIT = "Terminating:Wait"
 """Auto Scaling keeps such an instance until its lifecycle action is completed, or the hook's timeout expires."""
@@ -31,6 +32,7 @@ class InstanceMapper:
     address: AddressKind = AddressKind.PRIVATE
     weight_tag: str | None = None
     removes_terminating: bool = False
+    rules: EndpointRules = ANY_ENDPOINT
 
     def snapshot(self, inventory: Inventory) -> Snapshot:
         """Return the endpoints of the instances, in the order of their ids.
@@ -83,6 +85,11 @@ class InstanceMapper:
             return
         weight = self._weight(instance, notes)
         for name, port in zip(names, ports, strict=True):
+            try:
+                self.rules.check(address, port)
+            except ValueError as error:
+                notes.append(f"{instance.id} is left out: found {host_port(address, port)}, {error}")
+                continue
             yield Endpoint(address, port, name=name, weight=weight, state=state)
 
     def _address(self, instance: Instance) -> str:

@@ -126,6 +126,7 @@ def ec2_source(settings: Ec2SourceSettings, context: SourceContext) -> Ec2Source
         address=settings.address,
         weight_tag=settings.weight_tag,
         removes_terminating=settings.complete_lifecycle,
+        rules=context.rules,
     )
     hooks = None
     if settings.complete_lifecycle:

@@ -13,6 +13,7 @@ from dynsrv.model import Endpoint, EndpointState, Snapshot
 from dynsrv.server_keywords import MANAGED, STATIC_ONLY
 from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.values import OnCritical
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 from tests.unit.sources.consul.registrations import a_check, a_registration, an_instance, instances_of
 
 MAINTENANCE = a_check("critical", id="_service_maintenance:web1")
@@ -22,8 +23,13 @@ A_LIMIT = "expected a whole number from 0"
 A_KEYWORD = "expected a keyword of HAProxy's server line first, such as send-proxy-v2"
 
 
-def the_snapshot_of(*registrations: dict[str, object], on_critical: OnCritical = OnCritical.KEEP) -> Snapshot:
-    return InstanceMapper(on_critical=on_critical).snapshot(instances_of(*registrations))
+LISTED = EndpointRules(keywords=frozenset(("alpn", "backup", "send-proxy", "send-proxy-v2", "sni")))
+
+
+def the_snapshot_of(
+    *registrations: dict[str, object], on_critical: OnCritical = OnCritical.KEEP, rules: EndpointRules = LISTED
+) -> Snapshot:
+    return InstanceMapper(on_critical=on_critical, rules=rules).snapshot(instances_of(*registrations))
 
 
 def the_endpoint_with(**meta: str) -> Endpoint:
@@ -193,6 +199,46 @@ def test_one_bad_option_makes_all_of_them_bad() -> None:
     assert len(snapshot.notes) == 1
 
 
+UNLISTED = "is not in the backend's options_from_source; remove it, or list it there"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *["backup", "proto fcgi", "verifyhost evil.example", "ssl-min-ver SSLv3", "ciphers NULL", "crt /etc/other.pem"],
+        *["addr 192.0.2.1", "port 22", "source 10.0.0.9", "track other/one", "agent-addr 192.0.2.1", "no-verifyhost"],
+    ],
+)
+def test_no_option_of_a_registration_counts_unless_its_keyword_is_listed(option: str) -> None:
+    registration = a_registration("web1", meta={"dynsrv-options": option})
+    snapshot = the_snapshot_of(registration, rules=ANY_ENDPOINT)
+    assert [endpoint.options for endpoint in snapshot.endpoints] == [()]
+    (note,) = snapshot.notes
+    keyword = option.partition(" ")[0]
+    expected = f'web1 on n1: meta dynsrv-options is ignored: found "{option}", but {keyword} {UNLISTED}'
+    assert note == expected
+    listed = the_snapshot_of(registration, rules=EndpointRules(keywords=frozenset((keyword,))))
+    assert ([endpoint.options for endpoint in listed.endpoints], listed.notes) == ([(option,)], ())
+
+
+def test_the_options_that_are_listed_count_beside_those_that_are_not() -> None:
+    snapshot = the_snapshot_of(a_registration(meta={"dynsrv-options": "backup; verifyhost evil.example; alpn h2"}))
+    assert [endpoint.options for endpoint in snapshot.endpoints] == [("backup", "alpn h2")]
+    (note,) = snapshot.notes
+    assert f'found "verifyhost evil.example", but verifyhost {UNLISTED}' in note
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["backup verifyhost evil.example", "backup addr 192.0.2.1", "backup tfo", "backup no-verifyhost", "source tfo"],
+)
+def test_no_keyword_can_hide_behind_a_listed_one(option: str) -> None:
+    rules = EndpointRules(keywords=frozenset(("backup", "source")))
+    snapshot = the_snapshot_of(a_registration(meta={"dynsrv-options": option}), rules=rules)
+    assert [endpoint.options for endpoint in snapshot.endpoints] == [()]
+    assert len(snapshot.notes) == 1
+
+
 def test_a_weight_of_meta_that_is_not_good_leaves_consuls() -> None:
     snapshot = the_snapshot_of(a_registration(meta={"dynsrv-weight": "heavy"}, weights=(10, 1)))
     assert [endpoint.weight for endpoint in snapshot.endpoints] == [10]
@@ -215,7 +261,8 @@ TEXTS = st.text() | st.lists(st.sampled_from([*KEYWORDS, *";# \n\r\t\\\"'<", "a"
 @example(name="a\nb", options="backup;\nshutdown sessions", weight="\u0663", maxconn="1\n")
 def test_whatever_meta_says_no_command_can_come_of_it(name: str, options: str, weight: str, maxconn: str) -> None:
     meta = {"dynsrv-name": name, "dynsrv-options": options, "dynsrv-weight": weight, "dynsrv-maxconn": maxconn}
-    (endpoint,) = InstanceMapper().snapshot([an_instance(meta=json.loads(json.dumps(meta)))]).endpoints
+    mapper = InstanceMapper(rules=EndpointRules(keywords=frozenset((*KEYWORDS, "cookie", "a", "aa"))))
+    (endpoint,) = mapper.snapshot([an_instance(meta=json.loads(json.dumps(meta)))]).endpoints
     assert endpoint.name is None or re.fullmatch(r"[A-Za-z0-9_:.-]{1,100}", endpoint.name)
     assert endpoint.weight is None or 0 <= endpoint.weight <= 256
     assert endpoint.maxconn is None or 0 <= endpoint.maxconn < 2**31
