@@ -28,6 +28,7 @@ class Event(StrEnum):
     # The daemon
     STARTED = "dynsrv started"
     STOPPED = "dynsrv stopped; HAProxy keeps its current servers"
+    STOPPED_EARLY = "stopping took too long; ended without waiting for a file or a thread that hangs"
     CONFIGURATION_CHANGED = "configuration file changed; reloading it"
     CONFIGURATION_RELOADED = "configuration reloaded"
     CONFIGURATION_RELOAD_FAILED = "configuration reload failed; keeping the previous one"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from dynsrv.daemon.operations import Operations
@@ -26,7 +26,8 @@ log = get_logger()
 class Daemon:
     """`dynsrv run`. *read* returns what the configuration file in *directory* says now.
 
-    Each of *changes* reloads the configuration, as SIGHUP does.
+    Each of *changes* reloads the configuration, as SIGHUP does. *on_stop* is called by the handler of SIGTERM and
+    SIGINT, even while the event loop is blocked.
 
     Raises:
         ConfigurationError: by *read*.
@@ -39,11 +40,13 @@ class Daemon:
         *,
         directory: Path,
         changes: AsyncIterator[None] | None = None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._read = read
         self._notifier = notifier
         self._directory = directory
         self._changes = changes
+        self._on_stop = on_stop
         self._settings = read()
         self._factory = Factory()
         on_lines_lost(self._factory.metrics.log_lines_lost.inc)
@@ -59,8 +62,16 @@ class Daemon:
         """
         signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         loop = asyncio.get_running_loop()
+
+        def received(number: int, _: object) -> None:
+            one = signal.Signals(number)
+            if one is not signal.SIGHUP:
+                self._on_stop()
+            with suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(signals.put_nowait, one)
+
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(one, signals.put_nowait, one)
+            signal.signal(one, received)  # the loop's own handlers would wait for the loop
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             self._log_settings(Event.STARTED)
