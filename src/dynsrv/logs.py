@@ -35,6 +35,7 @@ class Event(StrEnum):
     RESTART_REQUIRED = "changes to web take effect after a restart of dynsrv"
     BACKEND_REMOVED = "backend removed from the configuration"
     WEB_EXPOSED = "web.listen serves other hosts without TLS, and reads need no token; set web.tls or bind to loopback"
+    ACCEPT_FAILED = "connections of HTTP clients cannot be accepted"
     HTTP_REQUEST_FAILED = "internal error while answering an HTTP request"
     INTERNAL_ERROR = "internal error in a part of dynsrv, which is retried"
     LIBRARY_WARNING = "warning from a library"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
@@ -60,6 +61,7 @@ class Daemon:
             ConfigurationError: `web.listen` cannot be listened on.
             ExceptionGroup: a task died, which is a bug; the others were stopped.
         """
+        _raise_descriptor_limit()
         signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -143,3 +145,10 @@ class Daemon:
         settings = self._settings
         listen = settings.web.listen if settings.web else None
         log.info(event, proxies=len(settings.proxies), backends=len(settings.backends), web=listen)
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow this process as many open file descriptors as it may have: the soft limit is often 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
