@@ -29,6 +29,7 @@ class Event(StrEnum):
     # The daemon
     STARTED = "dynsrv started"
     STOPPED = "dynsrv stopped; HAProxy keeps its current servers"
+    STOPPED_EARLY = "stopping took too long; ended without waiting for a file or a thread that hangs"
     CONFIGURATION_CHANGED = "configuration file changed; reloading it"
     CONFIGURATION_RELOADED = "configuration reloaded"
     CONFIGURATION_RELOAD_FAILED = "configuration reload failed; keeping the previous one"
@@ -36,6 +37,7 @@ class Event(StrEnum):
     BACKEND_REMOVED = "backend removed from the configuration"
     WEB_EXPOSED = "web.listen serves other hosts without TLS, and reads need no token; set web.tls or bind to loopback"
     FILE_EXPOSED = "a secret file is readable by others"
+    ACCEPT_FAILED = "connections of HTTP clients cannot be accepted"
     HTTP_REQUEST_FAILED = "internal error while answering an HTTP request"
     INTERNAL_ERROR = "internal error in a part of dynsrv, which is retried"
     LIBRARY_WARNING = "warning from a library"

@@ -83,19 +83,27 @@ def cli() -> None:
 def run(config: Path | None, reload_on_change: bool) -> None:  # noqa: FBT001 - click's way
     """Run the daemon.
 
-    Stops on SIGTERM or SIGINT; SIGHUP reloads the configuration.
+    Stops on SIGTERM or SIGINT within five seconds; SIGHUP reloads the configuration.
 
     Exit code: 0 after a signal, 1 if the configuration is invalid, 3 if a task died.
     """
     from dynsrv.daemon.config_watch import watch_config
     from dynsrv.daemon.daemon import Daemon
     from dynsrv.daemon.sd_notify import Notifier
+    from dynsrv.daemon.stop_deadline import StopDeadline, ignore_user_signals
 
+    ignore_user_signals()
     notifier = Notifier(os.environ)
     try:
         path = find(config)
         changes = watch_config(path) if reload_on_change else None
-        daemon = Daemon(partial(_read, path), notifier, directory=_directory(path), changes=changes)
+        daemon = Daemon(
+            partial(_read, path),
+            notifier,
+            directory=_directory(path),
+            changes=changes,
+            on_stop=StopDeadline().begin,
+        )
         try:
             asyncio.run(daemon.run())
         finally:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from dynsrv.daemon.operations import Operations
@@ -27,7 +28,8 @@ log = get_logger()
 class Daemon:
     """`dynsrv run`. *read* returns what the configuration file in *directory* says now.
 
-    Each of *changes* reloads the configuration, as SIGHUP does.
+    Each of *changes* reloads the configuration, as SIGHUP does. *on_stop* is called by the handler of SIGTERM and
+    SIGINT, even while the event loop is blocked.
 
     Raises:
         ConfigurationError: by *read*.
@@ -40,11 +42,13 @@ class Daemon:
         *,
         directory: Path,
         changes: AsyncIterator[None] | None = None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self._read = read
         self._notifier = notifier
         self._directory = directory
         self._changes = changes
+        self._on_stop = on_stop
         self._settings = read()
         self._listens = self._settings.web.listen if self._settings.web else None  # until it ends
         self._factory = Factory()
@@ -59,10 +63,19 @@ class Daemon:
             ConfigurationError: `web.listen` cannot be listened on.
             ExceptionGroup: a task died, which is a bug; the others were stopped.
         """
+        _raise_descriptor_limit()
         signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         loop = asyncio.get_running_loop()
+
+        def received(number: int, _: object) -> None:
+            one = signal.Signals(number)
+            if one is not signal.SIGHUP:
+                self._on_stop()
+            with suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(signals.put_nowait, one)
+
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(one, signals.put_nowait, one)
+            signal.signal(one, received)  # the loop's own handlers would wait for the loop
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             self._log_settings(Event.STARTED)
@@ -142,3 +155,10 @@ class Daemon:
     def _log_settings(self, event: Event) -> None:
         settings = self._settings
         log.info(event, proxies=len(settings.proxies), backends=len(settings.backends), web=self._listens)
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow this process as many open file descriptors as it may have: the soft limit is often 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web, web_response
@@ -18,6 +20,14 @@ from dynsrv.documents.values import is_loopback
 from dynsrv.errors import ConfigurationError
 from dynsrv.logs import Event, get_logger
 from dynsrv.web import api, page
+from dynsrv.web.connections import (
+    BACKLOG,
+    HANDSHAKE_TIMEOUT,
+    IDLE_TIMEOUT,
+    BoundedConnections,
+    connection_limit,
+    log_accept_errors,
+)
 from dynsrv.web.interfaces import OperatorActions, StatusReader
 
 _SHUTDOWN_TIMEOUT = 0.5  # seconds that requests in progress get at the end
@@ -154,14 +164,27 @@ async def serving(
         logger=_logger,
         handler_cancellation=True,  # or a handler would go on for a client that has disconnected
         shutdown_timeout=_SHUTDOWN_TIMEOUT,
+        keepalive_timeout=IDLE_TIMEOUT,
     )
     await runner.setup()
+    server = runner.server
+    assert server is not None
+    bounded = BoundedConnections(server, lambda: server.connections, limit=connection_limit())
+    server.request_handler = partial(bounded.handle, handler=server.request_handler)
+    loop = asyncio.get_running_loop()
+    log_accept_errors(loop)
+    listener: asyncio.Server | None = None
     try:
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+            handshake = HANDSHAKE_TIMEOUT if tls is not None else None
+            listener = await loop.create_server(
+                bounded, host, port, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
+            )
         except OSError as error:
             problem = f"cannot listen on {host}:{port}: {error.strerror}; change it, or turn it off with `web: null`"
             raise ConfigurationError("web.listen", problem) from error
         yield
     finally:
+        if listener is not None:
+            listener.close()
         await runner.cleanup()

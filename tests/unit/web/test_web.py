@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -89,10 +90,10 @@ async def test_nothing_else_is_answered(method: str, path: str, status: int) -> 
 async def test_an_address_that_cannot_be_listened_on_is_the_operator_s_to_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def taken(self: web.TCPSite) -> None:
+    async def taken(*_: object, **__: object) -> None:
         raise OSError(errno.EADDRINUSE, "Address already in use")
 
-    monkeypatch.setattr(web.TCPSite, "start", taken)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_server", taken)
     with pytest.raises(ConfigurationError) as caught:
         await serving(a_site(), host="127.0.0.1", port=9105).__aenter__()
     assert str(caught.value) == (
@@ -102,23 +103,20 @@ async def test_an_address_that_cannot_be_listened_on_is_the_operator_s_to_change
 
 
 async def test_it_serves_inside_of_the_block_and_not_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    sites: list[web.TCPSite] = []
-    stopped: list[web.AppRunner] = []
-    cleanup = web.AppRunner.cleanup
+    listening: list[tuple[object, ...]] = []
 
-    async def start(self: web.TCPSite) -> None:
-        sites.append(self)
+    class Listener:
+        def close(self) -> None:
+            listening.pop()
 
-    async def watched_cleanup(self: web.AppRunner) -> None:
-        stopped.append(self)
-        await cleanup(self)
+    async def listen(_: object, *address: object, **__: object) -> Listener:
+        listening.append(address)
+        return Listener()
 
-    monkeypatch.setattr(web.TCPSite, "start", start)
-    monkeypatch.setattr(web.AppRunner, "cleanup", watched_cleanup)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_server", listen)
     async with serving(a_site(), host="::1", port=9105):
-        assert [site.name for site in sites] == ["http://[::1]:9105"]
-        assert stopped == []
-    assert len(stopped) == 1
+        assert listening == [("::1", 9105)]
+    assert listening == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import zlib
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -90,7 +91,7 @@ class Connections:
             # The budget limits the number of connections.
             connector = aiohttp.UnixConnector(unix, limit=0) if unix else aiohttp.TCPConnector(limit=0)
             self._sessions[key] = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_once,)
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_once,), auto_decompress=False
             )
         return self._sessions[key]
 
@@ -121,7 +122,7 @@ class HttpTransport:
                 "GET" if request.body is None else "POST",
                 url,
                 data=request.body,
-                headers=credentials.headers,
+                headers={**credentials.headers, "Accept-Encoding": "gzip"},
                 ssl=credentials.tls,
                 server_hostname=credentials.server_name,
                 allow_redirects=False,
@@ -167,20 +168,48 @@ async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType)
         raise _Dropped(cause) from error
 
 
+class Body:
+    """The body of an answer, decompressed piece by piece, so that a few bytes cannot become gigabytes.
+
+    Raises:
+        ValueError: an encoding that was not asked for.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        if encoding not in {"identity", "gzip"}:
+            raise ValueError(f"an answer in the encoding {encoding[:40]!r}, expected gzip or none")
+        self.content = bytearray()
+        self._unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+
+    def add(self, chunk: bytes) -> None:
+        """Add what was received next.
+
+        Raises:
+            ValueError: more than `MAX_RESPONSE` bytes, or not gzip.
+        """
+        if self._unzip is not None:
+            try:
+                chunk = self._unzip.decompress(chunk, MAX_RESPONSE + 1 - len(self.content))
+            except zlib.error:
+                raise ValueError("an answer that is not gzip, though it says so") from None
+        self.content += chunk
+        if len(self.content) > MAX_RESPONSE:
+            raise ValueError(f"more than {MAX_RESPONSE} bytes")
+
+
 async def _read(response: aiohttp.ClientResponse, address: str) -> Response:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_RESPONSE:
-            raise AgentFailed("invalid", f"{address} sent more than {MAX_RESPONSE} bytes")
+    try:
+        body = Body(response.headers.get("Content-Encoding", "identity").lower())
+        async for chunk in response.content.iter_any():
+            body.add(chunk)
+    except ValueError as error:
+        raise AgentFailed("invalid", f"{address} sent {error}") from None
     index = response.headers.get("X-Consul-Index", "")
     return Response(
         status=response.status,
-        body=b"".join(chunks),
+        body=bytes(body.content),
         index=int(index) if index.isascii() and index.isdigit() else None,
         filtered=response.headers.get("X-Consul-Results-Filtered-By-ACLs") == "true",
         location=response.headers.get("Location"),
