@@ -211,18 +211,6 @@ async def test_what_was_read_while_the_file_was_written_does_not_count(path: Pat
     assert await what_comes_of(source) == [a_snapshot(1, 2)]
 
 
-async def test_a_broken_file_ends_the_watching_and_the_next_watching_begins_with_what_is_whole(path: Path) -> None:
-    story = Story(lambda: replace(path, "servers: ["))
-    source = FileSource(path, backend="be_app", sleep=story.sleep)
-    async with aclosing(source.watch()) as watching:
-        assert await anext(watching) == a_snapshot(1)
-        with pytest.raises(SourceError, match="the file ends too early"):
-            await anext(watching)
-    assert (await the_error_of(source)).reason == "syntax"
-    replace(path, ONE)
-    assert await anext(source.watch()) == a_snapshot(1)
-
-
 def write_too_much(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(MAX_SIZE + 1)
@@ -263,12 +251,6 @@ async def test_a_file_that_cannot_be_used_is_an_error_as_documented_and_never_an
 
 def test_every_way_to_break_the_file_as_a_whole_is_documented() -> None:
     assert the_documented_errors().keys() == BROKEN.keys()
-
-
-async def test_a_file_that_disappears_is_an_error(path: Path) -> None:
-    story = Story(path.unlink)
-    with pytest.raises(SourceError, match="there is no such file"):
-        await story.snapshots(path)
 
 
 async def test_the_example_of_the_repository_lists_two_servers() -> None:
