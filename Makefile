@@ -63,11 +63,11 @@ docs-check: install ## Check that the tables of docs/ are up to date
 rooms: install ## Count packages, the imports between them, and the longest chain of imports
 	$(BIN)/python -m tools.rooms
 
-unit: install ## Run the unit tests
-	$(PYTEST) tests/unit $(ARGS)
+unit: install ## Run the unit tests, and those of what every kind of source promises
+	$(PYTEST) tests/unit tests/contract $(ARGS)
 
 coverage: install ## Run the unit tests, and measure what they cover of the decisions and of the library
-	$(PYTEST) tests/unit --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
+	$(PYTEST) tests/unit tests/contract --cov=dynsrv.planning --cov=dynsrv.runtime --cov-fail-under=95 $(ARGS)
 
 integration: install haproxy consul images prometheus kubectl browser systemd .wheels/downloaded ## Run the tests against the real programs (WORKERS=3 at once)
 	$(PYTEST) tests/integration $(ARGS)

@@ -18,18 +18,16 @@ REGION = "eu-central-1"
 
 
 class SameLoop(LoopThread):
-    """No thread: what is to be done is done by the test's own clock."""
+    """No thread: coroutines run in the loop of the test, by its clock."""
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the result of *work*. Cancelling this cancels the work."""
-        return await asyncio.create_task(work)
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Start *coroutine*."""
+        return asyncio.create_task(coroutine)
 
 
 def an_aws(fake: FakeAws, *, region: str | None = REGION) -> Aws:
     """The real one, with *fake* behind it."""
-    aws = Aws(Account(region), clients=partial(FakeClients, fake))
-    aws._thread = SameLoop("")
-    return aws
+    return Aws(Account(region), clients=partial(FakeClients, fake), thread=SameLoop)
 
 
 class FakeClients(Clients):

@@ -292,12 +292,6 @@ def test_every_way_to_break_the_file_as_a_whole_is_documented() -> None:
     assert the_documented_errors().keys() == BROKEN.keys()
 
 
-async def test_a_file_that_disappears_is_an_error(path: Path) -> None:
-    story = Story(path.unlink)
-    with pytest.raises(SourceError, match="there is no such file"):
-        await story.snapshots(path)
-
-
 async def test_the_example_of_the_repository_lists_two_servers() -> None:
     snapshot = await anext(FileSource(ROOT / "deploy" / "servers.yaml", backend="be_app").watch())
     assert [str(endpoint) for endpoint in snapshot.endpoints] == ["10.0.0.1:8080", "10.0.0.2:8080"]

@@ -9,7 +9,7 @@ import pytest
 
 from dynsrv.errors import SourceError
 from dynsrv.sources.shared_watch import SharedWatch
-from tests.unit.sources.consul.following import following
+from tests.fakes.follower import following
 
 
 class Script(SharedWatch[int]):

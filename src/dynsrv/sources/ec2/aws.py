@@ -40,10 +40,16 @@ class Aws:
     Each method raises a `SourceError` of `translating_errors` if the call fails.
     """
 
-    def __init__(self, account: Account, *, clients: Callable[[Account], Clients] = Clients) -> None:
+    def __init__(
+        self,
+        account: Account,
+        *,
+        clients: Callable[[Account], Clients] = Clients,
+        thread: Callable[[str], LoopThread] = LoopThread,
+    ) -> None:
         self.account = account
         self._create_clients = clients
-        self._thread = LoopThread(f"aws {account.region or ''}".strip())
+        self._thread = thread(f"aws {account.region or ''}".strip())
         self._users = 0
         self._clients: Clients | None = None
 

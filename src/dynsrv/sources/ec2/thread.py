@@ -20,16 +20,20 @@ class LoopThread:
         self._name = name
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return the result of *coroutine*, which runs in that loop. To cancel this cancels it."""
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Start *coroutine* in that loop, and return the future of its result. To cancel that cancels it."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=self._loop.run_forever, name=self._name, daemon=True).start()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    async def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Return the result of *coroutine*, which runs in that loop. To cancel this cancels it."""
+        return await self.start(coroutine)
 
     async def run_to_completion(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run *coroutine* to its end; if this is cancelled meanwhile, it raises `CancelledError` only then."""
-        running = asyncio.ensure_future(self.run(coroutine))
+        running = self.start(coroutine)
         cancelled: asyncio.CancelledError | None = None
         while not running.done():
             try:

@@ -13,7 +13,7 @@ from dynsrv.sources.consul.requests import Query
 from dynsrv.sources.consul.responses import Instance
 from dynsrv.sources.consul.transport import Response
 from tests.fakes.consul import NO_LEADER, A, Acl, Asked, B, C, FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import nodes, some_agents
+from tests.unit.sources.consul.watches import nodes, some_agents
 
 WEB = Query("web").instances()
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"

@@ -16,8 +16,9 @@ from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.source import ConsulSource
 from dynsrv.sources.consul.transport import Response
 from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, FakeInstance, Trouble, an_instance
+from tests.fakes.follower import Follower
 from tests.fakes.loop import FakeTimeLoop
-from tests.unit.sources.consul.following import LONGEST_WAIT, Follower, a_watch
+from tests.unit.sources.consul.watches import LONGEST_WAIT, a_watch
 
 Truth = frozenset[tuple[str, EndpointState]]
 

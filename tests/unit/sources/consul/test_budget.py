@@ -11,7 +11,7 @@ from dynsrv.sources.consul import responses
 from dynsrv.sources.consul.agents import BRIEF_WAIT, MANY_BLOCKING, QUEUE_TIMEOUT, Agents
 from dynsrv.sources.consul.requests import Query
 from tests.fakes.consul import FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import nodes, some_agents
+from tests.unit.sources.consul.watches import nodes, some_agents
 
 WEB = Query("web").instances()
 

@@ -9,7 +9,7 @@ from dynsrv.errors import SourceError
 from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.source import ConsulSource
 from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import a_watch
+from tests.unit.sources.consul.watches import a_watch
 
 
 def a_source(consul: FakeConsul, **watch: Any) -> ConsulSource:

@@ -1,68 +1,111 @@
-"""Which sources ask Consul together? All that ask the same, with the same rights."""
+"""Which sources share requests to Consul, and connections? Those that would send the same with the same credentials."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 
+from dynsrv.errors import SourceError
 from dynsrv.settings import load
-from dynsrv.sources.consul.agents import Budget
+from dynsrv.sources.consul import source as consul_source
+from dynsrv.sources.consul.agents import CONNECTIONS, SHORT_CONNECTIONS
 from dynsrv.sources.consul.auth import Auth
-from dynsrv.sources.consul.endpoints import InstanceMapper
-from dynsrv.sources.consul.requests import Query
+from dynsrv.sources.consul.requests import Request
 from dynsrv.sources.consul.settings import ConsulSourceSettings
-from dynsrv.sources.consul.source import ConsulSource
-from dynsrv.sources.consul.transport import HttpTransport
-from dynsrv.sources.consul.values import OnCritical
-from dynsrv.sources.source import SharedResources, SourceContext
+from dynsrv.sources.consul.transport import Connections, Response
+from dynsrv.sources.source import SharedResources, Source, SourceContext
 from dynsrv.specs import SourceSpec, specs_of
+from tests.fakes.consul import FakeConsul, Trouble, an_instance
+from tests.fakes.follower import following
 
-ETC = Path("/etc/dynsrv")
-
-
-def access_of(source: ConsulSource) -> Auth:
-    transport = source._watch.agents.transport
-    assert isinstance(transport, HttpTransport)
-    return transport._auth
+ONE, OTHER = "http://127.0.0.1:8500", "http://127.0.0.1:8501"
 
 
-class Place:
-    """Where sources are made beside each other."""
+class FakeTransport:
+    """Sends requests to a Consul in memory, and shows what it was created with."""
 
-    def __init__(self, directory: Path = ETC) -> None:
-        self.directory = directory
-        self.shared = SharedResources()
+    def __init__(self, consul: FakeConsul, auth: Auth, connections: Connections) -> None:
+        self.auth = auth
+        self.connections = connections
+        self._consul = consul
 
-    def a_source(self, backend: str = "be_app", **keys: Any) -> ConsulSource:
+    async def __aenter__(self) -> FakeTransport:
+        await self._consul.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._consul.__aexit__(*error)
+
+    async def send(self, address: str, request: Request, *, timeout: float) -> Response:
+        return await self._consul.send(address, request, timeout=timeout)
+
+
+class Process:
+    """Where sources are created beside each other, for one Consul with agents at two addresses."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+        self.consul = FakeConsul(an_instance(1), addresses=(ONE, OTHER))
+        self.transports: list[FakeTransport] = []
+        self._directory = directory
+        self._shared = SharedResources()
+        monkeypatch.setattr(consul_source, "HttpTransport", self._transport)
+
+    def _transport(self, auth: Auth, connections: Connections) -> FakeTransport:
+        self.transports.append(FakeTransport(self.consul, auth, connections))
+        return self.transports[-1]
+
+    def a_source(self, backend: str = "be_app", **keys: Any) -> Source:
         settings = ConsulSourceSettings.model_validate({"kind": "consul", "service": "web", **keys})
-        source = settings.create(SourceContext(backend, self.directory, self.shared))
-        assert isinstance(source, ConsulSource)
-        return source
+        return settings.create(SourceContext(backend, self._directory, self._shared))
+
+    async def first_requests(self, *sources: Source) -> Counter[str]:
+        """Return how many requests *sources* send before any response, by address."""
+        before = len(self.consul.asked)
+        async with AsyncExitStack() as stack:
+            for source in sources:
+                await stack.enter_async_context(following(source.watch))
+            await asyncio.sleep(self.consul.latency / 2)
+            return Counter(asked.address for asked in self.consul.asked[before:])
 
 
-def test_two_backends_that_ask_the_same_share_one_watch() -> None:
-    place = Place()
-    one, other = place.a_source("be_app", token="hunter2"), place.a_source("be_api", token="hunter2")
-    assert one is not other
-    assert one._watch is other._watch
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Process:
+    return Process(monkeypatch, tmp_path)
+
+
+async def test_backends_with_equal_queries_and_credentials_share_requests(process: Process) -> None:
+    sources = [process.a_source(backend, token="hunter2") for backend in ("be_app", "be_api")]
+    assert await process.first_requests(*sources) == {ONE: 1}
 
 
 @pytest.mark.parametrize(
-    "reading", [{"on_critical": "keep"}, {"only_passing": True}, {"tagged_address": "wan"}], ids=str
+    ("keys", "hosts"),
+    [({"on_critical": "keep"}, [1, 2, 3]), ({"only_passing": True}, [1]), ({"tagged_address": "lan"}, [1, 3])],
+    ids=str,
 )
-def test_how_the_answer_is_read_is_each_ones_own(reading: dict[str, Any]) -> None:
-    place = Place()
-    usual, other = place.a_source(), place.a_source(**reading)
-    assert usual._watch is other._watch
-    assert usual._mapper == InstanceMapper()
-    assert other._mapper == InstanceMapper(
-        on_critical=OnCritical(reading.get("on_critical", "remove")),
-        only_passing=reading.get("only_passing", False),
-        tagged_address=reading.get("tagged_address"),
-    )
+async def test_backends_share_requests_though_they_map_instances_differently(
+    process: Process, keys: dict[str, Any], hosts: list[int]
+) -> None:
+    process.consul.register(an_instance(2, status="critical"), an_instance(3, status="warning"))
+    usual, other = process.a_source(), process.a_source("be_api", **keys)
+    async with following(usual.watch) as one, following(other.watch) as two:
+        await asyncio.sleep(1)
+        assert len(process.consul.asked) == 2  # the second one blocks
+    assert [str(endpoint) for endpoint in one.latest.endpoints] == ["10.0.0.1:80", "10.0.0.3:80"]
+    assert [str(endpoint) for endpoint in two.latest.endpoints] == [f"10.0.0.{host}:80" for host in hosts]
+
+
+async def test_a_backend_uses_the_tagged_address_that_it_names(process: Process) -> None:
+    async with following(process.a_source(tagged_address="vpn").watch) as follower:
+        await asyncio.sleep(1)
+    assert "neither its service nor its node has the tagged address" in str(follower.error)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +120,7 @@ def test_how_the_answer_is_read_is_each_ones_own(reading: dict[str, Any]) -> Non
         {"near": "_agent"},
         {"stale": True},
         {"wait": "10s"},
-        {"address": "http://127.0.0.1:8501"},
+        {"address": OTHER},
         {"token": "hunter2"},
         {"token_file": "token"},
         {"auth": "user:hunter2"},
@@ -91,78 +134,110 @@ def test_how_the_answer_is_read_is_each_ones_own(reading: dict[str, Any]) -> Non
     ],
     ids=str,
 )
-def test_who_asks_anything_else_or_in_another_way_has_a_watch_of_its_own(keys: dict[str, Any]) -> None:
-    place = Place()
-    usual, other, same = place.a_source(), place.a_source(**keys), place.a_source("be_api", **keys)
-    assert usual._watch is not other._watch
-    assert same._watch is other._watch
+async def test_another_query_or_other_credentials_need_requests_of_their_own(
+    process: Process, keys: dict[str, Any]
+) -> None:
+    usual, other, same = process.a_source(), process.a_source(**keys), process.a_source("be_api", **keys)
+    assert (await process.first_requests(usual, other, same)).total() == 2
 
 
-def test_what_is_configured_is_what_is_asked() -> None:
+async def test_what_is_configured_is_what_is_requested(process: Process) -> None:
     keys = {"filter": "x", "datacenter": "dc2", "namespace": "team", "partition": "part", "near": "_agent"}
-    watch = Place().a_source(tags=["a", "b"], stale=True, wait="10s", **keys)._watch
-    assert watch.query == Query("web", tags=("a", "b"), stale=True, **keys)
-    assert watch._wait == 10.0
-
-
-def test_different_questions_to_one_consul_go_over_the_same_connections() -> None:
-    place = Place()
-    usual, other = place.a_source(), place.a_source(service="api", wait="10s")
-    assert usual._watch.agents is other._watch.agents
-
-
-def test_one_consul_has_one_budget_of_connections_whoever_asks_and_another_has_another() -> None:
-    place = Place()
-    usual, other = place.a_source(), place.a_source(token="hunter2")
-    elsewhere = place.a_source(address="consul:8500")
-    assert usual._watch.agents._budget is other._watch.agents._budget
-    assert usual._watch.agents._budget is not elsewhere._watch.agents._budget
-
-
-def test_one_consul_has_one_pool_of_connections_whatever_the_token() -> None:
-    place = Place()
-    usual, other = (
-        place.a_source(address="https://consul:8501"),
-        place.a_source(address="https://consul:8501", token="t"),
+    await process.first_requests(process.a_source(tags=["a", "b"], **keys))
+    (asked,) = process.consul.asked
+    assert asked.service == "web"
+    assert asked.params == (
+        *(("tag", "a"), ("tag", "b"), ("filter", "x"), ("near", "_agent"), ("consistent", "")),
+        *(("dc", "dc2"), ("ns", "team"), ("partition", "part")),
     )
-    one, another = (source._watch.agents.transport for source in (usual, other))
-    assert isinstance(one, HttpTransport)
-    assert isinstance(another, HttpTransport)
-    assert one._connections is another._connections
-    assert one._auth._certificates is another._auth._certificates
 
 
-def test_what_nobody_uses_any_more_is_forgotten() -> None:
-    place = Place()
-    source = place.a_source(token="hunter2")
-    kept = place.shared.get(("budget", frozenset({"http://127.0.0.1:8500"})), Budget)
-    assert kept is source._watch.agents._budget
+async def test_a_query_blocks_as_long_and_is_as_consistent_as_configured(process: Process) -> None:
+    async with following(process.a_source(stale=True, wait="10s").watch):
+        await asyncio.sleep(1)
+    assert [(asked.consistency, asked.wait) for asked in process.consul.asked] == [("consistent", 0), ("stale", 10)]
+
+
+# ---- connections
+
+
+async def test_the_connections_to_one_consul_are_bounded_whatever_the_queries_and_tokens(process: Process) -> None:
+    services = [f"web{number}" for number in range(75)]
+    for service in services:
+        process.consul.register(an_instance(1, service=service))
+    sources = [process.a_source(service=service, **token) for service in services for token in ({}, {"token": "t"})]
+    elsewhere = [process.a_source(service=service, address=OTHER) for service in services[:10]]
+    assert await process.first_requests(*sources, *elsewhere) == {ONE: SHORT_CONNECTIONS, OTHER: 10}
+    async with AsyncExitStack() as stack:
+        for source in sources:
+            await stack.enter_async_context(following(source.watch))
+        await asyncio.sleep(10)
+    assert process.consul.most_at_once == CONNECTIONS
+
+
+async def test_when_an_agent_fails_no_other_query_tries_it_first(process: Process) -> None:
+    addresses = [ONE, OTHER]
+    process.consul.agents[ONE].fail(Trouble.DOWN)
+    async with following(process.a_source(address=addresses).watch):
+        await asyncio.sleep(1)
+        assert await process.first_requests(process.a_source(service="api", address=addresses)) == {OTHER: 1}
+
+
+async def test_one_consul_has_one_pool_of_connections_whatever_the_token(process: Process) -> None:
+    _ = [process.a_source(**keys) for keys in ({}, {"token": "hunter2"}, {"address": OTHER})]
+    usual, with_token, elsewhere = process.transports
+    assert usual.connections is with_token.connections
+    assert usual.connections is not elsewhere.connections
+
+
+def test_what_nobody_uses_any_longer_is_not_kept(process: Process) -> None:
+    source = process.a_source(token="hunter2")
+    transport = ref(process.transports.pop())
+    gc.collect()
+    assert transport() is not None
     del source
     gc.collect()
-    assert place.shared.get(("budget", frozenset({"http://127.0.0.1:8500"})), Budget) is kept
-    del kept
-    gc.collect()
-    assert len(place.shared._things) == 0
+    assert transport() is None
 
 
-def test_a_relative_path_begins_at_the_directory_of_the_configuration_file() -> None:
-    tls = {"ca_file": "ca.pem", "ca_path": "ca", "cert_file": "me.pem", "key_file": "/run/me.key"}
-    access = access_of(Place().a_source(token_file="token", auth_file="/run/auth", tls=tls))
-    assert (access._token.file, access._auth.file) == (ETC / "token", Path("/run/auth"))
-    assert (access._certificates.tls.ca_file, access._certificates.tls.ca_path) == (ETC / "ca.pem", ETC / "ca")
-    assert (access._certificates.tls.cert_file, access._certificates.tls.key_file) == (
-        ETC / "me.pem",
-        Path("/run/me.key"),
-    )
+# ---- credentials
 
 
-def test_neither_a_source_nor_what_opens_the_door_for_it_shows_a_secret() -> None:
-    source = Place().a_source(token="hunter2", auth="user:hunter2")
-    access = access_of(source)
-    assert access._token.value == "hunter2"
-    for thing in (source, source._watch, source._watch.agents, access, access._token, access._auth):
-        assert "hunter2" not in repr(thing)
-    assert repr(source) == "<ConsulSource <Watch of web, 0 subscribers> for be_app>"
+def test_a_relative_path_begins_at_the_directory_of_the_configuration_file(process: Process, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "run"
+    elsewhere.mkdir()
+    (tmp_path / "token").write_text("hunter2")
+    (elsewhere / "auth").write_text("user:hunter3")
+    source = process.a_source(token_file="token", auth_file=str(elsewhere / "auth"))
+    (transport,) = process.transports
+    headers = transport.auth.read().headers
+    assert headers == {"X-Consul-Token": "hunter2", "Authorization": "Basic dXNlcjpodW50ZXIz"}
+    del source
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"ca_file": "x.pem"}, {"ca_path": "x.pem"}, {"cert_file": "x.pem"}, {"cert_file": "/me", "key_file": "x.pem"}],
+)
+def test_so_do_the_paths_of_certificates(process: Process, tmp_path: Path, keys: dict[str, str]) -> None:
+    source = process.a_source(tls=keys)
+    (transport,) = process.transports
+    path = "/me" if "key_file" in keys else tmp_path / "x.pem"
+    with pytest.raises(SourceError, match=f"tls.*{path}: there is no such file"):
+        transport.auth.read()
+    del source
+
+
+def test_neither_a_source_nor_its_credentials_show_a_secret(process: Process) -> None:
+    source = process.a_source(token="hunter2", auth="user:hunter2")
+    (transport,) = process.transports
+    credentials = transport.auth.read()
+    assert credentials.headers["X-Consul-Token"] == "hunter2"
+    for each in (source, transport.auth, credentials):
+        assert "hunter2" not in repr(each)
+
+
+# ---- over new configurations
 
 
 CONFIGURATION = """\

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import Any
-
-import pytest
 
 from dynsrv.model import Endpoint, EndpointState, Snapshot
 from dynsrv.sources.consul.endpoints import InstanceMapper
 from dynsrv.sources.consul.source import ConsulSource
-from dynsrv.sources.consul.values import OnCritical
 from dynsrv.sources.consul.watch import Watch
-from tests.fakes.consul import FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following
+from tests.fakes.consul import FakeConsul, an_instance
+from tests.fakes.follower import following
+from tests.unit.sources.consul.watches import LONGEST_WAIT, a_watch
 
 
 def a_source(consul: FakeConsul, reading: InstanceMapper | None = None, **watch: Any) -> ConsulSource:
@@ -132,21 +129,6 @@ async def test_a_service_without_instances_or_with_critical_ones_only_is_an_empt
     assert follower.errors == []
 
 
-async def test_backends_that_read_differently_share_one_watch() -> None:
-    consul = FakeConsul(an_instance(1), an_instance(2, status="critical"))
-    watch: Watch = a_watch(consul)
-    removes = ConsulSource(watch, InstanceMapper(), backend="be_one")
-    drains = ConsulSource(watch, InstanceMapper(on_critical=OnCritical.DRAIN), backend="be_two")
-    async with following(removes.watch) as one, following(drains.watch) as two:
-        await asyncio.sleep(1)
-        consul.register(an_instance(3))
-        await asyncio.sleep(1)
-    assert [hosts(told) for told in one.told] == [[1], [1, 3]]
-    assert [hosts(told) for told in two.told] == [[1, 2], [1, 2, 3]]
-    assert two.latest.endpoints[1].state is EndpointState.DRAIN
-    assert len(consul.asked) == 3
-
-
 async def test_one_who_cannot_use_what_is_there_does_not_disturb_the_other() -> None:
     consul = FakeConsul(an_instance(1))
     watch: Watch = a_watch(consul)
@@ -161,32 +143,6 @@ async def test_one_who_cannot_use_what_is_there_does_not_disturb_the_other() -> 
     assert not two.told
     assert len(two.errors) >= 10
     assert len(consul.asked) == 3
-
-
-async def test_who_takes_one_snapshot_and_closes_leaves_nothing_behind() -> None:
-    consul = FakeConsul(an_instance(1))
-    async with asyncio.timeout(10), aclosing(a_source(consul).watch()) as snapshots:
-        async for snapshot in snapshots:
-            assert hosts(snapshot) == [1]
-            break
-    await asyncio.sleep(0.1)
-    assert (consul.entered, consul.at_once) == (0, 0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-async def test_who_waits_for_one_snapshot_in_vain_leaves_nothing_behind() -> None:
-    consul = FakeConsul(an_instance(1))
-    consul.agent.fail(Trouble.SILENT)
-
-    async def first_snapshot() -> None:
-        async with asyncio.timeout(5), aclosing(a_source(consul).watch()) as snapshots:
-            await anext(snapshots)
-
-    with pytest.raises(TimeoutError):
-        await first_snapshot()
-    await asyncio.sleep(0.1)
-    assert (consul.entered, consul.at_once) == (0, 0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def test_a_source_says_what_it_watches_and_for_whom() -> None:

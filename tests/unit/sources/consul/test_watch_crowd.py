@@ -13,7 +13,8 @@ from dynsrv.sources.consul.requests import Query
 from dynsrv.sources.consul.responses import Instance
 from dynsrv.sources.consul.watch import RESTART_SPREAD, Watch
 from tests.fakes.consul import FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import WAIT, Follower, following, some_agents
+from tests.fakes.follower import Follower, following
+from tests.unit.sources.consul.watches import WAIT, some_agents
 
 PROMISED = 3.5
 """Seconds within which a change is seen."""

@@ -9,7 +9,8 @@ from dynsrv.errors import SourceError
 from dynsrv.sources.consul.transport import Response
 from dynsrv.sources.consul.watch import RESTART_SPREAD
 from tests.fakes.consul import Acl, Asked, FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following, nodes
+from tests.fakes.follower import following
+from tests.unit.sources.consul.watches import LONGEST_WAIT, a_watch, nodes
 
 TWO = (an_instance(1), an_instance(2))
 

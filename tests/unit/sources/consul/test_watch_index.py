@@ -9,7 +9,8 @@ import pytest
 from dynsrv.sources.consul.transport import Response
 from dynsrv.sources.consul.watch import RESTART_SPREAD
 from tests.fakes.consul import NO_LEADER, A, Asked, B, FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import LONGEST_WAIT, WAIT, a_watch, following, nodes
+from tests.fakes.follower import following
+from tests.unit.sources.consul.watches import LONGEST_WAIT, WAIT, a_watch, nodes
 
 RETRY = 1.0
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 
 from tests.fakes.consul import FakeConsul, an_instance
-from tests.unit.sources.consul.following import LONGEST_WAIT, WAIT, a_watch, following, nodes
+from tests.fakes.follower import following
+from tests.unit.sources.consul.watches import LONGEST_WAIT, WAIT, a_watch, nodes
 
 
 @asynccontextmanager

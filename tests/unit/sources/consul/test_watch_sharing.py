@@ -5,51 +5,16 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from dynsrv.errors import SourceError
 from dynsrv.sources.consul.requests import Query
-from dynsrv.sources.consul.transport import AgentFailed, Response
+from dynsrv.sources.consul.transport import Response
 from dynsrv.sources.consul.watch import RESTART_SPREAD, Watch
 from tests.fakes.consul import Asked, FakeConsul, Trouble, an_instance
-from tests.unit.sources.consul.following import WAIT, a_watch, following, nodes, some_agents
+from tests.fakes.follower import following
+from tests.unit.sources.consul.watches import WAIT, a_watch, some_agents
 
 
 def a_bug(_: Asked, reply: Response) -> Response:
     raise ZeroDivisionError
-
-
-async def test_however_many_follow_consul_is_asked_once() -> None:
-    consul = FakeConsul(an_instance(1))
-    watch = a_watch(consul)
-    async with (
-        following(watch.subscribe) as one,
-        following(watch.subscribe) as two,
-        following(watch.subscribe) as three,
-    ):
-        await asyncio.sleep(1)
-        consul.register(an_instance(2))
-        await asyncio.sleep(1)
-    assert consul.most_at_once == 1
-    assert len(consul.asked) == 3
-    assert [nodes(told) for told in one.told] == [["n1"], ["n1", "n2"]]
-    assert all(same is told for same, told in zip(two.told, one.told, strict=True))
-    assert three.told == one.told
-    assert three.times == two.times == one.times
-
-
-async def test_who_comes_later_is_told_at_once_what_is_known() -> None:
-    consul = FakeConsul(an_instance(1))
-    watch = a_watch(consul)
-    async with following(watch.subscribe) as first:
-        await asyncio.sleep(5)
-        async with following(watch.subscribe) as late:
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert late.times == [5]
-            assert late.told[0] is first.told[0]
-            consul.register(an_instance(2))
-            await asyncio.sleep(1)
-            assert late.told == first.told
-    assert len(consul.asked) == 3
 
 
 async def test_who_comes_before_the_first_answer_waits_for_it() -> None:
@@ -90,20 +55,6 @@ async def test_who_comes_while_a_watch_fails_is_told_so() -> None:
             await asyncio.sleep(60)
     assert first.reason == late.reason == "timeout"
     assert late.told in ([], first.told)
-
-
-async def test_an_error_reaches_all_and_each_has_an_exception_of_its_own() -> None:
-    consul = FakeConsul(an_instance(1))
-    watch = a_watch(consul)
-    async with following(watch.subscribe) as one, following(watch.subscribe) as two:
-        await asyncio.sleep(1)
-        consul.agent.fail(Trouble.DOWN)
-        await asyncio.sleep(1)
-    assert one.error is not two.error
-    assert type(one.error) is type(two.error) is SourceError
-    assert not isinstance(one.error, AgentFailed)
-    assert str(one.error) == str(two.error) == "cannot connect to http://a:8500: Connection refused"
-    assert one.reason == two.reason == "unreachable"
 
 
 async def test_after_an_error_the_first_who_comes_back_asks_again_for_all() -> None:
@@ -170,22 +121,6 @@ async def test_a_bug_is_no_failure_of_consul_and_reaches_all_as_it_is() -> None:
 # ---- who leaves
 
 
-async def test_when_the_last_leaves_the_question_is_cancelled_and_the_connections_are_closed() -> None:
-    consul = FakeConsul(an_instance(1))
-    watch = a_watch(consul)
-    async with following(watch.subscribe):
-        async with following(watch.subscribe):
-            await asyncio.sleep(1)
-        await asyncio.sleep(1)
-        assert (consul.entered, consul.at_once) == (1, 1)
-    await asyncio.sleep(0.1)
-    assert (consul.entered, consul.at_once) == (0, 0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-    asked = len(consul.asked)
-    await asyncio.sleep(1000)
-    assert len(consul.asked) == asked
-
-
 @pytest.mark.parametrize("after", [0, 0.001, 0.002, 0.01])
 async def test_who_leaves_at_any_time_leaves_nothing_behind(after: float) -> None:
     consul = FakeConsul()  # so that there are doubts, too
@@ -201,60 +136,3 @@ async def test_who_leaves_at_any_time_leaves_nothing_behind(after: float) -> Non
     async with following(watch.subscribe) as follower:
         await asyncio.sleep(1)
     assert follower.told == [()]
-
-
-async def test_after_an_error_the_connections_are_closed() -> None:
-    consul = FakeConsul(an_instance(1))
-    async with following(a_watch(consul).subscribe):
-        await asyncio.sleep(1)
-        assert consul.entered == 1
-        consul.agent.fail(Trouble.DOWN)
-        await asyncio.sleep(1)
-        assert consul.entered == 0
-
-
-async def test_while_others_follow_who_leaves_changes_nothing_for_them() -> None:
-    consul = FakeConsul(an_instance(1))
-    watch = a_watch(consul)
-    async with following(watch.subscribe) as stays:
-        for _ in range(5):
-            async with following(watch.subscribe):
-                await asyncio.sleep(1)
-        consul.register(an_instance(2))
-        await asyncio.sleep(1)
-        assert [nodes(told) for told in stays.told] == [["n1"], ["n1", "n2"]]
-        assert stays.errors == []
-    assert len(consul.asked) == 3
-
-
-async def test_who_leaves_and_comes_back_at_once_is_told_what_consul_says_now() -> None:
-    consul = FakeConsul(an_instance(1))
-    watch = a_watch(consul)
-    for host in range(2, 6):
-        async with following(watch.subscribe) as follower:
-            await asyncio.sleep(1)
-            assert len(follower.latest) == host - 1
-            consul.register(an_instance(host))
-    async with following(watch.subscribe) as follower:
-        await asyncio.sleep(1)
-        assert [len(told) for told in follower.told] == [5]
-        assert (consul.entered, consul.at_once) == (1, 1)
-    assert follower.errors == []
-
-
-async def test_who_listens_slowly_is_told_only_the_latest() -> None:
-    consul = FakeConsul(an_instance(1))
-    watch = a_watch(consul)
-    told = []
-    news = watch.subscribe()
-    async for instances in news:
-        told.append(len(instances))
-        if len(instances) == 1:
-            for host in range(2, 6):
-                await asyncio.sleep(1)
-                consul.register(an_instance(host))
-            await asyncio.sleep(1)
-        else:
-            break
-    await news.aclose()
-    assert told == [1, 5]

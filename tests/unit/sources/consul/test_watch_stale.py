@@ -9,7 +9,8 @@ from dynsrv.logs import Event
 from dynsrv.sources.consul.transport import Response
 from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, Trouble, an_instance
 from tests.fakes.consul_words import NOT_VERIFIED
-from tests.unit.sources.consul.following import LONGEST_WAIT, a_watch, following, nodes
+from tests.fakes.follower import following
+from tests.unit.sources.consul.watches import LONGEST_WAIT, a_watch, nodes
 
 
 def consistencies(consul: FakeConsul) -> list[str]:

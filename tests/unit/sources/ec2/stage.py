@@ -135,11 +135,10 @@ class AtWork:
 class Stage:
     """An AWS, and those who follow it."""
 
-    def __init__(self, fake: FakeAws, *, hook: str | None = None) -> None:
+    def __init__(self, fake: FakeAws) -> None:
         self.fake = fake
         self.aws = an_aws(fake)
         self.hooks = LifecycleHooks(self.aws)
-        self._hook = hook
         self._polls: dict[Any, Poll] = {}
 
     def a_backend(
@@ -151,19 +150,20 @@ class Stage:
         groups: Sequence[str] = (GROUP,),
         proxies: Sequence[str] = ("lb1",),
         completes: bool = True,
-        **reading: Any,
+        hook: str | None = None,
+        **mapper: Any,
     ) -> AtWork:
-        """Return a backend; those that ask the same share a poll."""
+        """Return a backend; those with equal requests share a poll."""
         key = (interval, filters, tuple(groups))
         if key not in self._polls:
             self._polls[key] = Poll(self.aws, filters=filters, groups=groups, interval=interval)
-        usual: Mapping[str, Any] = {} if reading.keys() & {"port", "port_tag"} else {"port": 80}
+        usual: Mapping[str, Any] = {} if mapper.keys() & {"port", "port_tag"} else {"port": 80}
         source = Ec2Source(
             self._polls[key],
-            InstanceMapper(**usual, **reading, removes_terminating=completes),
+            InstanceMapper(**usual, **mapper, removes_terminating=completes),
             backend=name,
             hooks=self.hooks if completes else None,
-            hook=self._hook,
+            hook=hook,
         )
         return AtWork(name, source, proxies)
 

@@ -52,23 +52,37 @@ def test_the_extra_is_there_where_the_tests_run() -> None:
     assert account.installed()
 
 
+@pytest.fixture
+def created(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The services for which clients were created."""
+    services: list[str] = []
+    create_client = AioSession.create_client
+
+    def create(session: AioSession, service: str, **keys: Any) -> Any:
+        services.append(service)
+        return create_client(session, service, **keys)
+
+    monkeypatch.setattr(AioSession, "create_client", create)
+    return services
+
+
 @pytest.mark.usefixtures("key")
-async def test_a_client_is_made_when_it_is_first_asked_for_and_then_kept() -> None:
+async def test_a_client_is_created_on_its_first_use_and_then_kept(created: list[str]) -> None:
     async with the_clients() as clients:
-        assert clients._session is None
+        assert created == []
         scaling = await clients.get("autoscaling")
         assert await clients.get("autoscaling") is scaling
         assert scaling.meta.region_name == "eu-central-1"
         assert scaling.meta.endpoint_url == "https://autoscaling.eu-central-1.amazonaws.com"
-        assert list(clients._clients) == ["autoscaling"]
+    assert created == ["autoscaling"]
 
 
 @pytest.mark.usefixtures("key")
-async def test_both_clients_have_the_same_credentials_and_are_made_once_however_many_ask() -> None:
+async def test_each_client_is_created_once_however_many_need_it(created: list[str]) -> None:
     async with the_clients() as clients:
-        ec2, scaling, same = await asyncio.gather(*(clients.get(one) for one in ("ec2", "autoscaling", "ec2")))
-        assert ec2 is same
-        assert ec2._get_credentials() is scaling._get_credentials()
+        first, _, second = await asyncio.gather(*(clients.get(one) for one in ("ec2", "autoscaling", "ec2")))
+        assert first is second
+    assert created == ["ec2", "autoscaling"]
 
 
 @pytest.mark.usefixtures("key")
@@ -164,13 +178,14 @@ async def test_a_role_is_assumed_with_the_credentials_that_are_found_and_once_wh
     monkeypatch.setattr(AioSession, "create_client", create_client)
     keys = {} if external_id is None else {"external_id": external_id}
     async with the_clients(role_arn=ROLE, endpoint_url="http://a", **keys) as clients:
-        await clients.get("autoscaling")
+        client = await clients.get("ec2")
         assert sts.asked == []
-        credentials = await clients._session.get_credentials()
-        assert credentials.method == "assume-role"
-        for _ in range(2):
-            frozen = await credentials.get_frozen_credentials()
-            assert (frozen.access_key, frozen.token) == ("ASIATEST", "t")
+        assert await clients.credentials_method() == "assume-role"
+        for _ in range(2):  # each is signed with the credentials
+            url = await client.generate_presigned_url("describe_instances")
+            assert "Credential=ASIATEST%2F" in url
+            assert "Security-Token=t" in url
+        assert "ASIATEST" in await (await clients.get("autoscaling")).generate_presigned_url("describe_tags")
     asked = {"RoleArn": ROLE, "RoleSessionName": "dynsrv"}
     assert sts.asked == [asked if external_id is None else asked | {"ExternalId": external_id}]
     assert (made[0]["region_name"], made[0]["endpoint_url"]) == ("eu-central-1", "http://a")
@@ -180,4 +195,4 @@ async def test_a_role_is_assumed_with_the_credentials_that_are_found_and_once_wh
 @pytest.mark.usefixtures("key")
 async def test_no_secret_is_shown() -> None:
     async with the_clients(role_arn=ROLE) as clients:
-        assert "hunter2" not in f"{clients!r} {clients._account!r}"
+        assert "hunter2" not in repr(clients)

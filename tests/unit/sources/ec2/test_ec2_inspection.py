@@ -17,7 +17,7 @@ async def inspection(
     fake: FakeAws, *groups: str, hook: str | None = None, completes: bool = False
 ) -> tuple[list[str], SourceError | None]:
     """Return what is found, and the error at which it ended."""
-    source = Stage(fake, hook=hook).a_backend(groups=groups, completes=completes).source
+    source = Stage(fake).a_backend(groups=groups, completes=completes, hook=hook).source
     sentences: list[str] = []
     try:
         async with aclosing(source.inspect()) as found:

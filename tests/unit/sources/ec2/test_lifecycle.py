@@ -56,8 +56,8 @@ async def test_an_instance_that_waits_to_end_is_drained_and_let_go_when_haproxy_
 async def test_an_action_is_completed_once_however_long_the_instance_is_still_to_be_seen() -> None:
     fake = a_group(1)
     fake.hook("logs", heartbeat=3600)  # somebody else's, so that the instance goes on to wait
-    stage = Stage(fake, hook="drain")
-    backend = stage.a_backend()
+    stage = Stage(fake)
+    backend = stage.a_backend(hook="drain")
     async with stage.running(backend):
         fake.terminate(1)
         await asyncio.sleep(LOOK)
@@ -75,7 +75,7 @@ async def test_while_nobody_waits_nothing_is_asked_of_hooks_and_actions() -> Non
     stage = Stage(fake)
     async with stage.running(stage.a_backend()):
         await asyncio.sleep(100)
-    assert {one.operation for one in fake.asked} == {"DescribeAutoScalingGroups", "DescribeInstances"}
+        assert {one.operation for one in fake.asked} == {"DescribeAutoScalingGroups", "DescribeInstances"}
 
 
 async def test_a_dynsrv_that_starts_while_an_instance_waits_goes_on_with_it() -> None:

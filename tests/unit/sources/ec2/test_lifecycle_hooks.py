@@ -35,9 +35,7 @@ def two_hooks() -> tuple[FakeAws, Stage, AtWork, AtWork]:
     fake = a_group(1)
     fake.hook("logs", heartbeat=HEARTBEAT // 2)
     stage = Stage(fake)
-    one, other = stage.a_backend("be_web"), stage.a_backend("be_api")
-    one.source._share.hook, other.source._share.hook = "drain", "logs"
-    return fake, stage, one, other
+    return fake, stage, stage.a_backend("be_web", hook="drain"), stage.a_backend("be_api", hook="logs")
 
 
 async def test_each_hook_that_a_backend_names_is_completed_when_all_backends_have_let_go() -> None:
@@ -88,8 +86,8 @@ async def test_a_hook_that_is_over_is_left_alone_while_another_goes_on() -> None
 async def test_a_hook_that_nobody_named_is_not_touched() -> None:
     fake = a_group(1)
     fake.hook("logs")
-    stage = Stage(fake, hook="drain")
-    backend = stage.a_backend()
+    stage = Stage(fake)
+    backend = stage.a_backend(hook="drain")
     async with stage.running(backend):
         fake.terminate(1)
         await asyncio.sleep(LOOK)
@@ -103,8 +101,7 @@ async def test_a_backend_that_cannot_tell_its_hook_holds_the_instance_though_oth
     fake = a_group(1)
     fake.hook("logs")
     stage = Stage(fake)
-    one, other = stage.a_backend("be_web"), stage.a_backend("be_api")
-    one.source._share.hook = "drain"
+    one, other = stage.a_backend("be_web", hook="drain"), stage.a_backend("be_api")
     async with stage.running(one, other):
         fake.terminate(1)
         await asyncio.sleep(LOOK)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +11,7 @@ from dynsrv.sources.ec2.aws import Filters
 from dynsrv.sources.ec2.poll import FAST_FOR, FAST_INTERVAL, GROUP_TAG, PAUSE_FACTOR, Poll
 from tests.fakes.ec2 import GROUP, FakeAws, an_instance, refusal
 from tests.fakes.ec2_clients import an_aws
-from tests.unit.sources.consul.following import following
+from tests.fakes.follower import following
 from tests.unit.sources.ec2.asking import ALL, a_group
 
 INTERVAL = 30.0
@@ -194,40 +193,6 @@ async def test_a_group_that_cannot_be_asked_for_fails_the_look() -> None:
 
 
 # ---- who follows
-
-
-async def test_however_many_follow_aws_is_asked_once() -> None:
-    fake = FakeAws(an_instance())
-    poll = a_poll(fake)
-    async with AsyncExitStack() as stack:
-        followers = [await stack.enter_async_context(following(poll.subscribe)) for _ in range(10)]
-        await asyncio.sleep(50)
-        assert poll.subscribers == 10
-        assert repr(poll) == "<Poll of (), 10 subscribers>"
-    await asyncio.sleep(0.1)
-    assert fake.times("DescribeInstances") == [0, 30]
-    assert all(follower.told == followers[0].told for follower in followers)
-    assert (fake.opened, fake.open) == (1, 0)
-
-
-async def test_when_the_last_leaves_the_question_is_cancelled_and_the_clients_are_closed() -> None:
-    fake = FakeAws(an_instance())
-    fake.latencies["DescribeInstances"] = 10.0
-    async with following(a_poll(fake).subscribe):
-        await asyncio.sleep(5)
-        assert fake.open == 1
-    await asyncio.sleep(1)
-    assert (fake.opened, fake.open) == (1, 0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-async def test_after_a_failure_the_clients_are_closed() -> None:
-    fake = FakeAws(an_instance())
-    fake.troubles["DescribeInstances"] = refusal("InternalError", status=500)
-    async with following(a_poll(fake).subscribe) as follower:
-        await asyncio.sleep(1)
-        assert follower.reason == "server"
-        assert (fake.opened, fake.open) == (1, 0)
 
 
 async def test_after_failures_the_pause_grows_up_to_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,64 +1,93 @@
-"""Which sources ask AWS together? All that ask the same of the same account."""
+"""Which sources share requests to AWS, and clients? Those that would send the same to the same account."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 
+from dynsrv.model import EndpointState
 from dynsrv.settings import load
+from dynsrv.sources.ec2 import source as ec2_source
 from dynsrv.sources.ec2.account import Account
-from dynsrv.sources.ec2.endpoints import InstanceMapper
-from dynsrv.sources.ec2.poll import GROUP_TAG
+from dynsrv.sources.ec2.aws import Aws
 from dynsrv.sources.ec2.settings import Ec2SourceSettings
-from dynsrv.sources.ec2.source import Ec2Source
-from dynsrv.sources.ec2.values import AddressKind
-from dynsrv.sources.source import SharedResources, SourceContext
+from dynsrv.sources.source import SharedResources, Source, SourceContext
 from dynsrv.specs import SourceSpec, specs_of
+from tests.fakes.builders import a_server, an_endpoint
+from tests.fakes.ec2 import FakeAws, an_instance
+from tests.fakes.ec2_clients import an_aws
+from tests.fakes.follower import following
 
 ROLE = "arn:aws:iam::123456789012:role/dynsrv"
 LIFECYCLE: dict[str, Any] = {"auto_scaling_group": "web", "complete_lifecycle": True}
 
 
-class Place:
-    """Where sources are made beside each other."""
+class Process:
+    """Where sources are created beside each other; all accounts are the same AWS in memory."""
 
-    def __init__(self) -> None:
-        self.shared = SharedResources()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fake = FakeAws(an_instance(1, public="192.0.2.1", tags={"app": "web", "ports": "82", "weight": "7"}))
+        self.accounts: list[Account] = []
+        """That of each `Aws` that was created."""
+        self.created: list[Aws] = []
+        self._shared = SharedResources()
+        monkeypatch.setattr(ec2_source, "Aws", self._aws)
 
-    def a_source(self, backend: str = "be_app", **keys: Any) -> Ec2Source:
+    def _aws(self, account: Account) -> Aws:
+        self.accounts.append(account)
+        self.created.append(an_aws(self.fake, region=account.region))
+        return self.created[-1]
+
+    def a_source(self, backend: str = "be_app", **keys: Any) -> Source:
         usual = {"kind": "ec2", "region": "eu-central-1", "filters": {"tag:app": "web"}}
         ports = {} if "port_tag" in keys else {"port": 80}
         settings = Ec2SourceSettings.model_validate({**usual, **ports, **keys})
-        source = settings.create(SourceContext(backend, Path("/etc/dynsrv"), self.shared))
-        assert isinstance(source, Ec2Source)
-        return source
+        return settings.create(SourceContext(backend, Path("/etc/dynsrv"), self._shared))
+
+    async def polls(self, *sources: Source) -> int:
+        """Return how many polls *sources* need for a first snapshot each."""
+        before = len(self.fake.requests("DescribeInstances"))
+        async with AsyncExitStack() as stack:
+            for source in sources:
+                await stack.enter_async_context(following(source.watch))
+            await asyncio.sleep(0.5)
+            return len(self.fake.requests("DescribeInstances")) - before
 
 
-def test_two_backends_that_ask_the_same_share_one_poll() -> None:
-    place = Place()
-    one, other = place.a_source("be_app"), place.a_source("be_api")
-    assert one is not other
-    assert one._poll is other._poll
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Process:
+    return Process(monkeypatch)
+
+
+async def test_backends_with_equal_requests_share_a_poll(process: Process) -> None:
+    assert await process.polls(process.a_source("be_app"), process.a_source("be_api")) == 1
 
 
 @pytest.mark.parametrize(
-    ("keys", "reading"),
+    ("keys", "endpoint", "weight"),
     [
-        ({"port": 81}, InstanceMapper(port=81)),
-        ({"port_tag": "ports"}, InstanceMapper(port_tag="ports")),
-        ({"address": "public"}, InstanceMapper(port=80, address=AddressKind.PUBLIC)),
-        ({"weight_tag": "weight"}, InstanceMapper(port=80, weight_tag="weight")),
+        ({"port": 81}, "10.0.0.1:81", None),
+        ({"port_tag": "ports"}, "10.0.0.1:82", None),
+        ({"address": "public"}, "192.0.2.1:80", None),
+        ({"weight_tag": "weight"}, "10.0.0.1:80", 7),
     ],
     ids=str,
 )
-def test_how_the_answer_is_read_is_each_ones_own(keys: dict[str, Any], reading: InstanceMapper) -> None:
-    place = Place()
-    usual, other = place.a_source(), place.a_source(**keys)
-    assert usual._poll is other._poll
-    assert (usual._mapper, other._mapper) == (InstanceMapper(port=80), reading)
+async def test_backends_share_a_poll_though_they_map_instances_differently(
+    process: Process, keys: dict[str, Any], endpoint: str, weight: int | None
+) -> None:
+    usual, other = process.a_source(), process.a_source("be_api", **keys)
+    async with following(usual.watch) as one, following(other.watch) as two:
+        await asyncio.sleep(0.5)
+    assert len(process.fake.requests("DescribeInstances")) == 1
+    assert [(str(each), each.weight) for each in one.latest.endpoints] == [("10.0.0.1:80", None)]
+    assert [(str(each), each.weight) for each in two.latest.endpoints] == [(endpoint, weight)]
 
 
 @pytest.mark.parametrize(
@@ -72,12 +101,13 @@ def test_how_the_answer_is_read_is_each_ones_own(keys: dict[str, Any], reading: 
     ],
     ids=str,
 )
-def test_who_asks_anything_else_has_a_poll_of_its_own_over_the_same_clients(keys: dict[str, Any]) -> None:
-    place = Place()
-    usual, other, same = place.a_source(), place.a_source(**keys), place.a_source("be_api", **keys)
-    assert usual._poll is not other._poll
-    assert same._poll is other._poll
-    assert usual._poll.aws is other._poll.aws
+async def test_other_requests_need_a_poll_of_their_own_with_the_same_clients(
+    process: Process, keys: dict[str, Any]
+) -> None:
+    process.fake.group(2)
+    usual, other, same = process.a_source(), process.a_source(**keys), process.a_source("be_api", **keys)
+    assert await process.polls(usual, other, same) == 2
+    assert process.fake.opened == 1
 
 
 @pytest.mark.parametrize(
@@ -92,65 +122,91 @@ def test_who_asks_anything_else_has_a_poll_of_its_own_over_the_same_clients(keys
     ],
     ids=str,
 )
-def test_another_account_region_or_address_has_clients_of_its_own(keys: dict[str, Any], account: Account) -> None:
-    place = Place()
-    usual, other, same = place.a_source(), place.a_source(**keys), place.a_source(interval="10s", **keys)
-    assert other._poll.aws is not usual._poll.aws
-    assert other._poll.aws is same._poll.aws
-    assert other._poll.aws.account == account
+async def test_another_account_region_or_address_needs_clients_of_its_own(
+    process: Process, keys: dict[str, Any], account: Account
+) -> None:
+    usual, other, same = process.a_source(), process.a_source(**keys), process.a_source(interval="10s", **keys)
+    assert process.accounts == [Account("eu-central-1"), account]
+    assert await process.polls(usual, other, same) == 3
+    assert process.fake.opened == 2
 
 
-def test_the_order_of_filters_and_groups_makes_no_other_question() -> None:
-    place = Place()
-    one = place.a_source(filters={"tag:a": "1", "tag:b": "2"}, auto_scaling_group=["blue", "green"])
-    other = place.a_source(filters={"tag:b": "2", "tag:a": "1"}, auto_scaling_group=["green", "blue"])
-    assert one._poll is other._poll
+async def test_the_order_of_filters_and_groups_makes_no_difference(process: Process) -> None:
+    for group in ("blue", "green"):
+        process.fake.group(name=group)
+    one = process.a_source(filters={"tag:a": "1", "tag:b": "2"}, auto_scaling_group=["blue", "green"])
+    other = process.a_source(filters={"tag:b": "2", "tag:a": "1"}, auto_scaling_group=["green", "blue"])
+    assert await process.polls(one, other) == 1
 
 
-def test_what_is_configured_is_what_is_asked() -> None:
-    filters = {"tag:b": ["1", "2"], "tag:a": "3"}
-    poll = Place().a_source(filters=filters, auto_scaling_group="web", interval="10s")._poll
-    assert poll._filters == (("tag:a", ("3",)), ("tag:b", ("1", "2")), (GROUP_TAG, ("web",)))
-    assert (poll.groups, poll._interval) == (("web",), 10.0)
+async def test_what_is_configured_is_what_is_requested(process: Process) -> None:
+    process.fake.group(2)
+    source = process.a_source(filters={"tag:b": ["1", "2"], "tag:a": "3"}, auto_scaling_group="web", interval="10s")
+    async with following(source.watch):
+        await asyncio.sleep(11.5)
+    (first, second) = process.fake.requests("DescribeInstances")
+    assert first.keys["Filters"] == [
+        {"Name": "tag:a", "Values": ["3"]},
+        {"Name": "tag:b", "Values": ["1", "2"]},
+        {"Name": "tag:aws:autoscaling:groupName", "Values": ["web"]},
+    ]
+    assert 9 <= second.at - first.at <= 11
+    assert process.fake.requests("DescribeAutoScalingGroups")[0].keys["AutoScalingGroupNames"] == ["web"]
 
 
-def test_a_poll_and_a_source_tell_what_they_are() -> None:
-    assert repr(Place().a_source()) == "<Ec2Source <Poll of (('tag:app', ('web',)),), 0 subscribers> for be_app>"
+def test_a_source_says_what_it_polls_and_for_which_backend(process: Process) -> None:
+    assert repr(process.a_source()) == "<Ec2Source <Poll of (('tag:app', ('web',)),), 0 subscribers> for be_app>"
 
 
 # ---- lifecycle actions
 
 
-def test_without_complete_lifecycle_nobody_completes_anything_and_what_ends_is_kept_in_drain() -> None:
-    source = Place().a_source(auto_scaling_group="web")
-    assert source._hooks is None
-    assert not source._mapper.removes_terminating
+async def test_without_complete_lifecycle_a_terminating_instance_drains_and_nothing_is_completed(
+    process: Process,
+) -> None:
+    process.fake.group(2)
+    process.fake.hook()
+    source = process.a_source(filters={}, auto_scaling_group="web")
+    async with following(source.watch) as follower:
+        process.fake.terminate(2)
+        source.observed([])
+        await asyncio.sleep(60)
+    assert [each.state for each in follower.latest.endpoints] == [EndpointState.DRAIN]
+    assert process.fake.completed == []
 
 
-def test_backends_of_one_account_complete_together_whatever_else_they_ask() -> None:
-    place = Place()
-    one, same = place.a_source(**LIFECYCLE), place.a_source("be_api", interval="10s", filters={}, port=81, **LIFECYCLE)
-    assert one._poll is not same._poll
-    assert one._hooks is same._hooks
-    assert one._mapper.removes_terminating
-
-
-def test_another_account_completes_for_itself() -> None:
-    place = Place()
-    usual = place.a_source(**LIFECYCLE)
-    assert place.a_source(**LIFECYCLE, region="eu-west-1")._hooks is not usual._hooks
+@pytest.mark.parametrize(("region", "completed"), [("eu-central-1", []), ("eu-west-1", ["i-2"])])
+async def test_backends_of_one_account_wait_for_each_other_whatever_else_they_request(
+    process: Process, region: str, completed: list[str]
+) -> None:
+    process.fake.group(2)
+    process.fake.hook()
+    one = process.a_source(filters={}, **LIFECYCLE)
+    other = process.a_source("be_api", filters={}, interval="10s", port=81, region=region, **LIFECYCLE)
+    async with following(one.watch) as follower, following(other.watch):
+        process.fake.terminate(2)
+        await asyncio.sleep(45)
+        one.observed([])
+        other.observed([a_server(an_endpoint(2, port=81))])
+        await asyncio.sleep(45)
+        assert follower.latest.endpoints == ()
+        assert process.fake.completed == completed
+        other.observed([])
+        await asyncio.sleep(45)
+    assert process.fake.completed == ["i-2"]
 
 
 # ---- over new configurations
 
 
-def test_what_nobody_uses_any_more_is_forgotten() -> None:
-    place = Place()
-    source = place.a_source(**LIFECYCLE)
-    assert len(place.shared._things) == 3
+def test_what_nobody_uses_any_longer_is_not_kept(process: Process) -> None:
+    source = process.a_source(**LIFECYCLE)
+    aws = ref(process.created.pop())
+    gc.collect()
+    assert aws() is not None
     del source
     gc.collect()
-    assert len(place.shared._things) == 0
+    assert aws() is None
 
 
 CONFIGURATION = """\

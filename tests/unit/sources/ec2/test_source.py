@@ -12,9 +12,9 @@ from dynsrv.model import EndpointState, Snapshot
 from dynsrv.sources.ec2.endpoints import InstanceMapper
 from dynsrv.sources.ec2.poll import Poll
 from dynsrv.sources.ec2.source import Ec2Source
-from tests.fakes.ec2 import GROUP, FakeAws, an_instance, refusal
+from tests.fakes.ec2 import GROUP, FakeAws, an_instance
 from tests.fakes.ec2_clients import an_aws
-from tests.unit.sources.consul.following import following
+from tests.fakes.follower import following
 from tests.unit.sources.ec2.asking import ALL, a_group
 from tests.unit.sources.ec2.stage import Stage
 
@@ -60,27 +60,10 @@ async def test_nothing_new_makes_equal_snapshots_in_whatever_order_aws_answers()
     assert one == other
 
 
-async def test_a_fleet_without_instances_is_a_snapshot() -> None:
-    async with following(a_source(FakeAws()).watch) as follower:
-        await asyncio.sleep(1)
-    assert follower.told == [Snapshot(())]
-
-
 async def test_a_group_scaled_to_nothing_is_a_snapshot() -> None:
     async with following(a_source(a_group(), GROUP).watch) as follower:
         await asyncio.sleep(1)
     assert follower.told == [Snapshot(())]
-
-
-async def test_sources_of_one_poll_read_the_same_answer_each_in_its_way() -> None:
-    fake = FakeAws(an_instance(1, tags={"ports": "81"}))
-    poll = a_poll(fake)
-    one = Ec2Source(poll, InstanceMapper(port=80), backend="be_app")
-    other = Ec2Source(poll, InstanceMapper(port_tag="ports"), backend="be_api")
-    async with following(one.watch) as first, following(other.watch) as second:
-        await asyncio.sleep(1)
-    assert (endpoints(first.latest), endpoints(second.latest)) == (["10.0.0.1:80"], ["10.0.0.1:81"])
-    assert len(fake.requests("DescribeInstances")) == 1
 
 
 async def test_without_lifecycle_actions_an_instance_that_ends_is_kept_in_drain() -> None:
@@ -122,17 +105,6 @@ async def test_what_one_backend_cannot_use_does_not_concern_another_of_the_same_
         await asyncio.sleep(50)
     assert follower.times == [0, 30]
     assert isinstance(other.error, SourceError)
-
-
-async def test_what_aws_refuses_is_told_with_its_reason_and_is_over_when_it_is_over() -> None:
-    fake = FakeAws(an_instance(1))
-    fake.troubles["DescribeInstances"] = refusal("UnauthorizedOperation", "You may not.", status=403)
-    async with following(a_source(fake).watch, retry=1.0) as follower:
-        await asyncio.sleep(0.5)
-        assert follower.reason == "denied"
-        fake.troubles.clear()
-        await asyncio.sleep(5)
-    assert endpoints(follower.latest) == ["10.0.0.1:80"]
 
 
 # ---- who only wants to know
@@ -189,24 +161,6 @@ async def test_a_source_that_is_closed_asks_nothing_more_of_lifecycle_actions() 
         assert fake.open == 1
     await asyncio.sleep(60)
     assert [one.operation for one in fake.requests(*ACTIONS)] == ["DescribeLifecycleHooks"]
-    assert (fake.opened, fake.open) == (1, 0)
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
-async def test_a_source_may_be_closed_before_it_was_ever_watched_and_twice() -> None:
-    stage = Stage(a_group(1))
-    source = stage.a_backend().source
-    source.close()
-    source.close()
-    a_source(FakeAws()).close()
-
-
-async def test_a_source_that_is_cancelled_before_the_first_answer_leaves_nothing_behind() -> None:
-    fake = a_group(1)
-    fake.latency = 10.0
-    async with following(Stage(fake).a_backend().source.watch):
-        await asyncio.sleep(5)
-    await asyncio.sleep(20)
     assert (fake.opened, fake.open) == (1, 0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

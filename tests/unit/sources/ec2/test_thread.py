@@ -17,15 +17,19 @@ def thread() -> Iterator[LoopThread]:
     """A thread with its loop, which is stopped at the end."""
     thread = LoopThread("aws of a test")
     yield thread
-    if thread._loop is not None:
-        (worker,) = workers()
-        thread._loop.call_soon_threadsafe(thread._loop.stop)
+    for worker in workers():
+        loop = asyncio.run(thread.run(its_loop()))
+        loop.call_soon_threadsafe(loop.stop)
         worker.join(1)
-        thread._loop.close()
+        loop.close()
 
 
 def workers() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "aws of a test"]
+
+
+async def its_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
 async def who() -> str:
@@ -33,7 +37,7 @@ async def who() -> str:
 
 
 class Work:
-    """Something that takes until it is let go."""
+    """Something that takes until it may finish."""
 
     def __init__(self, thread: LoopThread) -> None:
         self._thread = thread
@@ -54,9 +58,11 @@ class Work:
     async def has_begun(self) -> None:
         await asyncio.to_thread(self._began.wait, 5)
 
-    def let_go(self) -> None:
-        assert self._thread._loop is not None
-        self._thread._loop.call_soon_threadsafe(self._go.set)
+    async def finish(self) -> None:
+        async def go() -> None:
+            self._go.set()
+
+        await self._thread.run(go())
 
 
 async def test_the_thread_begins_with_the_first_work_and_does_all_of_it(thread: LoopThread) -> None:
@@ -86,8 +92,8 @@ async def test_several_works_are_done_at_once(thread: LoopThread) -> None:
     working = [asyncio.create_task(thread.run(each.run())) for each in (one, other)]
     await one.has_begun()
     await other.has_begun()
-    one.let_go()
-    other.let_go()
+    await one.finish()
+    await other.finish()
     await asyncio.gather(*working)
 
 
@@ -121,7 +127,7 @@ async def test_to_cancel_who_finishes_something_lets_it_be_finished(thread: Loop
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert not waiting.done()
-    work.let_go()
+    await work.finish()
     await asyncio.wait([waiting])
     assert work.done.is_set()
     assert not work.cancelled.is_set()
@@ -133,6 +139,6 @@ async def test_who_is_cancelled_while_finishing_something_is_cancelled_when_it_i
     await work.has_begun()
     waiting.cancel()
     await asyncio.sleep(0)
-    work.let_go()
+    await work.finish()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
