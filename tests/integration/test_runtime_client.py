@@ -123,6 +123,24 @@ async def test_a_hang_in_the_middle_of_a_batch_names_the_command_and_breaks_the_
     assert proxy.connections == 2
 
 
+@pytest.mark.any_version
+async def test_a_reply_that_does_not_end_is_given_up_and_its_connection_closed(
+    haproxy: HAProxy, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    proxy = await stack.enter_async_context(FaultProxy(tmp_path / "proxy.sock", haproxy.socket))
+    proxy.flood = 200 * 2**20
+    events: list[Event] = []
+    async with Client(str(proxy.path), connections=1, hook=events.append) as client:
+        with pytest.raises(
+            errors.ReplyTooLarge, match="`show servers state be_app` had not ended after 67108864 bytes"
+        ):
+            await client.run(commands.servers_state("be_app"))
+        assert events[-1] == Broke("ReplyTooLarge")
+        proxy.flood = 0
+        assert await client.run(commands.servers_state("be_app")) == ()  # on another connection
+    assert proxy.connections == 2
+
+
 async def test_a_connection_that_is_cut_anywhere_in_a_reply_is_never_a_success(
     haproxy: HAProxy, stack: AsyncExitStack, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ log = get_logger()
 
 _STAT_INTERVAL = 0.05  # seconds; `stat` of the socket takes a microsecond
 _RELOAD_SECONDS = 10.0  # a reload that takes longer is noticed by the periodic probe
+_READ_SIZE = 64 * 1024
 _MASTER_RETRY = 0.02
 _MASTER_RELOADS = 0.1  # during a reload, the master refuses connections for 10 to 60 ms
 _MASTER_MISSING = 1.0
@@ -129,7 +130,8 @@ class ProcessWatch:
                 self._probe_now.set()  # in case of another reload while there was no connection
             failures, lost = 0, True
             try:
-                await reader.read()
+                while await reader.read(_READ_SIZE):  # HAProxy sends nothing unasked; whatever comes is not kept
+                    pass
             except OSError:
                 pass
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from dynsrv.model import AdminState, Agent, Check, OperationalState, Process, Server, canonical_address
+from dynsrv.model import MAX_WEIGHT, AdminState, Agent, Check, OperationalState, Process, Server, canonical_address
 from dynsrv.runtime import CheckStat, ProcessInfo, ServersReader, ServerStat, ServerState
 
 
@@ -26,6 +26,7 @@ _ENABLED = 4
 _PAUSED = 8
 _AGENTS = {0: Agent.NONE, _CONFIGURED: Agent.DISABLED}  # by these bits of srv_agent_state
 # srv_check_result; 0 while a check runs, too
+_MOST_CHECK_RESULT = 4
 _CHECK_RESULTS = {2: Check.FAILED, 3: Check.PASSED, 4: Check.PASSED}  # 4: passed, with `disable-on-404`
 
 
@@ -38,7 +39,19 @@ def servers_reader() -> ServersReader[Server]:
 
 
 def server(row: ServerState) -> Server:
-    """Return the server that a row describes."""
+    """Convert a row of `show servers state`.
+
+    Raises:
+        ValueError: a number that HAProxy does not print (2.6-3.4), so that its meaning is unknown.
+    """
+    for column, found, most in (
+        ("srv_op_state", row.operational_state, len(_OPERATIONAL) - 1),
+        ("srv_check_result", row.check_result, _MOST_CHECK_RESULT),
+        ("srv_uweight", row.weight, MAX_WEIGHT),
+        ("srv_port", row.port, 65535),
+    ):
+        if found > most:
+            raise ValueError(f"server {row.name}: {column}: found {found}, expected 0 to {most}")
     if row.admin_state & _MAINT:
         admin = AdminState.MAINT
     elif row.admin_state & _DRAIN:

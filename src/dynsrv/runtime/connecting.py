@@ -16,7 +16,7 @@ from typing import assert_never
 from dynsrv.runtime.address import Address, TcpAddress, UnixAddress
 from dynsrv.runtime.capabilities import Capabilities
 from dynsrv.runtime.commands import experimental_mode, info, prompt
-from dynsrv.runtime.connection import Connection
+from dynsrv.runtime.connection import MAX_BYTES, Connection
 from dynsrv.runtime.errors import ConnectFailed, ConnectTimeout, OutcomeUnknown
 from dynsrv.runtime.events import Hook
 from dynsrv.runtime.replies import Ok
@@ -55,9 +55,16 @@ async def open_streams(
 
 
 async def connect(
-    address: Address, *, timeout: float, hook: Hook | None = None, opener: Opener = open_streams
+    address: Address,
+    *,
+    timeout: float,
+    hook: Hook | None = None,
+    opener: Opener = open_streams,
+    max_bytes: int = MAX_BYTES,
 ) -> Connection:
     """Open a connection, make it interactive and identify the process, within *timeout* seconds.
+
+    *max_bytes* limits what is read in one exchange.
 
     Raises:
         ConnectFailed, ConnectTimeout: with the reason, and what to do about it.
@@ -65,7 +72,7 @@ async def connect(
     connection: Connection | None = None
     try:
         async with asyncio.timeout(timeout):
-            connection = Connection(address, *await opener(address), hook=hook)
+            connection = Connection(address, *await opener(address), hook=hook, max_bytes=max_bytes)
             await _greet(connection, timeout)
     except TimeoutError:
         if connection is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynsrv.runtime.address import Address
-from dynsrv.runtime.errors import ConnectionLost, OutcomeUnknown, ReplyTimeout
+from dynsrv.runtime.errors import ConnectionLost, OutcomeUnknown, ReplyTimeout, ReplyTooLarge
 from dynsrv.runtime.events import Broke, Event, Hook, Replied
 from dynsrv.runtime.protocol import Framing
 from dynsrv.runtime.replies import Command, Reply
@@ -20,6 +20,9 @@ from dynsrv.runtime.tables import ProcessInfo
 
 _READ_SIZE = 256 * 1024
 _LARGE = 256 * 1024
+MAX_BYTES = 64 * 2**20
+"""Bytes of the replies to one exchange at most: the statistics of 180,000 servers."""
+_PATIENCE = 12  # times the timeout for silence, which one reply may take as long as it does go on
 
 
 class Connection:
@@ -32,13 +35,16 @@ class Connection:
         writer: asyncio.StreamWriter,
         *,
         hook: Hook | None = None,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._address = address
+        self._max_bytes = max_bytes
         self._reader = reader
         self._writer = writer
         self._hook = hook
         self._framing = Framing()
         self._owed = 0  # replies that are still outstanding
+        self._bytes = 0  # that have come in this exchange
         self.process: ProcessInfo
         """The process that answered when the connection was opened."""
 
@@ -58,19 +64,26 @@ class Connection:
     async def exchange(self, commands: Sequence[Command[Any]], *, timeout: float) -> list[Reply[Any]]:
         """Send all *commands* at once and return their replies in order.
 
-        *timeout* is in seconds and applies to each chunk of an answer, so a long batch that progresses never times out.
+        *timeout* is in seconds and applies to each chunk of an answer, so a long batch that progresses never times out;
+        a single reply may take twelve times as long.
 
         Raises:
-            ReplyTimeout, ConnectionLost: some of the commands may have run.
+            ReplyTimeout, ReplyTooLarge, ConnectionLost: some of the commands may have run.
         """
         replies: list[Reply[Any]] = []
         self._owed += len(commands)
+        self._bytes = 0
         began = run_began = time.perf_counter()
         run = 0
+        loop = asyncio.get_running_loop()
+        due = loop.time() + _PATIENCE * timeout  # by when the next reply has to have ended
         # the transport keeps writing while replies are read here, so neither side can block the other
         self._writer.write("".join(f"{command.line}\n" for command in commands).encode("ascii"))
         while len(replies) < len(commands):
-            for text in await self._receive(commands, replies, timeout):
+            texts = await self._receive(commands, replies, timeout=timeout, due=due)
+            if texts:
+                due = loop.time() + _PATIENCE * timeout
+            for text in texts:
                 command = commands[len(replies)]
                 # parsing a dump of thousands of servers takes a while and must not block the event loop
                 large = len(text) > _LARGE
@@ -84,17 +97,19 @@ class Connection:
         return replies
 
     async def _receive(
-        self, commands: Sequence[Command[Any]], replies: Sequence[Reply[Any]], timeout: float
+        self, commands: Sequence[Command[Any]], replies: Sequence[Reply[Any]], *, timeout: float, due: float
     ) -> list[str]:
         """Return the next complete replies, at most as many as are outstanding, possibly none."""
         awaited = commands[len(replies)]
         progress = {"replies": len(replies), "commands": len(commands)}
+        silent = asyncio.get_running_loop().time() + timeout
         try:
-            async with asyncio.timeout(timeout + awaited.expected_seconds):
+            async with asyncio.timeout_at(min(silent, due) + awaited.expected_seconds):
                 data = await self._reader.read(_READ_SIZE)
         except TimeoutError:
+            waited = timeout if silent <= due else _PATIENCE * timeout
             raise self._broken(
-                ReplyTimeout(str(self._address), awaited.line, timeout + awaited.expected_seconds, **progress)
+                ReplyTimeout(str(self._address), awaited.line, waited + awaited.expected_seconds, **progress)
             ) from None
         except OSError as error:
             raise self._broken(
@@ -104,6 +119,9 @@ class Connection:
             said = self._framing.partial.strip()
             cause = f"HAProxy closed it after {said[:200]!r}" if said else "HAProxy closed it"
             raise self._broken(ConnectionLost(str(self._address), awaited.line, cause, **progress))
+        self._bytes += len(data)
+        if self._bytes > self._max_bytes:
+            raise self._broken(ReplyTooLarge(str(self._address), awaited.line, self._max_bytes, **progress))
         texts = self._framing.feed(data)
         if len(texts) > self._owed:
             raise self._broken(

@@ -9,6 +9,7 @@ RuntimeApiError
 │   └── OtherProcess        not the expected HAProxy process, or one that is stopping
 ├── OutcomeUnknown          may have run: observe before anything else
 │   ├── ReplyTimeout        no reply in time
+│   ├── ReplyTooLarge       the reply does not end
 │   ├── ConnectionLost      the connection ended before the reply did
 │   ├── DyingProcess        the process that answered is stopping: it may have run, but without lasting effect
 │   └── UnknownReply        the reply is not a known sentence
@@ -105,6 +106,21 @@ class ReplyTimeout(OutcomeUnknown):
         self.commands = commands
 
 
+class ReplyTooLarge(OutcomeUnknown):
+    """The reply to *command* had not ended when more than *limit* bytes of it, and of those before it, had come."""
+
+    def __init__(self, address: str, command: str, limit: int, *, replies: int, commands: int) -> None:
+        super().__init__(
+            f"{address}: the reply to `{command}` had not ended after {limit} bytes ({replies} of {commands} replies"
+            " had come)"
+        )
+        self.address = address
+        self.command = command
+        self.limit = limit
+        self.replies = replies
+        self.commands = commands
+
+
 class ConnectionLost(OutcomeUnknown):
     """The connection ended before the reply to *command* did."""
 
@@ -140,7 +156,16 @@ class _Answered(RuntimeApiError):
 
 
 class UnknownReply(_Answered, OutcomeUnknown):
-    """A reply that is not in the table of known sentences."""
+    """A reply that is not in the table of known sentences, or a dump that cannot be read because of a *problem*."""
+
+    def __init__(self, command: str, sentence: str, *, problem: str = "") -> None:
+        super().__init__(command, sentence)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        if not self.problem:
+            return super().__str__()
+        return f"`{self.command}`: the reply cannot be read: {self.problem[:500]}"
 
 
 class Refused(_Answered):

@@ -115,12 +115,12 @@ class Command(Generic[T_co]):
         try:
             value = self.read(text)
             return Ok(value, text if value is None else "")
-        except ValueError:
-            pass
+        except ValueError as error:
+            problem = "" if str(error) == text else str(error)
         for sentence, refusal in REFUSALS:
             if sentence in text:
                 return refusal(self.line, text)
-        return UnknownReply(self.line, text)
+        return UnknownReply(self.line, text, problem=problem)
 
 
 def expect_silence(text: str) -> None:

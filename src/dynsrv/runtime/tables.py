@@ -7,6 +7,7 @@ dump, or is truncated, raises ValueError.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -36,8 +37,8 @@ def read_info(text: str) -> ProcessInfo:
     """Parse `show info`: only four of its lines, because it is sent around every batch."""
     return ProcessInfo(
         version=_field(text, "Version"),
-        pid=int(_field(text, "Pid")),
-        started=int(_field(text, "Start_time_sec", "0")),
+        pid=_number(_field(text, "Pid"), "Pid"),
+        started=_number(_field(text, "Start_time_sec", "0"), "Start_time_sec"),
         stopping=_field(text, "Stopping", "0") != "0",
     )
 
@@ -49,6 +50,17 @@ def _field(text: str, name: str, default: str | None = None) -> str:
     if default is None:
         raise ValueError(f"no line {name!r} in the reply to `show info`")
     return default
+
+
+_DIGITS = 20
+"""HAProxy's largest numbers have 64 bits."""
+
+
+def _number(text: str, name: str) -> int:
+    """Read a number of a dump, of which *name* is the column. HAProxy prints nothing but digits."""
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
+        return int(text)
+    raise ValueError(f"{name}: found {text[:50]!r}, expected a number")
 
 
 class ServerState(NamedTuple):
@@ -139,23 +151,16 @@ class ServersReader(Generic[T]):
 def _server_state(cells: list[str], columns: list[int], *, of: int) -> ServerState:
     if len(cells) != of:
         raise ValueError(f"{len(cells)} columns instead of {of}: {' '.join(cells)!r}")
-    backend, id_, name, address, port, operational, admin, weight, initial, since, result, state, agent, be_id = columns
-    return ServerState(
-        cells[backend],
-        int(cells[id_]),
-        cells[name],
-        cells[address],
-        int(cells[port]),
-        int(cells[operational]),
-        int(cells[admin]),
-        int(cells[weight]),
-        int(cells[initial]),
-        int(cells[since]),
-        int(cells[result]),
-        int(cells[state]),
-        int(cells[agent]),
-        int(cells[be_id]),
-    )
+    backend, id_, name, address, *numbers = columns
+    age = columns[_STATE_COLUMNS.index(_AGE)]
+    if re.fullmatch("-[0-9]+", cells[age]):  # a change by another of HAProxy's threads, whose clock is ahead
+        cells[age] = "0"
+    try:
+        server_id = _number(cells[id_], "srv_id")
+        rest = [_number(cells[column], what) for column, what in zip(numbers, _STATE_COLUMNS[4:], strict=True)]
+    except ValueError as error:
+        raise ValueError(f"server {cells[name]}: {error}") from None
+    return ServerState(cells[backend], server_id, cells[name], cells[address], *rest)
 
 
 def read_servers_state(text: str) -> tuple[ServerState, ...]:
@@ -218,11 +223,11 @@ def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
         return tuple(
             ServerStat(
                 row[name],
-                int(row[id_]),
-                int(row[current]),
-                int(row[queued] or 0),
-                int(row[limit] or 0),
-                int(row[total]),
+                _number(row[id_], "sid"),
+                _number(row[current], "scur"),
+                _number(row[queued] or "0", "qcur"),
+                _number(row[limit] or "0", "slim"),
+                _number(row[total], "stot"),
                 row[backup] == "1",
             )
             for row in (line.split(",", last) for line in lines)
@@ -253,11 +258,13 @@ def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
     try:
         return tuple(
             BackendStat(
-                row[algorithm] if algorithm >= 0 else "", row[cookie] if cookie >= 0 else "", int(row[backups] or 0)
+                row[algorithm] if algorithm >= 0 else "",
+                row[cookie] if cookie >= 0 else "",
+                _number(row[backups] or "0", "bck"),
             )
             for row in csv.reader(lines)
         )
-    except IndexError as cut:
+    except (IndexError, csv.Error) as cut:
         raise ValueError("a row of `show stat` is truncated") from cut
 
 

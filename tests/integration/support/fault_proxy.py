@@ -26,6 +26,8 @@ class FaultProxy:
         self.holds = asyncio.Event()
         self.go_on = asyncio.Event()
         self.rewrite: Callable[[bytes], bytes] = bytes
+        self.flood = 0
+        """How many bytes that nobody asked for come in the middle of each dump of the servers."""
         self.asked = bytearray()
         self.connections = 0
         self._server: asyncio.Server | None = None
@@ -61,6 +63,12 @@ class FaultProxy:
             writer.transport.abort()
             upstream_writer.transport.abort()
 
+    async def _flood(self, writer: asyncio.StreamWriter) -> None:
+        piece = b"1\n" + b"x" * 2**20
+        for _ in range(self.flood // len(piece)):
+            writer.write(piece)
+            await writer.drain()
+
     async def _questions(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
             self.asked += data
@@ -69,6 +77,8 @@ class FaultProxy:
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = 0
         while data := self.rewrite(await reader.read(65536)):
+            if self.flood and b"# be_id" in data:
+                await self._flood(writer)
             if self.silent_after is not None and sent + len(data) > self.silent_after:
                 continue
             if self.cut_after is not None and sent + len(data) >= self.cut_after:

@@ -126,6 +126,49 @@ async def test_a_batch_that_goes_on_is_never_cut_however_long_it_takes() -> None
     assert replies == [Ok(None)] * 10
 
 
+async def test_a_single_reply_that_goes_on_for_ever_is_given_up_in_the_end() -> None:
+    line = Line()
+    connection = await line.connection(Hang())
+    server = line.wire.connections[-1]
+    began = asyncio.get_running_loop().time()
+
+    async def answer_for_ever() -> None:
+        while not server.is_closing():
+            server.say("x")
+            await asyncio.sleep(4)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer_for_ever())
+        with pytest.raises(errors.ReplyTimeout, match="within 60 s"):
+            await connection.exchange([ENABLE], timeout=5)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(60, abs=4)
+    assert not connection.reusable
+
+
+@pytest.mark.parametrize("piece", [None, 1000])
+async def test_a_reply_that_is_too_large_closes_the_connection_and_names_the_command(piece: int | None) -> None:
+    line = Line()
+    connection = await connect(ADDRESS, timeout=1, hook=line.events.append, opener=line.wire, max_bytes=10_000)
+    server = line.wire.connections[-1]
+    line.wire.piece = piece
+    assert await connection.exchange([ENABLE], timeout=5)
+    server.spoil(Hang())
+    server.say("\n> " + "x" * 9_998)
+    with pytest.raises(errors.ReplyTooLarge) as caught:
+        await connection.exchange([ENABLE, DELETE], timeout=5)
+    sentence = f"the reply to `{ENABLE.line}` had not ended after 10000 bytes (0 of 2 replies had come)"
+    assert str(caught.value).endswith(sentence)
+    assert line.events[-1] == Broke("ReplyTooLarge")
+    assert server.is_closing()
+
+
+async def test_what_came_of_earlier_exchanges_does_not_count() -> None:
+    line = Line()
+    connection = await connect(ADDRESS, timeout=1, opener=line.wire, max_bytes=1000)
+    for _ in range(20):
+        assert isinstance((await connection.exchange([commands.info()], timeout=5))[0], Ok)
+
+
 async def test_a_command_that_waits_by_design_gets_the_time_that_it_takes() -> None:
     connection = await Line().connection(Hang())
     began = asyncio.get_running_loop().time()
