@@ -61,6 +61,7 @@ class _Timed:
     def __init__(self, proxy: HAProxy) -> None:
         self.name = proxy.name
         self.observe = proxy.observe
+        self.check_accepts = proxy.check_accepts
         self._proxy = proxy
         self.applied_at = 0.0
 

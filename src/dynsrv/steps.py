@@ -202,6 +202,11 @@ class Plan:
     holds: tuple[Hold, ...] = ()
 
     @property
+    def adds(self) -> bool:
+        """Whether servers are added."""
+        return any(isinstance(step, Add) for step in self.steps)
+
+    @property
     def converged(self) -> bool:
         """Whether HAProxy is as desired, except for held servers: no steps, no waits, no refusals."""
         return not (self.steps or self.waits or self.refusals)

@@ -81,7 +81,8 @@ def stat(backends: Iterable[FakeBackend], kinds: int, sid: int, *, algorithms: b
     rows = csv.DictWriter(text, _STAT.split(","), lineterminator=",\n", restval="")
     text.write(f"# {_STAT},\n")
     for backend in backends:
-        common = {"pxname": backend.name, "iid": backend.id, "mode": backend.mode, "qcur": 0, "scur": 0}
+        mode = "syslog" if backend.mode == "log" else backend.mode
+        common = {"pxname": backend.name, "iid": backend.id, "mode": mode, "qcur": 0, "scur": 0}
         if kinds & 4:
             for server in backend.servers:
                 if sid in {-1, server.id}:

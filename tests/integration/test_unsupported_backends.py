@@ -130,3 +130,29 @@ async def test_a_haproxy_that_the_second_server_would_crash_is_rejected_before_a
         assert "HAProxy 2.5.0 crashes when servers are added at runtime. dynsrv needs HAProxy 2.5.1" in finished.out
     assert b"show servers state" in between.asked
     assert b"add server" not in between.asked
+
+
+ALERT = "'server' expects <name> and <addr>"
+
+
+async def test_no_command_leaves_an_alert_in_haproxys_log_that_is_not_needed(
+    a_haproxy: StartHAProxy, web_servers: WebServers, dynsrv: Install
+) -> None:
+    haproxy = await a_haproxy(extra=_backends({"be_random": "balance random"}))
+    servers = await web_servers(2)
+
+    async def alerts(backend: str, *commands: str) -> int:
+        controller = dynsrv(haproxy, backends=[{"name": backend, "source": FILE}])
+        controller.want(servers)
+        before = haproxy.log.read_text()
+        for command in commands:
+            finished = await controller.run(*command.split())
+            assert finished.code in {0, 2}, finished
+        return haproxy.log.read_text().removeprefix(before).count(ALERT)
+
+    # what HAProxy shows of roundrobin is enough
+    assert await alerts("be_app", "plan", "status", "apply", "plan", "status", "apply", "check --live") == 0
+    # of random it is not, where servers are to be added
+    assert await alerts("be_random", "apply") == 1
+    assert await alerts("be_random", "plan", "status", "apply") == 0
+    assert await alerts("be_random", "check --live") == 1

@@ -76,6 +76,7 @@ async def _on_proxy(proxy: HAProxy, backend: Backend) -> Finding:
     what = f"backend {backend.name} on {proxy.name}"
     try:
         observed = await proxy.observe(backend.name, with_maxconn=False)
+        await proxy.check_accepts(observed)
         check_keywords(observed, backend.policy.options, proxy=proxy.name)
         algorithm = await proxy.algorithm(backend.name)
         cookie = await proxy.cookie(backend.name)

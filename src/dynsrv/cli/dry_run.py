@@ -49,11 +49,13 @@ async def _plan_on(proxy: HAProxy, backend: Backend, desired: Desired, daemon: R
     try:
         observed = await proxy.observe(backend.name, with_maxconn=True)
         check_keywords(observed, backend.policy.options, proxy=proxy.name)
+        now = time.time()
+        history = History(backend.policy).observe(observed, now=now)
+        plan = make_plan(desired=desired, observed=observed, history=history, now=now, policy=backend.policy)
+        if plan.adds:
+            await proxy.check_accepts(observed)
     except DynsrvError as error:
         return BackendView(backend.name, proxy.name, backend.policy, desired=desired, error=error)
-    now = time.time()
-    history = History(backend.policy).observe(observed, now=now)
-    plan = make_plan(desired=desired, observed=observed, history=history, now=now, policy=backend.policy)
     plan = daemon.guarded(plan, backend=backend.name, proxy=proxy.name, process=observed.process)
     return BackendView(
         backend.name,

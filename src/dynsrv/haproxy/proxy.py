@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from dynsrv import runtime
-from dynsrv.errors import BackendRejected, DynsrvError, ProxyChanged, ProxyUnreachable
+from dynsrv.errors import DynsrvError, ProxyChanged, ProxyUnreachable
 from dynsrv.haproxy import rows as server_rows
 from dynsrv.haproxy.batching import BatchSizer
 from dynsrv.haproxy.server_stats import ServerStats
-from dynsrv.haproxy.support import unsupported
+from dynsrv.haproxy.support import Support
 from dynsrv.model import Backend, Process, Server
-from dynsrv.runtime import Batch, Capabilities, Command, Ok, ProcessInfo, Reply, State, commands, errors
+from dynsrv.runtime import Batch, Command, Ok, ProcessInfo, Reply, State, commands, errors
 from dynsrv.steps import (
     Add,
     Admit,
@@ -45,8 +45,16 @@ class Proxy(Protocol):
         *with_maxconn*: query the maxconn and the sessions of all servers again.
 
         Raises:
-            BackendRejected: no server can be added to it.
+            BackendRejected: it is known that no server can be added to it.
             ProxyUnreachable, ProxyChanged: HAProxy did not answer, or was reloaded meanwhile.
+        """
+
+    async def check_accepts(self, backend: Backend) -> None:
+        """Check that servers can be added to *backend*, as far as `observe` did not find out already.
+
+        Raises:
+            BackendRejected: they cannot.
+            ProxyUnreachable, ProxyChanged: as `observe`.
         """
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
@@ -63,7 +71,7 @@ class HAProxy:
         self.name = name
         self._client = client
         self._batch_sizer = BatchSizer()
-        self._accepted: dict[str, ProcessInfo] = {}  # backends that accept servers, and the process that said so
+        self._support = Support(name, client)
         # By backend. A reader keeps what it read last, and reads large dumps in a thread, so it takes one caller at a
         # time: the reconciler of its backend, which serialises its passes with what operators request.
         self._readers: dict[str, runtime.ServersReader[Server]] = {}
@@ -96,10 +104,10 @@ class HAProxy:
                 case Ok(value=states):
                     servers: tuple[Server, ...] = states
                 case errors.NoSuchBackend():
-                    raise await self._rejected(backend, batch.process, batch.replies[0])
+                    raise await self._support.rejection(backend, batch.process, batch.replies[0])
                 case refused:
                     raise refused
-            await self._check_support(backend, batch.process)
+            await self._support.check(backend, batch.process, backend_id=reader.backend_id if servers else None)
             if reader.backend_id is not None and servers:
                 servers = await self._stats.setdefault(backend, ServerStats(self._client)).complete(
                     servers, backend_id=reader.backend_id, process=batch.process, everything=with_maxconn
@@ -107,7 +115,7 @@ class HAProxy:
         return Backend(backend, servers, server_rows.process(batch.process))
 
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
-        process = ProcessInfo(backend.process.version, backend.process.pid, backend.process.started, stopping=False)
+        process = _process_info(backend)
         results: list[StepResult] = []
         not_added: set[str] = set()
         try:
@@ -146,21 +154,9 @@ class HAProxy:
             rows = await self._client.run(commands.backend_stat(backend))
         return next((row.cookie for row in rows if row.cookie), None)
 
-    async def _check_support(self, backend: str, process: ProcessInfo) -> None:
-        """Ask HAProxy whether *backend* accepts servers, once for each process: only a reload can change that."""
-        accepted = self._accepted.get(backend)
-        if accepted is not None and accepted.same_process(process):
-            return
-        if not Capabilities.of(process.version).add_server:
-            raise await self._rejected(backend, process, None)
-        (reply,) = (await self._client.batch([commands.probe_backend(backend)], process=process)).replies
-        if not isinstance(reply, Ok):
-            raise await self._rejected(backend, process, reply)
-        self._accepted[backend] = process
-
-    async def _rejected(self, backend: str, process: ProcessInfo, reply: Reply[Any] | None) -> BackendRejected:
-        algorithm = await self.algorithm(backend) if isinstance(reply, errors.BackendUnsupported) else None
-        return unsupported(reply, backend=backend, proxy=self.name, version=process.version, algorithm=algorithm)
+    async def check_accepts(self, backend: Backend) -> None:
+        with self._mapping_errors():
+            await self._support.confirm(backend.name, _process_info(backend))
 
     @contextmanager
     def _mapping_errors(self) -> Iterator[None]:
@@ -171,6 +167,11 @@ class HAProxy:
             raise ProxyChanged(f"{self.name}: {error}") from error
         except errors.RuntimeApiError as error:
             raise ProxyUnreachable(f"{self.name}: {error}") from error
+
+
+def _process_info(backend: Backend) -> ProcessInfo:
+    """Return the process in which *backend* was observed."""
+    return ProcessInfo(backend.process.version, backend.process.pid, backend.process.started, stopping=False)
 
 
 def _command(backend: str, step: Step) -> Command[None]:

@@ -230,6 +230,8 @@ class Reconciler:
         )
         large = len(desired) + len(observed.servers) > _LARGE
         plan = await asyncio.to_thread(planning) if large else planning()
+        if plan.adds:
+            await self.proxy.check_accepts(observed)
         drift = was_in_sync and bool(plan.steps)
         self._in_sync = None
         applied = await self.proxy.apply(observed, plan.steps) if plan.steps else Applied()

@@ -202,12 +202,13 @@ class BackendStat(NamedTuple):
     """A backend's own row of `show stat`: its algorithm, the name of its persistence cookie, and its backup servers.
 
     The first two are empty below the level operator, and *algorithm* is `unknown` for some. *backups* counts those that
-    could get requests now.
+    could get requests now. *mode* is `http`, `tcp`, `spop` or `syslog` (`mode log`).
     """
 
     algorithm: str
     cookie: str
     backups: int
+    mode: str
 
 
 def read_servers_stat(text: str) -> tuple[ServerStat, ...]:
@@ -242,18 +243,21 @@ def read_checks_stat(text: str) -> tuple[CheckStat, ...]:
     columns = [header.index(column) for column in ("svname", "sid", "check_status", "check_code", "last_chk")]
     try:
         rows = [[row[column] for column in columns] for row in csv.reader(lines)]
-    except IndexError as cut:
+    except (IndexError, csv.Error) as cut:
         raise ValueError("a row of `show stat` is truncated") from cut
     # `* L7OK`: the last result while another check runs
     return tuple(
-        CheckStat(name, int(id_), status.removeprefix("* "), code, output) for name, id_, status, code, output in rows
+        CheckStat(name, _number(id_, "sid"), status.removeprefix("* "), code, output)
+        for name, id_, status, code, output in rows
     )
 
 
 def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
     """Parse a backend's own row of `show stat` in CSV format."""
     header, lines = _stat_lines(text)
-    algorithm, cookie = (header.index(column) if column in header else -1 for column in ("algo", "cookie"))
+    algorithm, cookie, mode = (
+        header.index(column) if column in header else -1 for column in ("algo", "cookie", "mode")
+    )
     backups = header.index("bck")
     try:
         return tuple(
@@ -261,6 +265,7 @@ def read_backend_stat(text: str) -> tuple[BackendStat, ...]:
                 row[algorithm] if algorithm >= 0 else "",
                 row[cookie] if cookie >= 0 else "",
                 _number(row[backups] or "0", "bck"),
+                row[mode] if mode >= 0 else "",
             )
             for row in csv.reader(lines)
         )

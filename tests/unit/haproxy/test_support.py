@@ -9,9 +9,11 @@ from tests.fakes.builders import a_backend, a_process
 from tests.fakes.streams import Hang
 
 
-async def the_rejection(behind: Behind, backend: str = "be_app") -> BackendRejected:
+async def the_rejection(behind: Behind, backend: str = "be_app", *, adds: bool = False) -> BackendRejected:
+    """The error of whoever observes a backend, or *adds* to it."""
+    observed = await behind.proxy.observe(backend, with_maxconn=False) if adds else None
     with pytest.raises(BackendRejected) as caught:
-        await behind.proxy.observe(backend, with_maxconn=False)
+        await (behind.proxy.check_accepts(observed) if observed else behind.proxy.observe(backend, with_maxconn=False))
     assert (caught.value.backend, caught.value.proxy) == (backend, "lb1")
     assert behind.haproxy.changes == []
     return caught.value
@@ -80,7 +82,7 @@ async def test_too_old_a_haproxy_is_rejected_without_trying(version: str, fault:
 
 
 async def test_a_haproxy_that_says_something_new_is_rejected_with_what_it_says() -> None:
-    behind = Behind()
+    behind = Behind(algorithm="random")
     info = behind.haproxy.answer("show info")
 
     def say(line: str) -> None:
@@ -89,23 +91,54 @@ async def test_a_haproxy_that_says_something_new_is_rejected_with_what_it_says()
             behind.wire.connections[0].say(f"Ask again\n tomorrow.\n\n> {info}\n> ")
 
     behind.wire.before_line = say
-    rejection = await the_rejection(behind)
+    rejection = await the_rejection(behind, adds=True)
     assert rejection.reason == "unknown"
     assert "HAProxy 3.2.26-1 says: Ask again tomorrow. See HAProxy's log." in str(rejection)
 
 
-async def test_a_backend_is_asked_once_for_each_process_whether_it_takes_servers() -> None:
-    behind = Behind()
+def probes(behind: Behind) -> int:
+    """How often HAProxy was asked in a way that it logs an alert of."""
+    return sum("probe" in line for line in behind.haproxy.journal)
 
-    def probes() -> int:
-        return sum("probe" in line for line in behind.haproxy.journal)
 
-    for _ in range(3):
-        await behind.observed()
-    assert probes() == 1
-    behind.haproxy.reload()
+@pytest.mark.parametrize("algorithm", ["roundrobin", "leastconn", "first"])
+async def test_a_backend_whose_algorithm_always_accepts_servers_is_not_asked(algorithm: str) -> None:
+    behind = Behind(algorithm=algorithm)
+    await behind.proxy.check_accepts(await behind.observed())
+    assert probes(behind) == 0
+
+
+@pytest.mark.parametrize("algorithm", ["random", "sticky", "consistent"])
+async def test_another_backend_is_asked_once_for_each_process_when_servers_are_to_be_added(algorithm: str) -> None:
+    behind = Behind(algorithm=algorithm)
+    for processes in (1, 2):
+        several = [await behind.observed() for _ in range(3)]
+        assert probes(behind) == processes - 1
+        for observed in several:
+            await behind.proxy.check_accepts(observed)
+        assert probes(behind) == processes
+        behind.haproxy.reload()
+
+
+async def test_what_haproxy_shows_of_a_backend_is_asked_for_once_in_each_process() -> None:
+    behind = Behind(algorithm="random")
+
+    def asked() -> int:
+        return sum(line.startswith("show cli level") for line in behind.haproxy.journal)
+
+    for processes in (1, 2):
+        for _ in range(3):
+            await behind.observed()
+        assert asked() == processes
+        behind.haproxy.reload()
+
+
+async def test_a_hash_that_accepts_no_servers_is_rejected_when_servers_are_to_be_added() -> None:
+    behind = Behind(algorithm="map-based")
     await behind.observed()
-    assert probes() == 2
+    rejection = await the_rejection(behind, adds=True)
+    assert rejection.reason == "algorithm"
+    assert "its algorithm (source) does not accept servers at runtime." in str(rejection)
 
 
 async def test_a_rejected_backend_is_asked_again_because_a_reload_may_have_mended_it() -> None:

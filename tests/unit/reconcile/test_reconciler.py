@@ -120,6 +120,15 @@ async def test_a_haproxy_that_is_gone_is_asked_ever_later_but_within_two_seconds
     assert managed.reconciler.failure is None
 
 
+async def test_a_backend_whose_algorithm_is_not_shown_is_rejected_when_servers_are_to_be_added() -> None:
+    managed = Managed(algorithm="map-based")
+    assert await managed.attempt() == RESYNC
+    assert managed.result is Result.CONVERGED
+    assert await managed.delays(2, an_endpoint()) == [RESYNC, RESYNC]
+    assert isinstance(managed.reconciler.failure, BackendRejected)
+    assert managed.haproxy.changes == []
+
+
 async def test_a_backend_that_takes_no_servers_is_tried_again_at_the_resync() -> None:
     managed = Managed(algorithm="static-rr")
     assert await managed.delays(2, an_endpoint()) == [RESYNC, RESYNC]

@@ -28,6 +28,9 @@ class Slow:
         self.did.append("observe")
         return observed
 
+    async def check_accepts(self, backend: Backend) -> None:
+        await self._proxy.check_accepts(backend)
+
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
         applied = await self._proxy.apply(backend, steps)
         await asyncio.sleep(1)

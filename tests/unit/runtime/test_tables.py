@@ -198,7 +198,7 @@ def test_a_row_of_the_statistics_is_found_by_the_names_of_its_columns() -> None:
         ServerStat("n1", 70000, 1, 2, 30, 9, backup=True),
         ServerStat("n2", 70001, 0, 0, 0, 0, backup=False),
     )
-    assert read_backend_stat(BACKEND_STAT) == (BackendStat("roundrobin", "SRV", 2),)
+    assert read_backend_stat(BACKEND_STAT) == (BackendStat("roundrobin", "SRV", 2, "http"),)
 
 
 def test_statistics_of_a_server_that_is_not_there_are_no_rows() -> None:
@@ -206,7 +206,7 @@ def test_statistics_of_a_server_that_is_not_there_are_no_rows() -> None:
 
 
 def test_an_old_haproxy_has_no_column_for_the_algorithm() -> None:
-    assert read_backend_stat(BACKEND_STAT.replace(",algo,", ",other,")) == (BackendStat("", "SRV", 2),)
+    assert read_backend_stat(BACKEND_STAT.replace(",algo,", ",other,")) == (BackendStat("", "SRV", 2, "http"),)
 
 
 @pytest.mark.parametrize("read", [read_servers_stat, read_backend_stat])
