@@ -18,7 +18,7 @@ def main() -> None:
     try:
         command_line()
     finally:
-        gc.freeze()  # or Python would look through everything once more at its end, which may take a second
+        gc.freeze()  # or Python would run a full collection at exit, which may take a second
 
 
 def spare_the_event_loop() -> None:
