@@ -1,0 +1,188 @@
+"""When is HAProxy's configuration file written? Soon after a pass that saw other servers, and at most once a second.
+
+A server that begins to serve is in the file a second later at most. Whatever fails changes nothing in HAProxy. What
+somebody else writes into the file outside of the marks stays; what they write between the marks does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from dynsrv.errors import ConfigFileError
+from dynsrv.logs import Event, get_logger
+from dynsrv.persist.file import ChangedMeanwhile
+from dynsrv.persist.rendered_file import Look, RenderedFile, Written
+from dynsrv.persist.server_lines import SeenServers
+
+WRITE_INTERVAL = 1.0
+"""Seconds from the beginning of one write to that of the next."""
+_LOOK_INTERVAL = 0.2  # seconds between two looks at whether somebody else wrote the file
+_GATHERING = 0.05  # seconds from a change to its write: what comes together is written together
+_RETRY, _LONGEST_RETRY = 2.0, 30.0  # seconds after a failure: what was wrong may be mended without a trace in the file
+_OUTRUN = 50  # times that somebody else may be faster before that is a failure
+_LAST_WRITE = 5.0  # seconds that the end of dynsrv waits for it
+
+log = get_logger()
+
+
+class Writer:
+    """Keeps *file* current with what the passes see. *clock* is monotonic.
+
+    Each of *listeners* is called after the file, or what is wrong with it, has become another one than before.
+    """
+
+    def __init__(self, file: RenderedFile, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._clock = clock
+        self._log = log.bind(path=str(file.path))
+        self.listeners: list[Callable[[], None]] = []
+        self.failure: ConfigFileError | None = None
+        """Why the file as a whole cannot be kept current now."""
+        self.problems: Mapping[str, ConfigFileError] = {}
+        """Why it cannot have the servers of a backend, by backend."""
+        self.written_at: float | None = None
+        """When it was last written, in Unix time; None: not since the start."""
+        self._names: Mapping[str, frozenset[str]] | None = None
+        self._seen: dict[str, dict[str, SeenServers | None]] = {}  # by backend and proxy
+        self._due = asyncio.Event()
+        self._next_write = 0.0
+        self._next_try = 0.0
+        self._retry = _RETRY
+        self._outrun = 0
+        self._working: asyncio.Future[Written] | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._file.path
+
+    @property
+    def next_write(self) -> float:
+        """When the next write may begin, by *clock*."""
+        return max(self._next_write, self._clock())
+
+    def names(self, backend: str) -> frozenset[str] | None:
+        """Return the servers of *backend* that the file names, as far as it can be written; None: nobody knows yet."""
+        if self.failure is not None:
+            return frozenset()
+        return None if self._names is None else self._names.get(backend, frozenset())
+
+    def manage(self, backend: str, proxy: str) -> None:
+        """Expect passes over *backend* of *proxy*; until the first its lines stay as they are."""
+        self._seen.setdefault(backend, {}).setdefault(proxy, None)
+        self._due.set()
+
+    def see(self, backend: str, proxy: str, seen: SeenServers) -> None:
+        """Take note of what a pass saw."""
+        self._seen.setdefault(backend, {})[proxy] = seen
+        self._due.set()
+
+    def lose(self, backend: str, proxy: str) -> None:
+        """Believe what was seen of *proxy* only as long as no other proxy tells: nobody knows what it has now."""
+        seen = self._seen[backend][proxy]
+        if seen is not None and not seen.stale:
+            self.see(backend, proxy, replace(seen, stale=True))
+
+    def forget(self, backend: str, proxy: str) -> None:
+        """Leave the lines of *backend* as they are, which is no longer managed on *proxy*."""
+        self._seen[backend].pop(proxy, None)
+        if not self._seen[backend]:
+            del self._seen[backend]
+
+    async def run(self) -> None:
+        """Keep the file current until cancelled."""
+        await asyncio.to_thread(self._file.remove_leftovers)
+        while True:
+            await self._pause()
+            try:
+                look = await asyncio.to_thread(self._file.look)
+            except ConfigFileError as error:
+                self._fail(error)
+                continue
+            if look is Look.CHANGING:
+                await asyncio.sleep(_LOOK_INTERVAL)
+                continue
+            now = self._clock()
+            if now >= self._next_write and (look is Look.CHANGED or (self._due.is_set() and now >= self._next_try)):
+                await self._bring_up_to_date()
+
+    async def finish(self) -> None:
+        """End what `run` was doing when it was cancelled, and write what is still due."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WRITE):
+                if self._working is not None:
+                    with suppress(ChangedMeanwhile, ConfigFileError):
+                        await self._working
+                        self._working = None
+                if self._working is not None or self._due.is_set():
+                    await self._bring_up_to_date()
+
+    async def _pause(self) -> None:
+        """Wait until something may have to be done."""
+        if self._due.is_set():  # and could not be done
+            allowed_in = max(self._next_write, self._next_try) - self._clock()
+            await asyncio.sleep(min(_LOOK_INTERVAL, max(_GATHERING, allowed_in)))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_INTERVAL):
+                await self._due.wait()
+        if self._due.is_set():
+            await asyncio.sleep(_GATHERING)
+
+    async def _bring_up_to_date(self) -> None:
+        self._due.clear()
+        began = self._clock()
+        seen = {backend: _freshest(proxies.values()) for backend, proxies in self._seen.items()}
+        loop = asyncio.get_running_loop()
+        self._working = loop.run_in_executor(None, self._file.write, seen)
+        try:
+            written = await asyncio.shield(self._working)
+        except ChangedMeanwhile:
+            self._due.set()
+            self._outrun += 1
+            if self._outrun % _OUTRUN == 0:
+                self._fail(ConfigFileError(self.path, "changing", "somebody else writes it again and again"))
+        except ConfigFileError as error:
+            self._due.set()
+            self._fail(error)
+        else:
+            self._succeed(written, began=began)
+        self._working = None
+
+    def _succeed(self, written: Written, *, began: float) -> None:
+        if written.differs:
+            self._next_write = began + WRITE_INTERVAL
+            self.written_at = time.time()
+            self._log.info(Event.CONFIG_FILE_WRITTEN, servers=sum(map(len, written.names.values())))
+        for backend, problem in written.problems.items():
+            if str(problem) != str(self.problems.get(backend)):
+                self._log.error(Event.CONFIG_FILE_FAILED, backend=backend, reason=problem.reason, error=str(problem))
+        if self.failure is not None or self.problems.keys() - written.problems.keys():
+            self._log.info(Event.CONFIG_FILE_RECOVERED)
+        before = (self._names, self.problems, self.failure)
+        self._names, self.problems, self.failure = written.names, written.problems, None
+        self._outrun, self._retry = 0, _RETRY
+        if before != (self._names, self.problems, self.failure):
+            self._notify()
+
+    def _fail(self, error: ConfigFileError) -> None:
+        self._next_try = self._clock() + self._retry
+        self._retry = min(self._retry * 2, _LONGEST_RETRY)
+        before, self.failure = self.failure, error
+        if str(before) != str(error):
+            self._log.error(Event.CONFIG_FILE_FAILED, reason=error.reason, error=str(error))
+            self._notify()
+
+    def _notify(self) -> None:
+        for listener in self.listeners:
+            listener()
+
+
+def _freshest(seen: Iterable[SeenServers | None]) -> Sequence[SeenServers]:
+    known = [one for one in seen if one is not None]
+    return [one for one in known if not one.stale] or known
