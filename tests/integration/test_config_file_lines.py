@@ -12,6 +12,7 @@ from typing import Self
 
 from dynsrv import server_keywords
 from dynsrv.persist.server_lines import ServerLine
+from dynsrv.planning.options import implied_check_keywords
 from dynsrv.runtime import Capabilities
 from tests.integration.support.certificates import make_certificates
 from tests.integration.support.haproxy import HAProxy, StartHAProxy
@@ -164,7 +165,7 @@ def _cases(version: str, files: dict[str, str]) -> list[tuple[str, ...]]:
         options = [one for one in options if capabilities.takes(one.split("(")[0].split(" ")[0])]
         if "check" in options and not any(one.startswith("inter") for one in options):
             options.append("inter 300ms")
-        cases.append((*options, *server_keywords.implied_check_keywords(options)))
+        cases.append((*options, *implied_check_keywords(options)))
     return list(dict.fromkeys(cases))
 
 

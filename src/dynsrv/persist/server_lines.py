@@ -14,13 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from dynsrv.model import Backend, EndpointState, Location, Server, host_port
 from dynsrv.persist.section import OtherServers
 from dynsrv.planning import Desired, DesiredServer, Policy, held, naming
-from dynsrv.server_keywords import implied_check_keywords, keyword
 
 _LINE = re.compile(
     r"server (?P<name>\S+) (?P<address>\S+) id (?P<id>\d+) weight (?P<weight>\d+)"
@@ -59,17 +57,6 @@ class ServerLine(NamedTuple):
             options=match["options"] or "",
             disabled=bool(match["disabled"]),
         )
-
-
-@lru_cache(maxsize=1024)  # the servers of a backend share them
-def static_options(options: tuple[str, ...]) -> str:
-    """Return what is written of a server that was added with *options*.
-
-    A line of the configuration makes the check of an `ssl` or `send-proxy` server like its traffic; an added server has
-    a plain one unless it is told otherwise. That is spelled out (measured on 2.6, 3.0, 3.2 and 3.4).
-    """
-    plain = [f"no-{one}" for one in map(keyword, implied_check_keywords(options)) if one != "check-sni"]
-    return " ".join((*options, *plain))
 
 
 Written = Mapping[str, ServerLine]
@@ -132,11 +119,11 @@ def still_held(lines: list[ServerLine], written: Written) -> list[ServerLine]:
 
 def _as_live(server: Server, target: DesiredServer | None, *, policy: Policy, written: Written) -> ServerLine:
     if target is not None and target.made(server):
-        options = static_options(target.options)
+        options = " ".join(target.options)
     elif (before := written.get(server.name)) is not None and before.id == server.id:
         options = before.options  # HAProxy does not tell them
     else:
-        options = static_options(target.options if target else policy.options)
+        options = " ".join(target.options if target else policy.options)
     address = host_port(server.address or "", server.port)
     disabled = not server.serving and held(server)
     return ServerLine(server.name, server.id, address, server.weight, server.maxconn or 0, options, disabled)
@@ -166,5 +153,5 @@ def _all_wanted(seen: SeenServers, *, others: OtherServers, written: Written) ->
         name = naming.first_free(naming.names(endpoint, policy.prefix, server_id), taken_names)
         taken_ids.add(server_id)
         taken_names.add(name)
-        options = static_options(target.options)
+        options = " ".join(target.options)
         yield ServerLine(name, server_id, str(endpoint), target.weight, target.maxconn, options)

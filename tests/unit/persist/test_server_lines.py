@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dynsrv.model import AdminState, Check, EndpointState, OperationalState, Server
 from dynsrv.persist.section import OtherServers
-from dynsrv.persist.server_lines import ServerLine, static_options, still_held
+from dynsrv.persist.server_lines import ServerLine, still_held
 from tests.fakes.builders import a_policy, a_server, an_endpoint, the_targets
 from tests.unit.persist.seeing import a_line, lines, names, seen
 
@@ -142,26 +142,6 @@ def test_a_server_that_is_not_wanted_any_more_keeps_the_options_that_were_writte
     assert lines(seen(old), written={before.name: before}) == [
         f"server dyn-10.0.0.2:80 10.0.0.2:80 id {old.id} weight 100 check inter 9s"
     ]
-
-
-@pytest.mark.parametrize(
-    ("options", "written"),
-    [
-        (("check",), "check"),
-        (("check", "ssl", "verify none", "check-ssl"), "check ssl verify none check-ssl"),
-        (("check", "ssl", "verify none"), "check ssl verify none no-check-ssl"),
-        (("check", "ssl", "sni str(a.example)"), "check ssl sni str(a.example) no-check-ssl"),
-        (("check", "send-proxy-v2"), "check send-proxy-v2 no-check-send-proxy"),
-        (("check", "send-proxy", "check-send-proxy"), "check send-proxy check-send-proxy"),
-        (("check", "ssl", "verify none", "port 81"), "check ssl verify none port 81"),
-        (("ssl", "verify none"), "ssl verify none"),
-        ((), ""),
-    ],
-)
-def test_what_a_line_would_inherit_and_an_added_server_does_not_is_spelled_out(
-    options: tuple[str, ...], written: str
-) -> None:
-    assert static_options(options) == written
 
 
 # servers of others
