@@ -197,7 +197,8 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
     selected = session.select(backend)
 
     async def reconcile() -> list[ApplyResult]:
-        return await Apply(selected, timeout=seconds, daemon=await session.daemon(), force=force).run()
+        async with session.config_files_kept():
+            return await Apply(selected, timeout=seconds, daemon=await session.daemon(), force=force).run()
 
     results = session.run(reconcile())
     output.print_applied(results)

@@ -51,7 +51,13 @@ class Status:
         for source in self._running.sources.values():
             if source.feed.failure is not None:
                 yield f"backend {source.spec.backend}: {source.feed.failure}"
-        for view in self.backends():
+        for file in self._running.config_files.values():
+            if file.writer.failure is not None:
+                yield str(file.writer.failure)
+        for runner in self._running.backends.values():
+            view = runner.view()
+            if runner.persisted.problem is not None:
+                yield f"{_where(view)}: {runner.persisted.problem}"
             if view.error is not None:
                 yield f"{_where(view)}: {view.error}"
             elif view.plan is not None:

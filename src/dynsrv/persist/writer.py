@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dynsrv.errors import ConfigFileError
 from dynsrv.logs import Event, get_logger
+from dynsrv.metrics import Metrics
 from dynsrv.persist.file import ChangedMeanwhile
 from dynsrv.persist.rendered_file import Look, RenderedFile, Written
 from dynsrv.persist.server_lines import SeenServers
@@ -36,8 +37,9 @@ class Writer:
     Each of *listeners* is called after the file, or what is wrong with it, has become another one than before.
     """
 
-    def __init__(self, file: RenderedFile, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, file: RenderedFile, *, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self._file = file
+        self._metrics = metrics
         self._clock = clock
         self._log = log.bind(path=str(file.path))
         self.listeners: list[Callable[[], None]] = []
@@ -49,6 +51,7 @@ class Writer:
         """When it was last written, in Unix time; None: not since the start."""
         self._names: Mapping[str, frozenset[str]] | None = None
         self._seen: dict[str, dict[str, SeenServers | None]] = {}  # by backend and proxy
+        self._forgotten: set[tuple[str, str]] = set()
         self._due = asyncio.Event()
         self._next_write = 0.0
         self._next_try = 0.0
@@ -74,7 +77,8 @@ class Writer:
 
     def manage(self, backend: str, proxy: str) -> None:
         """Expect passes over *backend* of *proxy*; until the first its lines stay as they are."""
-        self._seen.setdefault(backend, {}).setdefault(proxy, None)
+        self._forgotten.discard((backend, proxy))
+        self._seen.setdefault(backend, {})[proxy] = None
         self._due.set()
 
     def see(self, backend: str, proxy: str, seen: SeenServers) -> None:
@@ -89,10 +93,10 @@ class Writer:
             self.see(backend, proxy, replace(seen, stale=True))
 
     def forget(self, backend: str, proxy: str) -> None:
-        """Leave the lines of *backend* as they are, which is no longer managed on *proxy*."""
-        self._seen[backend].pop(proxy, None)
-        if not self._seen[backend]:
-            del self._seen[backend]
+        """Write what was seen last, and then leave the lines of *backend* alone: it is not managed on *proxy* now."""
+        self._forgotten.add((backend, proxy))
+        if not self._due.is_set() and self._working is None:
+            self._drop_forgotten()
 
     async def run(self) -> None:
         """Keep the file current until cancelled."""
@@ -159,20 +163,27 @@ class Writer:
             self._next_write = began + WRITE_INTERVAL
             self.written_at = time.time()
             self._log.info(Event.CONFIG_FILE_WRITTEN, servers=sum(map(len, written.names.values())))
-        for backend, problem in written.problems.items():
-            if str(problem) != str(self.problems.get(backend)):
-                self._log.error(Event.CONFIG_FILE_FAILED, backend=backend, reason=problem.reason, error=str(problem))
-        if self.failure is not None or self.problems.keys() - written.problems.keys():
+            self._metrics.config_file_writes.labels(str(self.path)).inc()
+            self._metrics.config_file_last_write.labels(str(self.path)).set(self.written_at)
+        if self.failure is not None:
             self._log.info(Event.CONFIG_FILE_RECOVERED)
+        if not self._due.is_set():
+            self._drop_forgotten()
         before = (self._names, self.problems, self.failure)
         self._names, self.problems, self.failure = written.names, written.problems, None
         self._outrun, self._retry = 0, _RETRY
         if before != (self._names, self.problems, self.failure):
             self._notify()
 
+    def _drop_forgotten(self) -> None:
+        for backend, proxy in self._forgotten:
+            self._seen[backend][proxy] = None
+        self._forgotten.clear()
+
     def _fail(self, error: ConfigFileError) -> None:
         self._next_try = self._clock() + self._retry
         self._retry = min(self._retry * 2, _LONGEST_RETRY)
+        self._metrics.config_file_errors.labels(str(self.path), error.reason).inc()
         before, self.failure = self.failure, error
         if str(before) != str(error):
             self._log.error(Event.CONFIG_FILE_FAILED, reason=error.reason, error=str(error))

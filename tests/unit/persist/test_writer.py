@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from dynsrv.errors import ConfigFileError
 from dynsrv.logs import Event
+from dynsrv.metrics import Metrics
 from dynsrv.persist.file import ChangedMeanwhile
 from dynsrv.persist.rendered_file import Look, RenderedFile, Written
 from dynsrv.persist.server_lines import SeenServers
@@ -72,7 +73,7 @@ class PlayedFile(RenderedFile):
 
 @asynccontextmanager
 async def running(file: PlayedFile) -> AsyncIterator[Writer]:
-    writer = Writer(file, clock=asyncio.get_running_loop().time)
+    writer = Writer(file, metrics=Metrics(), clock=asyncio.get_running_loop().time)
     writer.manage("be_app", "lb1")
     task = asyncio.create_task(writer.run())
     yield writer
@@ -228,20 +229,17 @@ async def test_what_was_wrong_is_tried_again_at_once_when_somebody_else_writes_t
         assert len(file.writes) == 1
 
 
-async def test_a_backend_without_marks_is_reported_once_and_the_others_are_written() -> None:
+async def test_a_backend_without_marks_is_a_problem_of_its_own_and_the_others_are_written() -> None:
     file = PlayedFile()
     problem = ConfigFileError(file.path, "marks", "no marks")
     file.problems = {"be_other": problem}
-    with capture_logs() as logs:
-        async with running(file) as writer:
-            for hosts in range(1, 5):
-                writer.see("be_app", "lb1", of(*range(hosts)))
-                await asyncio.sleep(5)
-            assert writer.problems == {"be_other": problem}
-            assert writer.failure is None
-            assert writer.names("be_other") == frozenset()
-    failed = [line for line in logs if line["event"] is Event.CONFIG_FILE_FAILED]
-    assert [(line["backend"], line["reason"]) for line in failed] == [("be_other", "marks")]
+    async with running(file) as writer:
+        for hosts in range(1, 5):
+            writer.see("be_app", "lb1", of(*range(hosts)))
+            await asyncio.sleep(5)
+        assert writer.problems == {"be_other": problem}
+        assert writer.failure is None
+        assert writer.names("be_other") == frozenset()
     assert len(file.writes) == 4
 
 
@@ -250,7 +248,7 @@ async def test_a_backend_without_marks_is_reported_once_and_the_others_are_writt
 
 async def test_the_last_change_is_written_before_the_end_though_it_is_early() -> None:
     file = PlayedFile()
-    writer = Writer(file, clock=asyncio.get_running_loop().time)
+    writer = Writer(file, metrics=Metrics(), clock=asyncio.get_running_loop().time)
     task = asyncio.create_task(writer.run())
     writer.see("be_app", "lb1", of(1))
     await asyncio.sleep(1)
@@ -264,7 +262,7 @@ async def test_the_last_change_is_written_before_the_end_though_it_is_early() ->
 
 async def test_nothing_is_written_at_the_end_where_nothing_is_due() -> None:
     file = PlayedFile()
-    writer = Writer(file, clock=asyncio.get_running_loop().time)
+    writer = Writer(file, metrics=Metrics(), clock=asyncio.get_running_loop().time)
     task = asyncio.create_task(writer.run())
     writer.see("be_app", "lb1", of(1))
     await asyncio.sleep(10)
@@ -301,6 +299,17 @@ async def test_a_backend_that_is_no_longer_managed_keeps_its_lines() -> None:
     async with running(file) as writer:
         writer.see("be_app", "lb1", of(1))
         await asyncio.sleep(5)
+        writer.forget("be_app", "lb1")
+        await asyncio.sleep(5)
+        file.content, file.looks = frozenset({"by somebody else"}), [Look.CHANGED]
+        await asyncio.sleep(5)
+    assert [names for _, names in file.writes] == [{"dyn-10.0.0.1:80"}]
+
+
+async def test_what_a_backend_had_last_is_written_though_it_is_no_longer_managed() -> None:
+    file = PlayedFile()
+    async with running(file) as writer:
+        writer.see("be_app", "lb1", of(1))
         writer.forget("be_app", "lb1")
         await asyncio.sleep(5)
     assert [names for _, names in file.writes] == [{"dyn-10.0.0.1:80"}]
