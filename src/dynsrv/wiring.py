@@ -61,11 +61,14 @@ class Factory:
         """Return the desired state of a backend, made from *feeds*."""
         return DesiredState(feeds, backend=spec.backend, policy=spec.policy, metrics=self.metrics)
 
-    def config_file(self, spec: ConfigFileSpec) -> Writer:
-        """Return what keeps a file of HAProxy's configuration current."""
+    def rendered_file(self, spec: ConfigFileSpec) -> RenderedFile:
+        """Return a file of HAProxy's configuration."""
         template = spec.settings.template and spec.directory / spec.settings.template
-        file = RenderedFile(spec.key, template=template, validate=spec.settings.validation)
-        return Writer(file, metrics=self.metrics)
+        return RenderedFile(spec.key, template=template, validate=spec.settings.validation)
+
+    def writer(self, spec: ConfigFileSpec) -> Writer:
+        """Return what keeps a file of HAProxy's configuration current."""
+        return Writer(self.rendered_file(spec), metrics=self.metrics)
 
     def persisted_backend(self, spec: BackendSpec, writers: Sequence[Writer]) -> PersistedBackend:
         """Return what lets *writers* know of a backend of a proxy that reads their files."""

@@ -14,6 +14,7 @@ from dynsrv.documents.messages import listed
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Snapshot
+from dynsrv.persist.rendered_file import RenderedFile
 from dynsrv.persist.writer import Writer
 from dynsrv.planning import Desired, Policy, desired_servers
 from dynsrv.reconcile.merge import merge
@@ -82,7 +83,10 @@ class Session:
         specs, factory = specs_of(settings, directory=directory), Factory()
         self._settings, self._directory = settings, directory
         self.proxies = {key: factory.proxy(spec) for key, spec in specs.proxies.items()}
-        self.writers = {key: factory.config_file(spec) for key, spec in specs.config_files.items()}
+        self.config_files = {key: factory.rendered_file(spec) for key, spec in specs.config_files.items()}
+        self.read_by = {key: [file.key for file in spec.config_files] for key, spec in specs.proxies.items()}
+        """The files that each proxy reads, as far as they are kept current."""
+        self.writers = {key: factory.writer(spec) for key, spec in specs.config_files.items()}
         self.backends = [
             Backend(
                 spec,
@@ -121,6 +125,28 @@ class Session:
                     proxy.close()
 
         return asyncio.run(run())
+
+    def files_of(self, proxy: str | None) -> dict[Path, RenderedFile]:
+        """Return the files of HAProxy's configuration that this proxy reads; all for None.
+
+        Raises:
+            ConfigurationError: there is no such proxy, or no file.
+        """
+        if proxy not in {None, *self.proxies}:
+            raise ConfigurationError("--proxy", f"found {proxy!r}, expected one of {', '.join(sorted(self.proxies))}")
+        files = self.config_files if proxy is None else {key: self.config_files[key] for key in self.read_by[proxy]}
+        if not files:
+            of = f"of the proxy {proxy}" if proxy else "of any proxy"
+            raise ConfigurationError("proxies", f"there is no config_file {of}; write one")
+        return dict(files)
+
+    def backends_in(self, path: Path) -> dict[str, list[Backend]]:
+        """Return the backends, by name, of the proxies that read the file at *path*."""
+        backends: dict[str, list[Backend]] = {}
+        for backend in self.backends:
+            if any(path in self.read_by[proxy.name] for proxy in backend.proxies):
+                backends.setdefault(backend.name, []).append(backend)
+        return backends
 
     @asynccontextmanager
     async def config_files_kept(self) -> AsyncIterator[None]:

@@ -38,7 +38,7 @@ class ConfigFileRunner:
 
     def __init__(self, spec: ConfigFileSpec, factory: Factory) -> None:
         self.spec = spec
-        self.writer = factory.config_file(spec)
+        self.writer = factory.writer(spec)
 
     def __str__(self) -> str:
         return f"writer of {self.spec.key}"

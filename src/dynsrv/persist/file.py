@@ -133,7 +133,7 @@ class ReplacedFile:
         """
         calls = self._calls
         target = Path(os.path.realpath(self.path))
-        new = target.with_name(f".{target.name}.dynsrv-{os.getpid()}")
+        new = self._beside(target)
         try:
             with suppress(FileNotFoundError):
                 calls.unlink(new)
@@ -149,6 +149,23 @@ class ReplacedFile:
                 calls.unlink(new)
         return written
 
+    def check_replaceable(self) -> None:
+        """Find out, without writing anything, whether this user could replace the file.
+
+        Raises:
+            ConfigFileError: this user could not.
+        """
+        target = Path(os.path.realpath(self.path))
+        folder = target.parent
+        if not folder.is_dir():
+            raise self._error(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), "write")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise self._error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), "write")
+        if self.look() is not None:
+            old = self._calls.stat(target)
+            if os.geteuid() and (old.st_uid != os.geteuid() or old.st_gid not in {os.getegid(), *os.getgroups()}):
+                raise self._wrong_owner(old)
+
     def remove_leftovers(self, now: float) -> None:
         """Remove what dead writers left beside the file; *now* is Unix time."""
         target = Path(os.path.realpath(self.path))
@@ -156,6 +173,10 @@ class ReplacedFile:
             for one in target.parent.glob(f".{target.name}.dynsrv-*"):
                 if self._calls.stat(one).st_mtime < now - _LEFTOVER_AGE:
                     self._calls.unlink(one)
+
+    def _beside(self, target: Path) -> Path:
+        """Return where a new file is written: HAProxy reads no such name from a folder."""
+        return target.with_name(f".{target.name}.dynsrv-{os.getpid()}")
 
     def _read(self, expected: Signature | None) -> bytes:
         calls = self._calls
@@ -196,9 +217,7 @@ class ReplacedFile:
             try:
                 calls.fchown(file, model.st_uid, model.st_gid)
             except PermissionError:
-                owner = f"{model.st_uid}:{model.st_gid}"
-                problem = f"the user with id {os.geteuid()} may not write a file of its owner {owner}"
-                raise ConfigFileError(self.path, "permission", f"{problem}; {_REMEDY}") from None
+                raise self._wrong_owner(model) from None
         calls.fchmod(file, stat.S_IMODE(model.st_mode))  # after the owner, whose change takes bits away
         with suppress(OSError):  # a file system without any, or a label that only the kernel may give
             for name in calls.listxattr(old):
@@ -247,6 +266,11 @@ class ReplacedFile:
             self._calls.fsync(file)
         finally:
             self._calls.close(file)
+
+    def _wrong_owner(self, status: os.stat_result) -> ConfigFileError:
+        owner = f"{status.st_uid}:{status.st_gid}"
+        problem = f"the user with id {os.geteuid()} may not write a file of its owner {owner}"
+        return ConfigFileError(self.path, "permission", f"{problem}; {_REMEDY}")
 
     def _error(self, error: OSError, doing: str) -> ConfigFileError:
         match error.errno:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dynsrv.errors import ConfigFileError
 from dynsrv.persist.file import ReplacedFile, Signature
 from dynsrv.persist.rendering import render
+from dynsrv.persist.section import Configuration, SectionError
 from dynsrv.persist.server_lines import SeenServers
 
 _SETTLING_LOOKS = 10  # for which a file that is written in place may go on changing
@@ -30,6 +31,7 @@ class Look(Enum):
 class Written(NamedTuple):
     """What the file has: names of servers by backend, problems by backend, and whether it *differs* from before."""
 
+    content: bytes
     names: Mapping[str, frozenset[str]]
     problems: Mapping[str, ConfigFileError]
     differs: bool
@@ -99,8 +101,7 @@ class RenderedFile:
         current = self._file.read(looked[0])
         source = current if self._template is None else self._template.read(looked[1])
         if source is None:
-            missing = self._template or self._file
-            raise ConfigFileError(missing.path, "missing", "there is no such file; write it, or correct the path")
+            raise _missing(self._template or self._file)
         rendered = render(source, current or b"", backends, keep_holds=keep_holds)
         differs = rendered.content != current
         if differs and not dry:
@@ -112,7 +113,59 @@ class RenderedFile:
         problems = {
             backend: ConfigFileError(place.path, one.reason, str(one)) for backend, one in rendered.problems.items()
         }
-        return Written(rendered.names, problems, differs)
+        return Written(rendered.content, rendered.names, problems, differs)
+
+    def exists(self) -> bool:
+        """Whether the file is there.
+
+        Raises:
+            ConfigFileError: it cannot be told.
+        """
+        return self._file.look() is not None
+
+    def mark(self, backends: Sequence[str], *, dry: bool) -> Written:
+        """Add marks to the sections of *backends* that have none. *dry*: write nothing. A template is never written.
+
+        Raises:
+            ChangedMeanwhile: somebody else wrote the file at the same time; begin again.
+            ConfigFileError: it stays as it is: a section is missing, or its marks are not one pair.
+        """
+        place = self._template or self._file
+        looked = place.look()
+        content = current = place.read(looked)
+        if content is None:
+            raise _missing(place)
+        for backend in backends:
+            try:
+                content = Configuration(content).with_marks(backend)
+            except SectionError as error:
+                raise ConfigFileError(place.path, error.reason, str(error)) from None
+        if content != current and not dry:
+            if self._template is not None:
+                problem = "dynsrv only reads a template; write the marks there, which --output - prints"
+                raise ConfigFileError(place.path, "marks", problem)
+            self._file.replace(content, looked)
+        return Written(content, {}, {}, content != current)
+
+    def configuration(self) -> Configuration:
+        """Return the text that has, or should have, the marks.
+
+        Raises:
+            ConfigFileError: it cannot be read.
+        """
+        file = self._template or self._file
+        content = file.read(file.look())
+        if content is None:
+            raise _missing(file)
+        return Configuration(content)
+
+    def check_replaceable(self) -> None:
+        """Find out, without writing anything, whether this user could replace the file.
+
+        Raises:
+            ConfigFileError: this user could not.
+        """
+        self._file.check_replaceable()
 
     def _signatures(self) -> tuple[Signature | None, ...]:
         files = [self._file] if self._template is None else [self._file, self._template]
@@ -140,3 +193,7 @@ class RenderedFile:
         if done.returncode != 0:
             said = " ".join(done.stdout.split())[-_COMPLAINT:] or f"exit code {done.returncode}"
             raise ConfigFileError(self.path, "validation", f"the new one is refused by {command[0]}: {said}")
+
+
+def _missing(file: ReplacedFile) -> ConfigFileError:
+    return ConfigFileError(file.path, "missing", "there is no such file; write it, or correct the path")

@@ -30,6 +30,8 @@ _WORDS = re.compile(rb"[^\s#]+")
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _BLANK = re.compile(rb"^[ \t]*(?:#[^\n]*|\r)?$")
 
+_PROXIES = frozenset({b"backend", b"listen"})
+
 BEGIN, END = "# dynsrv begin", "# dynsrv end"
 
 
@@ -86,6 +88,10 @@ class Configuration:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self._places: dict[str, _Place] = {}
+
+    def has_section(self, backend: str) -> bool:
+        """Whether *backend* has a section here, with or without marks."""
+        return any(one.kind in _PROXIES and one.name == backend for one in self._heads)
 
     def servers(self, backend: str) -> list[str]:
         """Return the lines between the marks of *backend*, without their indentation.
@@ -181,7 +187,7 @@ class Configuration:
         return heads
 
     def _section(self, backend: str) -> _Head:
-        found = [one for one in self._heads if one.kind in {b"backend", b"listen"} and one.name == backend]
+        found = [one for one in self._heads if one.kind in _PROXIES and one.name == backend]
         if not found:
             raise SectionError("section", f"it has no section `backend {backend}` or `listen {backend}`")
         if len(found) > 1:

@@ -28,6 +28,9 @@ _RETRY, _LONGEST_RETRY = 2.0, 30.0  # seconds after a failure: what was wrong ma
 _OUTRUN = 50  # times that somebody else may be faster before that is a failure
 _LAST_WRITE = 5.0  # seconds that the end of dynsrv waits for it
 
+REASONS = ("changing", "io", "missing", "permission", "space", "validation")
+"""Why a file as a whole cannot be kept current: `ConfigFileError.reason`."""
+
 log = get_logger()
 
 
@@ -42,6 +45,9 @@ class Writer:
         self._metrics = metrics
         self._clock = clock
         self._log = log.bind(path=str(file.path))
+        metrics.config_file_writes.labels(str(file.path))  # from the start, or the first one would not count
+        for reason in REASONS:
+            metrics.config_file_errors.labels(str(file.path), reason)
         self.listeners: list[Callable[[], None]] = []
         self.failure: ConfigFileError | None = None
         """Why the file as a whole cannot be kept current now."""

@@ -68,7 +68,7 @@ class PlayedFile(RenderedFile):
         if differs:
             self.content = names
             self.writes.append((self.loop.time(), names))
-        return Written({"be_app": names}, self.problems, differs)
+        return Written(b"", {"be_app": names}, self.problems, differs)
 
 
 @asynccontextmanager

@@ -137,10 +137,15 @@ def test_servers_that_wait_for_their_successors_are_not_in_the_peak_beside_them(
 def test_servers_that_wait_for_the_configuration_file_count_as_if_they_had_left() -> None:
     history = a_history()
     old, new = servers(1, 2), servers(3, 4)
-    history.observe(a_backend(*old, *new), now=0)
-    waits = tuple(Wait(server.name, WaitsFor.CONFIG_FILE, "why") for server in old)
-    history.record(Plan(waits=waits), Applied(), a_backend(*old, *new), now=0)
-    memory = history.observe(a_backend(*old, *new), now=1)
+    history.observe(a_backend(*old), now=0)
+    history.record(
+        Plan(waits=tuple(Wait(one.name, WaitsFor.SUCCESSOR, "why") for one in old)), Applied(), a_backend(*old), now=0
+    )
+    for now in (1, 2, 3):
+        history.observe(a_backend(*old, *new), now=now)
+        waits = tuple(Wait(one.name, WaitsFor.CONFIG_FILE, "why") for one in old)
+        history.record(Plan(waits=waits), Applied(), a_backend(*old, *new), now=now)
+    memory = history.observe(a_backend(*old, *new), now=4)
     assert peak(memory.active) == 2
     assert not memory.active.departed
 
