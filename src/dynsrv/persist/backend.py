@@ -11,10 +11,10 @@ from dynsrv.errors import ConfigFileError, DynsrvError, ProxyChanged
 from dynsrv.haproxy.proxy import Proxy
 from dynsrv.logs import Event, get_logger
 from dynsrv.metrics import Metrics
-from dynsrv.model import AdminState, Backend, Server
+from dynsrv.model import Backend, Server
 from dynsrv.persist.server_lines import SeenServers
 from dynsrv.persist.writer import Writer
-from dynsrv.planning import Desired, Policy
+from dynsrv.planning import Desired, Policy, held
 from dynsrv.reconcile.observer import PassObserver
 from dynsrv.reconcile.result import Pass
 from dynsrv.steps import Delete, Disable, Drain, Plan, SetWeight, WaitsFor
@@ -109,8 +109,8 @@ class PersistedBackend(PassObserver):
 
     def _see(self, desired: Desired, observed: Backend, leaving: frozenset[str]) -> None:
         # those that only drain change all the time, and matter only if no other serves
-        servers, ready = observed.servers, AdminState.READY
-        relevant = [one for one in servers if one.serving or (one.weight and one.admin is not ready)]
+        servers = observed.servers
+        relevant = [one for one in servers if one.serving or held(one)]
         if not any(one.serving for one in relevant):
             relevant = list(servers)
         before = self._seen

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dynsrv.model import Backend, EndpointState, Location, Server, host_port
+from dynsrv.model import Agent, Backend, EndpointState, Location, Server, host_port
 from dynsrv.persist.section import OtherServers
 from dynsrv.planning import Desired, DesiredServer, Policy, held, naming
 
@@ -126,7 +126,9 @@ def _as_live(server: Server, target: DesiredServer | None, *, policy: Policy, wr
         options = " ".join(target.options if target else policy.options)
     address = host_port(server.address or "", server.port)
     disabled = not server.serving and held(server)
-    return ServerLine(server.name, server.id, address, server.weight, server.maxconn or 0, options, disabled)
+    # its agent says of which weight it wants how much, in the next process too
+    weight = server.initial_weight if server.agent is Agent.ENABLED else server.weight
+    return ServerLine(server.name, server.id, address, weight, server.maxconn or 0, options, disabled)
 
 
 def _all_wanted(seen: SeenServers, *, others: OtherServers, written: Written) -> Iterator[ServerLine]:

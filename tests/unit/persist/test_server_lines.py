@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynsrv.model import AdminState, Check, EndpointState, OperationalState, Server
+from dynsrv.model import AdminState, Agent, Check, EndpointState, OperationalState, Server
 from dynsrv.persist.section import OtherServers
 from dynsrv.persist.server_lines import ServerLine, still_held
 from tests.fakes.builders import a_policy, a_server, an_endpoint, the_targets
@@ -22,6 +22,11 @@ def test_a_server_that_serves_is_written_just_as_it_is_live() -> None:
         f"server dyn-10.0.0.1:80 10.0.0.1:80 id {target.id} weight 30 check inter 2s"
     ]
     assert lines(seen(server, wanted=[ONE])) == ["server dyn-10.0.0.1:80 10.0.0.1:80 id 70000 weight 30 check inter 2s"]
+
+
+def test_the_weight_of_a_server_with_an_agent_is_the_one_that_its_agent_gives_a_share_of() -> None:
+    server = a_server(ONE, weight=50, agent=Agent.ENABLED, initial_weight=100)
+    assert " weight 100 " in lines(seen(server, wanted=[ONE]))[0]
 
 
 def test_the_order_is_that_of_the_names() -> None:
