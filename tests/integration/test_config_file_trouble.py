@@ -49,13 +49,18 @@ async def test_a_file_without_marks_is_reported_everywhere_and_mended_without_a_
     await serves(haproxy, servers)
     api = await Api(unused_tcp_port).ready()
     await _degraded(api, "no lines `# dynsrv begin` and `# dynsrv end`")
-    assert "dynsrv_config_file_current{" in (await api.text("/metrics"))[1]
+    (file,) = (await api.status())["proxies"][0]["config_files"]
+    assert file["path"] == str(haproxy.configuration)
+    assert "no lines `# dynsrv begin`" in file["error"]
     assert 'dynsrv_config_file_current{backend="be_app",proxy="lb1"} 0.0' in (await api.text("/metrics"))[1]
     controller.want(servers[:1])  # which waits for nothing
     await serves(haproxy, servers[:1])
     assert (await controller.run("render", "--mark", "be_app")).code == 0
     await eventually(lambda: kept_ports(haproxy.configuration) == {servers[0].port}, within=5)
     await controller.logged(Event.CONFIG_FILE_RECOVERED)
+    (file,) = (await api.status())["proxies"][0]["config_files"]
+    assert file["error"] is None
+    assert file["written"] is not None
     assert controller.log.read_text().count(Event.CONFIG_FILE_FAILED) == 1
     assert (await controller.run("check")).code == 0
 
