@@ -76,6 +76,10 @@ class SeenServers:
     leaving: frozenset[str] = frozenset()
     stale: bool = False
 
+    def serving(self) -> frozenset[str]:
+        """Return the names of the servers that serve, and are not about to leave."""
+        return frozenset(one.name for one in self.observed.servers if one.serving).difference(self.leaving)
+
 
 def servers_to_write(seen: Sequence[SeenServers], *, others: OtherServers, written: Written) -> list[ServerLine]:
     """Return the lines for one backend, of one proxy or of several that read one file, in the order of their names.

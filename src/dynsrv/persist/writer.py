@@ -37,7 +37,7 @@ log = get_logger()
 class Writer:
     """Keeps *file* current with what the passes see. *clock* is monotonic.
 
-    Each of *listeners* is called after the file, or what is wrong with it, has become another one than before.
+    Each of *listeners* is called after each attempt to bring it up to date.
     """
 
     def __init__(self, file: RenderedFile, *, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,6 +63,7 @@ class Writer:
         self._next_try = 0.0
         self._retry = _RETRY
         self._outrun = 0
+        self._writing: Mapping[str, Sequence[SeenServers]] = {}  # what is being written, by backend
         self._working: asyncio.Future[Written] | None = None
 
     @property
@@ -76,10 +77,17 @@ class Writer:
         return max(self._next_write, self._clock())
 
     def names(self, backend: str) -> frozenset[str] | None:
-        """Return the servers of *backend* that the file names, as far as it can be written; None: nobody knows yet."""
+        """Return the servers of *backend* that the file has, or is about to have; None: nobody knows yet.
+
+        None of them stays there for certain if the file cannot be written, and then there are none.
+        """
         if self.failure is not None:
             return frozenset()
-        return None if self._names is None else self._names.get(backend, frozenset())
+        if self._names is None:
+            return None
+        names = self._names.get(backend, frozenset())
+        pending = [one for one in self._seen.get(backend, {}).values() if one] if self._due.is_set() else []
+        return names.union(*(one.serving() for one in (*self._writing.get(backend, ()), *pending)))
 
     def manage(self, backend: str, proxy: str) -> None:
         """Expect passes over *backend* of *proxy*; until the first its lines stay as they are."""
@@ -113,6 +121,7 @@ class Writer:
                 look = await asyncio.to_thread(self._file.look)
             except ConfigFileError as error:
                 self._fail(error)
+                self._notify()
                 continue
             if look is Look.CHANGING:
                 await asyncio.sleep(_LOOK_INTERVAL)
@@ -147,9 +156,9 @@ class Writer:
     async def _bring_up_to_date(self) -> None:
         self._due.clear()
         began = self._clock()
-        seen = {backend: _freshest(proxies.values()) for backend, proxies in self._seen.items()}
+        self._writing = {backend: _freshest(proxies.values()) for backend, proxies in self._seen.items()}
         loop = asyncio.get_running_loop()
-        self._working = loop.run_in_executor(None, self._file.write, seen)
+        self._working = loop.run_in_executor(None, self._file.write, self._writing)
         try:
             written = await asyncio.shield(self._working)
         except ChangedMeanwhile:
@@ -162,7 +171,8 @@ class Writer:
             self._fail(error)
         else:
             self._succeed(written, began=began)
-        self._working = None
+        self._working, self._writing = None, {}
+        self._notify()
 
     def _succeed(self, written: Written, *, began: float) -> None:
         if written.differs:
@@ -175,11 +185,8 @@ class Writer:
             self._log.info(Event.CONFIG_FILE_RECOVERED)
         if not self._due.is_set():
             self._drop_forgotten()
-        before = (self._names, self.problems, self.failure)
         self._names, self.problems, self.failure = written.names, written.problems, None
         self._outrun, self._retry = 0, _RETRY
-        if before != (self._names, self.problems, self.failure):
-            self._notify()
 
     def _drop_forgotten(self) -> None:
         for backend, proxy in self._forgotten:
@@ -193,7 +200,6 @@ class Writer:
         before, self.failure = self.failure, error
         if str(before) != str(error):
             self._log.error(Event.CONFIG_FILE_FAILED, reason=error.reason, error=str(error))
-            self._notify()
 
     def _notify(self) -> None:
         for listener in self.listeners:
