@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -44,6 +45,9 @@ class PlayedFile(RenderedFile):
         self.problems: dict[str, ConfigFileError] = {}
         self.looks: list[Look] = []
         self.content: frozenset[str] = frozenset({"dyn-of-before"})
+        self.writing = threading.Event()
+        self.may_end = threading.Event()
+        self.may_end.set()
 
     def remove_leftovers(self) -> None:
         pass
@@ -53,6 +57,8 @@ class PlayedFile(RenderedFile):
 
     def write(self, backends: Mapping[str, Sequence[SeenServers]]) -> Written:
         self.tries += 1
+        self.writing.set()
+        self.may_end.wait(10)
         if self.wrong:
             raise self.wrong.pop(0)
         if self.always_wrong:
