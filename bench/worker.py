@@ -43,15 +43,15 @@ async def apply(session: Session) -> float:
 async def passes(session: Session, number: str) -> list[float]:
     """Return the times of passes, without those of the first ones, which look at more than later ones."""
     (backend,) = session.backends
-    (reconciler,) = backend.reconcilers(force=False)
     desired = await backend.desired(timeout=60)
     took = []
-    for _ in range(2 + int(number)):
-        began = time.perf_counter()
-        await reconciler.attempt(desired)
-        took.append(time.perf_counter() - began)
-        if reconciler.last is None or not reconciler.last.plan.converged:
-            raise SystemExit(f"a pass found something to do: {reconciler.failure}")
+    with backend.reconcilers(force=False) as (reconciler,):
+        for _ in range(2 + int(number)):
+            began = time.perf_counter()
+            await reconciler.attempt(desired)
+            took.append(time.perf_counter() - began)
+            if reconciler.last is None or not reconciler.last.plan.converged:
+                raise SystemExit(f"a pass found something to do: {reconciler.failure}")
     return took[2:]
 
 

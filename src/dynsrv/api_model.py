@@ -48,6 +48,15 @@ class About:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFileStatus:
+    """A file of HAProxy's configuration that is kept current."""
+
+    path: Annotated[str, Field(description="Where it is.")]
+    written: Annotated[datetime | None, Field(description="When this dynsrv last wrote it; null: it did not have to.")]
+    error: Annotated[str | None, Field(description="Why it cannot be kept current; null while it is.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyStatus:
     """One HAProxy, as it last answered."""
 
@@ -57,6 +66,9 @@ class ProxyStatus:
     version: Annotated[str | None, Field(description="HAProxy's version; null until the first answer.")]
     pid: Annotated[int | None, Field(description="The process id of HAProxy's worker; null until the first answer.")]
     error: Annotated[str | None, Field(description="Why it does not answer; null if it does, or was not probed yet.")]
+    config_files: Annotated[
+        list[ConfigFileStatus], Field(description="The files of its configuration that are kept current.")
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ DynsrvError
 ├── ProxyChanged           HAProxy has a new process since it was observed: start a new pass at once
 ├── BackendRejected        this backend cannot be managed with HAProxy's configuration; other backends are not affected
 ├── ActionRefused          an operator asked for something that cannot be done; nothing was sent
-└── InternalError          a bug: this pass, probe or source failed and is retried; nothing else is affected
+├── InternalError          a bug: this pass, probe or source failed and is retried; nothing else is affected
+└── ConfigFileError        HAProxy's configuration file keeps its last good content and is retried; HAProxy is managed
 """
 
 from __future__ import annotations
@@ -101,3 +102,17 @@ class InternalError(DynsrvError):
     def __init__(self, cause: Exception) -> None:
         super().__init__(f"internal error: {type(cause).__name__}: {cause}; the log has its traceback")
         self.__cause__ = cause
+
+
+class ConfigFileError(DynsrvError):
+    """HAProxy's configuration file at *path* cannot be kept current; it stays as it was, and it is tried again.
+
+    *reason* is one word (it becomes a metric's label): changing, io, marks, missing, permission, section, space,
+    validation.
+    """
+
+    def __init__(self, path: object, reason: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = str(path)
+        self.reason = reason
+        self.problem = problem

@@ -78,6 +78,11 @@ class Event(StrEnum):
     COMMAND_REJECTED = "HAProxy rejected a command"
     COMMAND_RETRIED = "HAProxy cannot carry out a command yet; retrying"
 
+    # HAProxy's configuration file
+    CONFIG_FILE_WRITTEN = "HAProxy's configuration file written"
+    CONFIG_FILE_FAILED = "HAProxy's configuration file cannot be kept current; a reload would use the last one written"
+    CONFIG_FILE_RECOVERED = "HAProxy's configuration file is kept current again"
+
     # The audit file
     AUDIT_WRITE_FAILED = "audit file cannot be written; its entries are lost"
     AUDIT_WRITE_RECOVERED = "audit file is writable again"

@@ -68,6 +68,28 @@ class Metrics:
             *source,
         )
 
+        # HAProxy's configuration files
+        self.config_file_current = gauge(
+            "dynsrv_config_file_current",
+            "1 if HAProxy's configuration file has the servers that a reload now would have to find.",
+            *where,
+        )
+        self.config_file_writes = counter(
+            "dynsrv_config_file_writes_total", "How often HAProxy's configuration file was written.", "path"
+        )
+        self.config_file_last_write = gauge(
+            "dynsrv_config_file_last_write_timestamp_seconds",
+            "Unix time at which HAProxy's configuration file was last written.",
+            "path",
+        )
+        self.config_file_errors = counter(
+            "dynsrv_config_file_errors_total",
+            "Failed attempts to write HAProxy's configuration file, by reason: changing, io, missing, permission,"
+            " space, validation.",
+            "path",
+            "reason",
+        )
+
         # Passes
         self.reconcile_duration = histogram(
             "dynsrv_reconcile_duration_seconds", "Time to observe, plan and apply once.", *where

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from dynsrv.documents.messages import show
 
@@ -170,7 +169,6 @@ MAX_LENGTH = 8000
 
 _FORBIDDEN = re.compile(r"""[^\x20-\x7e]|[;\\#"']""")
 _KEYWORD = re.compile(r"[a-z][a-z0-9-]*|set-proxy-v2-tlv-fmt\((0x[0-9A-Fa-f]{1,2}|[0-9]{1,3})\)")
-_FIXED_SNI = re.compile(r"sni str\(([A-Za-z0-9._-]+)\)")
 
 
 def checked_argument(text: str) -> str:
@@ -234,29 +232,6 @@ def possible_keywords(option: str) -> list[str]:
     if first.partition("(")[0] in _ALONE | _WITH_ARGUMENT:
         return [first]
     return [first, *others[1:], *(word for word in others[:1] if word in _ALONE | _WITH_ARGUMENT or is_protected(word))]
-
-
-def keyword(option: str) -> str:
-    """Return the keyword of an option: its first word."""
-    return option.partition(" ")[0]
-
-
-def implied_check_keywords(options: Sequence[str]) -> list[str]:
-    """Return what HAProxy adds to *options* of a server in its configuration file: how the check connects.
-
-    HAProxy adds nothing for a server that is added at runtime: without these keywords, the check of an `ssl` or
-    `send-proxy` server uses neither (2.6-3.4). As in the file, nothing is added to a check with a `port` or an `addr`.
-    """
-    keywords = {keyword(option) for option in options}
-    if "check" not in keywords or keywords & {"port", "addr"}:
-        return []
-    wanted = []
-    if "ssl" in keywords:
-        wanted.append("check-ssl")
-        wanted += [f"check-sni {name[1]}" for option in options if (name := _FIXED_SNI.fullmatch(option))]
-    if any(word.startswith("send-proxy") for word in keywords):
-        wanted.append("check-send-proxy")
-    return [option for option in wanted if keyword(option) not in keywords]
 
 
 def _checked_words(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynsrv.planning import Policy
-from dynsrv.settings import BackendSettings, OnRemoved, ProxySettings, Settings
+from dynsrv.settings import BackendSettings, ConfigFileSettings, OnRemoved, ProxySettings, Settings
 from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 from dynsrv.sources.source import SourceSettings
 
@@ -34,6 +34,24 @@ class ProxySpec:
     def key(self) -> str:
         """Its name."""
         return self.settings.name
+
+    @property
+    def config_files(self) -> tuple[ConfigFileSpec, ...]:
+        """The files of its configuration that are kept current."""
+        return tuple(ConfigFileSpec(one, self.directory) for one in self.settings.files)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFileSpec:
+    """A file of HAProxy's configuration that is kept current; relative paths begin at *directory*."""
+
+    settings: ConfigFileSettings
+    directory: Path
+
+    @property
+    def key(self) -> Path:
+        """Where it is."""
+        return self.directory / self.settings.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +109,13 @@ class Specs:
     """Everything that should run, by key."""
 
     proxies: Mapping[str, ProxySpec]
+    config_files: Mapping[Path, ConfigFileSpec]
     sources: Mapping[DesiredKey, SourceSpec]
     desired: Mapping[DesiredKey, DesiredSpec]
     backends: Mapping[BackendKey, BackendSpec]
 
 
-NOTHING = Specs({}, {}, {}, {})
+NOTHING = Specs({}, {}, {}, {}, {})
 
 
 def specs_of(settings: Settings, *, directory: Path) -> Specs:
@@ -121,7 +140,8 @@ def specs_of(settings: Settings, *, directory: Path) -> Specs:
                 on_removed=entry.on_removed,
             )
             backends[backend.key] = backend
-    return Specs(proxies, sources, desired, backends)
+    config_files = {one.key: one for proxy in proxies.values() for one in proxy.config_files}
+    return Specs(proxies, config_files, sources, desired, backends)
 
 
 def _override_until(entry: BackendSettings) -> float:

@@ -166,6 +166,7 @@ class WaitsFor(StrEnum):
     SESSIONS = "sessions"
     SUCCESSOR = "successor"
     GUARD = "guard"
+    CONFIG_FILE = "config_file"
     OPERATOR = "operator"  # of a hold: no wait of a plan has it
     AGENT = "agent"  # as above
 

@@ -11,6 +11,9 @@ from dynsrv.errors import ConfigurationError
 from dynsrv.haproxy.liveness import ProcessWatch
 from dynsrv.haproxy.proxy import HAProxy, Proxy
 from dynsrv.metrics import Metrics
+from dynsrv.persist.backend import PersistedBackend
+from dynsrv.persist.rendered_file import RenderedFile
+from dynsrv.persist.writer import Writer
 from dynsrv.reconcile.audit import AuditLog
 from dynsrv.reconcile.desired import DesiredState
 from dynsrv.reconcile.event_log import EventLog
@@ -21,7 +24,7 @@ from dynsrv.runtime import Client, connecting, parse_address
 from dynsrv.runtime.errors import ConnectFailed
 from dynsrv.sources.feed import Feed
 from dynsrv.sources.source import SharedResources, Source, SourceContext
-from dynsrv.specs import BackendSpec, DesiredSpec, ProxySpec, SourceSpec
+from dynsrv.specs import BackendSpec, ConfigFileSpec, DesiredSpec, ProxySpec, SourceSpec
 from dynsrv.tls import Certificates
 
 
@@ -58,14 +61,35 @@ class Factory:
         """Return the desired state of a backend, made from *feeds*."""
         return DesiredState(feeds, backend=spec.backend, policy=spec.policy, metrics=self.metrics)
 
+    def rendered_file(self, spec: ConfigFileSpec) -> RenderedFile:
+        """Return a file of HAProxy's configuration."""
+        template = spec.settings.template and spec.directory / spec.settings.template
+        return RenderedFile(spec.key, template=template, validate=spec.settings.validation)
+
+    def writer(self, spec: ConfigFileSpec) -> Writer:
+        """Return what keeps a file of HAProxy's configuration current."""
+        return Writer(self.rendered_file(spec), metrics=self.metrics)
+
+    def persisted_backend(self, spec: BackendSpec, writers: Sequence[Writer]) -> PersistedBackend:
+        """Return what lets *writers* know of a backend of a proxy that reads their files."""
+        policy = spec.desired.policy
+        return PersistedBackend(writers, backend=spec.name, proxy=spec.proxy.key, policy=policy, metrics=self.metrics)
+
     def reconciler(
-        self, spec: BackendSpec, proxy: Proxy, *, observers: Iterable[PassObserver] = (), force: bool = False
+        self,
+        spec: BackendSpec,
+        proxy: Proxy,
+        *,
+        persisted: PersistedBackend | None = None,
+        observers: Iterable[PassObserver] = (),
+        force: bool = False,
     ) -> Reconciler:
         """Return a reconciler of a backend on *proxy*, with its log, metrics and audit log.
 
-        *observers* observe its passes, too. With *force*, the guard is overridden.
+        *persisted* keeps its files current, *observers* observe its passes, too. With *force*, the guard is overridden.
         """
         backend, name, policy = spec.name, proxy.name, spec.desired.policy
+        persisted = persisted or self.persisted_backend(spec, [])
         return Reconciler(
             backend=backend,
             proxy=proxy,
@@ -75,8 +99,10 @@ class Factory:
                 self.audit_log.observer(proxy=name, backend=backend),
                 EventLog(proxy=name, backend=backend),
                 PassMetrics(self.metrics, proxy=name, backend=backend, owns=policy.owns),
+                persisted,
                 *observers,
             ),
+            in_config_file=persisted.in_config_file,
             override_until=math.inf if force else spec.override_until,
         )
 

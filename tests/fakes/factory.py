@@ -71,6 +71,7 @@ def the_specs(*backends: BackendSpec, proxies: Iterable[ProxySpec] = ()) -> Spec
     desired: dict[DesiredKey, DesiredSpec] = {one.desired.key: one.desired for one in backends}
     return Specs(
         proxies={one.key: one for one in (*proxies, *(backend.proxy for backend in backends))},
+        config_files={file.key: file for backend in backends for file in backend.proxy.config_files},
         sources={source.key: source for one in desired.values() for source in one.sources},
         desired=desired,
         backends={one.key: one for one in backends},

@@ -8,7 +8,9 @@ from dynsrv.steps import Step, StepKind
 
 
 def a_proxy(*, error: str | None = None) -> ProxyStatus:
-    return ProxyStatus(proxy="lb1", address="unix:///x.sock", up=error is None, version=None, pid=None, error=error)
+    return ProxyStatus(
+        proxy="lb1", address="unix:///x.sock", up=error is None, version=None, pid=None, error=error, config_files=[]
+    )
 
 
 def test_what_is_not_known_is_null() -> None:
@@ -19,6 +21,7 @@ def test_what_is_not_known_is_null() -> None:
         "version": None,
         "pid": None,
         "error": None,
+        "config_files": [],
     }
 
 

@@ -36,6 +36,10 @@ METRICS = {
     "dynsrv_oldest_drain_timestamp_seconds": ("gauge", "proxy", "backend"),
     "dynsrv_log_lines_lost": ("counter",),
     "dynsrv_internal_errors": ("counter", "part"),
+    "dynsrv_config_file_current": ("gauge", "proxy", "backend"),
+    "dynsrv_config_file_writes": ("counter", "path"),
+    "dynsrv_config_file_last_write_timestamp_seconds": ("gauge", "path"),
+    "dynsrv_config_file_errors": ("counter", "path", "reason"),
     "dynsrv_config_last_reload_successful": ("gauge",),
     "dynsrv_config_last_reload_success_timestamp_seconds": ("gauge",),
 }

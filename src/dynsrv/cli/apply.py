@@ -70,8 +70,8 @@ class Apply:
                 ApplyResult(backend.name, proxy.name, 0, 0.0, converged=False, error=str(error))
                 for proxy in backend.proxies
             ]
-        reconcilers = backend.reconcilers(force=self._force)
-        return await asyncio.gather(*(self._reconcile(one, desired, deadline) for one in reconcilers))
+        with backend.reconcilers(force=self._force) as reconcilers:
+            return await asyncio.gather(*(self._reconcile(one, desired, deadline) for one in reconcilers))
 
     async def _reconcile(self, reconciler: Reconciler, desired: Desired, deadline: float) -> ApplyResult:
         task = self._progress.add_task(f"{reconciler.backend} on {reconciler.proxy.name}", total=None)

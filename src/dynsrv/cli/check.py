@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 
 from dynsrv.cli.session import Backend, Session, first_snapshot
 from dynsrv.errors import DynsrvError
+from dynsrv.haproxy.command_line import unread_files
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.haproxy.support import check_keywords
 from dynsrv.runtime import Capabilities
@@ -28,12 +31,12 @@ class Finding:
 
 async def check_live(session: Session) -> list[Finding]:
     """Return the findings on each proxy, each source, and each backend on each of its proxies."""
-    proxies = await asyncio.gather(*map(_proxy, session.proxies.values()))
+    proxies = await asyncio.gather(*(_proxy(one, session.read_by[key]) for key, one in session.proxies.items()))
     backends = await asyncio.gather(*map(_backend, session.backends))
     return [*proxies, *(finding for findings in backends for finding in findings)]
 
 
-async def _proxy(proxy: HAProxy) -> Finding:
+async def _proxy(proxy: HAProxy, config_files: Sequence[Path]) -> Finding:
     what = f"proxy {proxy.name}"
     try:
         process = await proxy.identify()
@@ -44,6 +47,10 @@ async def _proxy(proxy: HAProxy) -> Finding:
     found = f"HAProxy {process.version}, pid {process.pid}, {init_state} init-state, level {level}"
     if level != "admin":
         return Finding(good=False, what=what, found=f"{found}; write `level admin` on the `stats socket` line")
+    if not config_files:
+        found += "; warning: without a config_file, a reload of HAProxy loses its servers until dynsrv adds them again"
+    elif unread := unread_files(process.pid, config_files):
+        return Finding(good=False, what=what, found=f"{found}; {unread}")
     return Finding(good=True, what=what, found=found)
 
 

@@ -197,7 +197,8 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
     selected = session.select(backend)
 
     async def reconcile() -> list[ApplyResult]:
-        return await Apply(selected, timeout=seconds, daemon=await session.daemon(), force=force).run()
+        async with session.config_files_kept():
+            return await Apply(selected, timeout=seconds, daemon=await session.daemon(), force=force).run()
 
     results = session.run(reconcile())
     output.print_applied(results)
@@ -211,7 +212,7 @@ def apply(config: Path | None, backend: str | None, timeout: str, force: bool) -
 @_config_option
 @click.option("--live", is_flag=True, help="Also query each HAProxy and each source.")
 def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's way
-    """Validate the configuration file.
+    """Validate the configuration file, and HAProxy's own where proxies[].config_file names it.
 
     Exit code: 0 if everything is good, 1 if not.
     """
@@ -222,16 +223,73 @@ def check(config: Path | None, live: bool) -> None:  # noqa: FBT001 - click's wa
     for warning in check_files(settings, directory=_directory(path)):
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{path}: good ({len(settings.proxies)} proxies, {len(settings.backends)} backends)")
-    if live:
-        from dynsrv.cli import output
-        from dynsrv.cli.check import check_live
-        from dynsrv.cli.session import Session
+    if not live and not any(proxy.files for proxy in settings.proxies):
+        return
+    from dynsrv.cli import output
+    from dynsrv.cli.check import check_live
+    from dynsrv.cli.check_config_files import check_config_files
+    from dynsrv.cli.session import Session
 
-        session = Session(settings, directory=_directory(path))
-        findings = session.run(check_live(session))
-        output.print_findings(findings)
-        if not all(finding.good for finding in findings):
-            sys.exit(EXIT_ERROR)
+    session = Session(settings, directory=_directory(path))
+    findings = list(check_config_files(session, live=live))
+    if live:
+        findings += session.run(check_live(session))
+    output.print_findings(findings, live=live)
+    if not all(finding.good for finding in findings):
+        sys.exit(EXIT_ERROR)
+
+
+@cli.command()
+@_config_option
+@click.option("--proxy", metavar="NAME", help="Only the files that this proxy reads.")
+@_backend_option
+@click.option("--mark", metavar="BACKEND", help="Only add the marks to this backend's section.")
+@click.option("--check", "dry", is_flag=True, help="Write nothing; exit with 2 if a file differs.")
+@click.option("--wait", default="0s", show_default=True, metavar="DURATION", help="How long to retry the sources.")
+@click.option("--output", metavar="FILE", help="Write to this file instead; - prints it.")
+def render(
+    *,
+    config: Path | None,
+    proxy: str | None,
+    backend: str | None,
+    mark: str | None,
+    dry: bool,
+    wait: str,
+    output: str | None,
+) -> None:
+    """Write the servers into HAProxy's configuration, from the sources alone.
+
+    No HAProxy is asked, so this is for the time before it starts: an init container, ExecStartPre, an image. Each file
+    is one of proxies[].config_file.
+
+    Exit code: 0 if it is done, 2 if a file differs (--check), 1 for an error.
+    """
+    from dynsrv.cli.render import Render
+
+    try:
+        seconds = parse_duration(wait)
+    except ValueError as error:
+        _fail(f"--wait: {error}")
+    session = _open(config)
+    session.select(backend)
+    work = Render(session, proxy=proxy, dry=dry or output is not None)
+    results = session.run(work.mark(mark) if mark else work.run(only=backend, wait=seconds))
+    if output is not None:
+        if len(results) != 1:
+            _fail(f"--output: there are {len(results)} files; choose one with --proxy")
+        if not results[0].problems:
+            with click.open_file(output, "wb") as file:
+                file.write(results[0].content)
+    for one in results:
+        for problem in one.problems:
+            click.echo(f"dynsrv: {problem}", err=True)
+        if output is None and not one.problems:
+            became = ("differs" if dry else "written") if one.differs else "up to date"
+            click.echo(f"{one.path}: {became}" + ("" if mark else f" ({one.servers} servers)"))
+    if any(one.problems for one in results):
+        sys.exit(EXIT_ERROR)
+    if dry and any(one.differs for one in results):
+        sys.exit(EXIT_OUT_OF_SYNC)
 
 
 @cli.command()

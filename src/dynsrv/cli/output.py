@@ -162,13 +162,14 @@ def print_applied(results: Iterable[ApplyResult]) -> None:
                 _console.print(Text(f"  {sentence}"))
 
 
-def print_findings(findings: Iterable[Finding]) -> None:
-    """Print one line for each finding, and what cannot be found out through the Runtime API."""
+def print_findings(findings: Iterable[Finding], *, live: bool) -> None:
+    """Print one line for each finding, and after a *live* check what the Runtime API does not show."""
     _rows([("good" if one.good else "bad", one.what, one.found) for one in findings])
-    _console.print(
-        "  Not visible from outside: `default-server`, which servers added at runtime do not inherit;"
-        " and `stats maxconn` (10 by default), of which dynsrv uses 4."
-    )
+    if live:
+        _console.print(
+            "  Not visible from outside: `default-server`, which servers added at runtime do not inherit;"
+            " and `stats maxconn` (10 by default), of which dynsrv uses 4."
+        )
 
 
 def _heading(view: BackendView) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ from dynsrv.documents.messages import listed
 from dynsrv.errors import ConfigurationError, SourceError
 from dynsrv.haproxy.proxy import HAProxy
 from dynsrv.model import Snapshot
+from dynsrv.persist.rendered_file import RenderedFile
+from dynsrv.persist.writer import Writer
 from dynsrv.planning import Desired, Policy, desired_servers
 from dynsrv.reconcile.merge import merge
 from dynsrv.reconcile.reconciler import Reconciler
@@ -33,6 +35,7 @@ class Backend:
     sources: Sequence[Source]
     on: Sequence[tuple[BackendSpec, HAProxy]]
     factory: Factory
+    writers: Mapping[Path, Writer] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -59,9 +62,18 @@ class Backend:
         assert merged is not None
         return desired_servers(merged.snapshot, self.policy)
 
-    def reconcilers(self, *, force: bool) -> list[Reconciler]:
-        """Return a reconciler for each proxy. With *force*, the guard is overridden."""
-        return [self.factory.reconciler(spec, proxy, force=force) for spec, proxy in self.on]
+    @contextmanager
+    def reconcilers(self, *, force: bool) -> Iterator[list[Reconciler]]:
+        """Provide a reconciler for each proxy, which keeps its files current; with *force*, without the guard."""
+        with ExitStack() as stack:
+            reconcilers = []
+            for spec, proxy in self.on:
+                writers = [self.writers[one.key] for one in spec.proxy.config_files]
+                persisted = self.factory.persisted_backend(spec, writers)
+                reconciler = self.factory.reconciler(spec, proxy, persisted=persisted, force=force)
+                stack.enter_context(persisted.kept(reconciler.wake))
+                reconcilers.append(reconciler)
+            yield reconcilers
 
 
 class Session:
@@ -71,12 +83,17 @@ class Session:
         specs, factory = specs_of(settings, directory=directory), Factory()
         self._settings, self._directory = settings, directory
         self.proxies = {key: factory.proxy(spec) for key, spec in specs.proxies.items()}
+        self.config_files = {key: factory.rendered_file(spec) for key, spec in specs.config_files.items()}
+        self.read_by = {key: [file.key for file in spec.config_files] for key, spec in specs.proxies.items()}
+        """The files that each proxy reads, as far as they are kept current."""
+        self.writers = {key: factory.writer(spec) for key, spec in specs.config_files.items()}
         self.backends = [
             Backend(
                 spec,
                 [factory.source(source) for source in spec.sources],
                 [(one, self.proxies[one.proxy.key]) for one in specs.backends.values() if one.desired.key == key],
                 factory,
+                self.writers,
             )
             for key, spec in specs.desired.items()
         ]
@@ -108,6 +125,40 @@ class Session:
                     proxy.close()
 
         return asyncio.run(run())
+
+    def files_of(self, proxy: str | None) -> dict[Path, RenderedFile]:
+        """Return the files of HAProxy's configuration that this proxy reads; all for None.
+
+        Raises:
+            ConfigurationError: there is no such proxy, or no file.
+        """
+        if proxy not in {None, *self.proxies}:
+            raise ConfigurationError("--proxy", f"found {proxy!r}, expected one of {', '.join(sorted(self.proxies))}")
+        files = self.config_files if proxy is None else {key: self.config_files[key] for key in self.read_by[proxy]}
+        if not files:
+            of = f"of the proxy {proxy}" if proxy else "of any proxy"
+            raise ConfigurationError("proxies", f"there is no config_file {of}; write one")
+        return dict(files)
+
+    def backends_in(self, path: Path) -> dict[str, list[Backend]]:
+        """Return the backends, by name, of the proxies that read the file at *path*."""
+        backends: dict[str, list[Backend]] = {}
+        for backend in self.backends:
+            if any(path in self.read_by[proxy.name] for proxy in backend.proxies):
+                backends.setdefault(backend.name, []).append(backend)
+        return backends
+
+    @asynccontextmanager
+    async def config_files_kept(self) -> AsyncIterator[None]:
+        """Keep the files of HAProxy's configuration current, to the last change."""
+        tasks = [asyncio.create_task(writer.run()) for writer in self.writers.values()]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(writer.finish() for writer in self.writers.values()))
 
 
 async def first_snapshot(source: Source, *, timeout: float) -> Snapshot:

@@ -90,7 +90,7 @@ class Daemon:
                     with self._notifier.reloading():
                         await self._reload(supervisor)
                 self._notifier.stopping()
-                supervisor.stop()
+                await supervisor.stop()
                 for task in beside:
                     task.cancel()
         log.info(Event.STOPPED)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dynsrv.reconcile.view import BackendView
 from dynsrv.sources.feed import Feed
-from dynsrv.specs import BackendKey, BackendSpec, DesiredKey, DesiredSpec, ProxySpec, SourceSpec
+from dynsrv.specs import BackendKey, BackendSpec, ConfigFileSpec, DesiredKey, DesiredSpec, ProxySpec, SourceSpec
 from dynsrv.wiring import Factory
 
 
@@ -30,6 +31,24 @@ class ProxyRunner:
         except asyncio.CancelledError:
             self.proxy.close()
             raise
+
+
+class ConfigFileRunner:
+    """Keeps one file of HAProxy's configuration current."""
+
+    def __init__(self, spec: ConfigFileSpec, factory: Factory) -> None:
+        self.spec = spec
+        self.writer = factory.writer(spec)
+
+    def __str__(self) -> str:
+        return f"writer of {self.spec.key}"
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        try:
+            await self.writer.run()
+        finally:
+            await self.writer.finish()
 
 
 class SourceRunner:
@@ -65,10 +84,21 @@ class DesiredRunner:
 class BackendRunner:
     """Reconciles one backend on one proxy."""
 
-    def __init__(self, spec: BackendSpec, factory: Factory, desired: DesiredRunner, proxy: ProxyRunner) -> None:
+    def __init__(
+        self,
+        spec: BackendSpec,
+        factory: Factory,
+        desired: DesiredRunner,
+        proxy: ProxyRunner,
+        *,
+        config_files: Sequence[ConfigFileRunner] = (),
+    ) -> None:
         self.spec = spec
         self.desired = desired.state
-        self.reconciler = factory.reconciler(spec, proxy.proxy, observers=[self.desired.observer(spec.proxy.key)])
+        self.persisted = factory.persisted_backend(spec, [one.writer for one in config_files])
+        self.reconciler = factory.reconciler(
+            spec, proxy.proxy, persisted=self.persisted, observers=[self.desired.observer(spec.proxy.key)]
+        )
         self._watch = proxy.watch
 
     def __str__(self) -> str:
@@ -80,7 +110,11 @@ class BackendRunner:
         self.desired.subscribe(self.spec.proxy.key, wake)
         self._watch.subscribe(wake)
         try:
-            await self.reconciler.run(self.desired)
+            with self.persisted.kept(wake):
+                try:
+                    await self.reconciler.run(self.desired)
+                finally:
+                    await self.persisted.catch_up(self.reconciler.proxy)
         finally:
             self._watch.unsubscribe(wake)
             self.desired.unsubscribe(self.spec.proxy.key)
@@ -107,6 +141,7 @@ class RunningSet:
     """Everything that runs, by the keys of the specs. The supervisor changes it; everything else only reads it."""
 
     proxies: dict[str, ProxyRunner] = field(default_factory=dict)
+    config_files: dict[Path, ConfigFileRunner] = field(default_factory=dict)
     sources: dict[DesiredKey, SourceRunner] = field(default_factory=dict)
     desired: dict[DesiredKey, DesiredRunner] = field(default_factory=dict)
     backends: dict[BackendKey, BackendRunner] = field(default_factory=dict)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from dynsrv import __version__
-from dynsrv.api_model import About, Change, ProxyStatus, Row, SourceStatus, utc_time
+from dynsrv.api_model import About, Change, ConfigFileStatus, ProxyStatus, Row, SourceStatus, utc_time
 from dynsrv.daemon.runner import RunningSet
 from dynsrv.model import host_port
 from dynsrv.reconcile.audit import AuditLog
@@ -51,7 +52,13 @@ class Status:
         for source in self._running.sources.values():
             if source.feed.failure is not None:
                 yield f"backend {source.spec.backend}: {source.feed.failure}"
-        for view in self.backends():
+        for file in self._running.config_files.values():
+            if file.writer.failure is not None:
+                yield str(file.writer.failure)
+        for runner in self._running.backends.values():
+            view = runner.view()
+            if runner.persisted.problem is not None:
+                yield f"{_where(view)}: {runner.persisted.problem}"
             if view.error is not None:
                 yield f"{_where(view)}: {view.error}"
             elif view.plan is not None:
@@ -73,7 +80,19 @@ class Status:
                 version=process.version if process else None,
                 pid=process.pid if process else None,
                 error=None if failure is None else str(failure),
+                config_files=[self._config_file(file.key, runner.spec.key) for file in runner.spec.config_files],
             )
+
+    def _config_file(self, path: Path, proxy: str) -> ConfigFileStatus:
+        writer = self._running.config_files[path].writer
+        backends = [one for one in self._running.backends.values() if one.spec.proxy.key == proxy]
+        problems = [one.persisted.problem for one in backends]
+        errors = [writer.failure] if writer.failure else [one for one in problems if one and one.path == str(path)]
+        return ConfigFileStatus(
+            path=str(path),
+            written=utc_time(writer.written_at),
+            error="; ".join(map(str, errors)) if errors else None,
+        )
 
     def sources(self) -> Iterator[SourceStatus]:
         """Yield the source of each backend, as it last answered."""

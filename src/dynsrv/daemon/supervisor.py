@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from dynsrv.daemon.runner import BackendRunner, DesiredRunner, ProxyRunner, RunningSet, SourceRunner
+from dynsrv.daemon.runner import BackendRunner, ConfigFileRunner, DesiredRunner, ProxyRunner, RunningSet, SourceRunner
 from dynsrv.logs import Event, get_logger
 from dynsrv.reconcile.reconciler import Backoff
 from dynsrv.settings import OnRemoved
@@ -99,6 +99,7 @@ class Supervisor:
         running, factory = self._running, self._factory
         # Created before anything stops: it may fail, and what several sources share lives only as long as one of them.
         proxies = _renew(running.proxies, specs.proxies, lambda spec: ProxyRunner(spec, factory))
+        config_files = _renew(running.config_files, specs.config_files, lambda spec: ConfigFileRunner(spec, factory))
         sources = _renew(running.sources, specs.sources, lambda spec: SourceRunner(spec, factory))
         desired = _renew(
             running.desired,
@@ -109,29 +110,44 @@ class Supervisor:
             running.backends,
             specs.backends,
             lambda spec: BackendRunner(
-                spec, factory, desired.runners[spec.desired.key], proxies.runners[spec.proxy.key]
+                spec,
+                factory,
+                desired.runners[spec.desired.key],
+                proxies.runners[spec.proxy.key],
+                config_files=[config_files.runners[one.key] for one in spec.proxy.config_files],
             ),
         )
-        stop: list[Runner[object]] = [*proxies.stop, *sources.stop, *desired.stop, *backends.stop]
-        start: list[Runner[object]] = [*proxies.start, *sources.start, *desired.start, *backends.start]
+        several = (proxies, config_files, sources, desired, backends)
+        stop: list[Runner[object]] = [runner for one in several for runner in one.stop]
+        start: list[Runner[object]] = [runner for one in several for runner in one.start]
         back = [self._removals.pop(key) for key in specs.backends if key in self._removals]
-        await _end([*(self._tasks.pop(runner) for runner in stop), *back])
+        await self._end(stop, back)
         self._forget_metrics(specs)
-        running.proxies, running.sources = proxies.runners, sources.runners
+        running.proxies, running.config_files = proxies.runners, config_files.runners
+        running.sources = sources.runners
         running.desired, running.backends = desired.runners, backends.runners
         for runner in start:
             self._tasks[runner] = self._group.create_task(self._keep_running(runner), name=str(runner))
         for gone in backends.gone:
             self._on_removed(gone)
 
-    def stop(self) -> None:
-        """Cancel everything, pending removals too.
+    async def stop(self) -> None:
+        """End everything, pending removals too.
 
         HAProxy completes a batch that it has read, and holds the stage of every server, so the next start continues
         from there.
         """
-        for task in (*self._tasks.values(), *self._removals.values()):
-            task.cancel()
+        await self._end(list(self._tasks), list(self._removals.values()))
+
+    async def _end(self, runners: Collection[Runner[object]], removals: Collection[asyncio.Task[None]]) -> None:
+        """Cancel these, and wait until they have ended: writers last, who write what the others saw at their end."""
+        writers = [runner for runner in runners if isinstance(runner, ConfigFileRunner)]
+        others = [runner for runner in runners if not isinstance(runner, ConfigFileRunner)]
+        for tasks in ([*map(self._tasks.pop, others), *removals], [*map(self._tasks.pop, writers)]):
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
 
     async def _keep_running(self, runner: Runner[object]) -> None:
         """Run *runner*, again after a pause whenever a bug has ended it: nothing else may be affected by it."""
@@ -164,11 +180,15 @@ class Supervisor:
         If its proxy is gone too, the client is closed, which then opens a connection for each batch.
         """
         spec = runner.spec
-        reconciler = self._factory.reconciler(spec, runner.reconciler.proxy, force=True)
-        delay = await reconciler.attempt({})
-        while reconciler.last is None or not reconciler.last.plan.converged:
-            await asyncio.sleep(delay)
+        files = self._running.config_files
+        writers = [files[one.key].writer for one in spec.proxy.config_files if one.key in files]
+        persisted = self._factory.persisted_backend(spec, writers)
+        reconciler = self._factory.reconciler(spec, runner.reconciler.proxy, persisted=persisted, force=True)
+        with persisted.kept(reconciler.wake):
             delay = await reconciler.attempt({})
+            while reconciler.last is None or not reconciler.last.plan.converged:
+                await asyncio.sleep(delay)
+                delay = await reconciler.attempt({})
         self._factory.metrics.forget(backend=spec.name, proxy=spec.proxy.key)
 
     def _forget_metrics(self, specs: Specs) -> None:
@@ -176,6 +196,8 @@ class Supervisor:
         metrics, running = self._factory.metrics, self._running
         for proxy in running.proxies.keys() - specs.proxies.keys():
             metrics.forget(proxy=proxy)
+        for path in running.config_files.keys() - specs.config_files.keys():
+            metrics.forget(path=str(path))
         for backend, proxy in running.backends.keys() - specs.backends.keys():
             metrics.forget(backend=backend, proxy=proxy)
         for backend in {name for name, _ in running.backends} - {name for name, _ in specs.backends}:
@@ -183,10 +205,3 @@ class Supervisor:
         kinds = {(one.spec.backend, one.spec.settings.kind) for one in running.sources.values()}
         for backend, kind in kinds - {(one.backend, one.settings.kind) for one in specs.sources.values()}:
             metrics.forget(backend=backend, kind=kind)
-
-
-async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)

@@ -127,7 +127,7 @@ def _locate(details: ErrorDetails, data: Any, model: type[BaseModel]) -> tuple[K
         if step in branches:  # not a key of the file: the value that chose this branch of a union
             inner, branches = branches[step], {}
             continue
-        known = list(inner.model_fields) if inner else []
+        known = [field.alias or name for name, field in inner.model_fields.items()] if inner else []
         may_be_absent = position == len(location) and details["type"] in {"missing", "problem"}
         if may_be_absent or has_step(data, step):
             path.append(step)

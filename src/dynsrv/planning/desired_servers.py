@@ -8,6 +8,7 @@ from itertools import islice
 
 from dynsrv.model import Endpoint, Location, Server, Snapshot
 from dynsrv.planning import naming
+from dynsrv.planning.options import with_own_options
 from dynsrv.planning.policy import Policy
 
 _IDS_TRIED = 8
@@ -63,10 +64,7 @@ def desired_servers(snapshot: Snapshot, policy: Policy, *, before: Desired | Non
 
 
 def _desired_server(endpoint: Endpoint, policy: Policy) -> DesiredServer:
-    options = policy.options
-    if endpoint.options:
-        own = {option.partition(" ")[0] for option in endpoint.options}
-        options = (*(one for one in options if one.partition(" ")[0] not in own), *endpoint.options)
+    options = with_own_options(policy.options, endpoint.options)
     return DesiredServer(
         endpoint=endpoint,
         weight=policy.weight if endpoint.weight is None else endpoint.weight,

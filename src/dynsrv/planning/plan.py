@@ -95,6 +95,8 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
                 )
             elif server.serving or _spared(server, desired, policy):
                 leaving.append((server, reason))
+            elif server.admin is AdminState.READY and server.name in history.in_config_file:
+                builder.waits.append(_config_file_wait(server, reason))
             else:
                 drained_for = now - history.drains.get(server.name, now)
                 quiet_for = now - history.last_sessions.get(server.name, now)
@@ -135,7 +137,7 @@ def make_plan(*, desired: Desired, observed: Backend, history: RecentHistory, no
             backup=backup,
         )
         decision = guard.evaluate(request, recent=recent, now=now, limits=policy.limits)
-        _leave(of_this_kind, match_, decision, policy=policy, builder=builder)
+        _leave(of_this_kind, match_, decision, history=history, policy=policy, builder=builder)
         others = tally.serving + tally.foreign - decision.may_leave
     builder.steps.sort(key=lambda step: _RANK[type(step)])  # stable
     return Plan(tuple(builder.steps), tuple(builder.waits), tuple(builder.refusals), tuple(builder.holds))
@@ -266,6 +268,7 @@ def _leave(
     match_: _Match,
     decision: RemovalDecision,
     *,
+    history: RecentHistory,
     policy: Policy,
     builder: PlanBuilder,
 ) -> None:
@@ -275,9 +278,16 @@ def _leave(
     for number, (server, reason) in enumerate(leaving):
         if number >= decision.may_leave:
             builder.waits.append(Wait(server.name, waits_for, f"{reason}; {decision.kept}", decision.deadline))
+        elif server.name in history.in_config_file:
+            builder.waits.append(_config_file_wait(server, reason))
         elif (target := match_.kept.get(server.name)) is None:
             lifecycle.remove(server, reason=reason, policy=policy, builder=builder)
         elif target.endpoint.state is EndpointState.READY:
             lifecycle.keep(server, target, policy=policy, builder=builder)
         else:
             lifecycle.drain(server, reason=reason, builder=builder)
+
+
+def _config_file_wait(server: Server, reason: str) -> Wait:
+    unnamed = "keeps serving until HAProxy's configuration file no longer has it"
+    return Wait(server.name, WaitsFor.CONFIG_FILE, f"{reason}; {unnamed}")

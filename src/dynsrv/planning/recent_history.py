@@ -33,6 +33,7 @@ class RecentHistory:
     *active* and *backup*: how many servers served, backup servers apart from the others.
     *refused*: names of servers that HAProxy refused in the last attempt to add them.
     *trusted*: ids of servers that served in HAProxy's previous process; they are admitted without a first check.
+    *in_config_file*: names of servers that a reload would bring back; none of them may begin to leave yet.
     """
 
     drains: Mapping[str, float] = field(default_factory=dict)
@@ -41,3 +42,4 @@ class RecentHistory:
     backup: RecentService = RecentService()
     trusted: frozenset[int] = frozenset()
     refused: frozenset[str] = frozenset()
+    in_config_file: frozenset[str] = frozenset()

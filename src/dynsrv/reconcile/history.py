@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from dynsrv.model import AdminState, Backend, Process, Server
 from dynsrv.planning import Policy, RecentHistory, RecentService
-from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, WaitsFor
+from dynsrv.steps import Add, Admit, Applied, Drain, Outcome, Plan, SetWeight, Step, WaitsFor
 
 _TRUST = 60.0
 """Seconds before a reload or restart of HAProxy; servers that served then need not wait for a check after it."""
@@ -59,7 +59,7 @@ class History:
         self._sessions: dict[str, tuple[float, int | None]] = {}  # latest start of the last one; total
         self._active = _Service(policy.limits.window)
         self._backup = _Service(policy.limits.window)
-        self._replaced: frozenset[str] = frozenset()  # servers that serve until their successors do
+        self._leaving: frozenset[str] = frozenset()  # servers that only wait for a successor or for the file to leave
         self._process: Process | None = None
         self._serving: frozenset[int] = frozenset()
         self._seen_at = 0.0
@@ -93,7 +93,7 @@ class History:
 
     def _observe_service(self, service: _Service, servers: Sequence[Server], *, now: float) -> RecentService:
         serving = [server.name for server in servers if server.serving]
-        return service.observe(len(serving), sum(name in self._replaced for name in serving), now=now)
+        return service.observe(len(serving), sum(name in self._leaving for name in serving), now=now)
 
     def _last_session(self, server: Server, *, now: float) -> tuple[float, int | None]:
         """Return the latest time at which a session may have begun on *server*, and how many had begun by then.
@@ -117,11 +117,21 @@ class History:
         """Note the result of a plan."""
         done = [result.step for result in applied.results if result.outcome is Outcome.DONE]
         ended = {step.server for step in done if _ends_service(step)}
+        unnamed = {wait.server for wait in plan.waits if wait.waits_for is WaitsFor.CONFIG_FILE}
         serving = [server for server in observed.servers if server.serving and self._owns(server.name)]
         for service, backup in ((self._active, False), (self._backup, True)):
             of_this_kind = [server for server in serving if server.backup is backup]
-            service.record(len(of_this_kind), sum(server.name in ended for server in of_this_kind), now=now)
-        self._replaced = frozenset(wait.server for wait in plan.waits if wait.waits_for is WaitsFor.SUCCESSOR)
+            left = sum(server.name not in unnamed for server in of_this_kind)
+            service.record(left, sum(server.name in ended for server in of_this_kind), now=now)
+        replaced = {wait.server for wait in plan.waits if wait.waits_for is WaitsFor.SUCCESSOR}
+        self._leaving = frozenset(replaced | unnamed)
+        # HAProxy may be another process before it is observed again
+        admitted = {step.server for step in done if isinstance(step, Admit)}
+        if admitted or ended:
+            ids = {server.name: server.id for server in observed.servers}
+            ids |= {step.server: step.id for step in done if isinstance(step, Add)}
+            self._serving = self._serving.union(ids[name] for name in admitted)
+            self._serving = self._serving.difference(ids[name] for name in ended)
         self._refused = frozenset(
             result.step.server
             for result in applied.results

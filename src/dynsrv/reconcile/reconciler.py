@@ -49,9 +49,10 @@ class Reconciler:
     Nothing else in dynsrv changes that backend: it also carries out what operators request, never during a pass.
     *resync* is in seconds. The guard is overridden until *override_until*, in Unix time; the override ends after as
     many seconds of *clock*, even if somebody sets the time of day meanwhile.
+    *in_config_file* returns the names of the servers that may not begin to leave yet: a reload would bring them back.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has one meaning, and most have a default
         self,
         *,
         backend: str,
@@ -60,6 +61,7 @@ class Reconciler:
         resync: float,
         observers: Sequence[PassObserver] = (),
         override_until: float = 0.0,
+        in_config_file: Callable[[Backend], frozenset[str]] = lambda _: frozenset(),
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -68,6 +70,7 @@ class Reconciler:
         self._policy = policy
         self._resync = resync
         self._observers = observers
+        self._in_config_file = in_config_file
         self._clock = clock
         self._wall_clock = wall_clock
         self._override_until = override_until
@@ -225,6 +228,7 @@ class Reconciler:
             return replace(self._last, observed=observed, seen_at=seen_at, desired_since=since)
         check_keywords(observed, self._policy.options, proxy=self.proxy.name)
         history = self._history.observe(observed, now=now)
+        history = replace(history, in_config_file=self._in_config_file(observed))
         planning = partial(
             make_plan, desired=desired, observed=observed, history=history, now=now, policy=self._policy_now()
         )
@@ -240,7 +244,7 @@ class Reconciler:
             self._in_sync = (desired, observed.process)
         known = self._last.drains if self._last is not None else {}
         drains = {name: known.get(name, self._wall_clock() - (now - began)) for name, began in history.drains.items()}
-        return Pass(observed, plan, applied, drift, drains, seen_at, since)
+        return Pass(desired, observed, plan, applied, drift, drains, seen_at, since)
 
     def _policy_now(self) -> Policy:
         if self._clock() < self._override_ends:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from dynsrv.errors import BackendRejected, DynsrvError, InternalError, ProxyChanged
 from dynsrv.model import Backend
+from dynsrv.planning import Desired
 from dynsrv.steps import Add, Admit, Applied, EnableHealth, Outcome, Plan, SetWeight, StepResult, Wait, WaitsFor
 
 _ADMITTING = (Add, EnableHealth, Admit, SetWeight)
@@ -44,7 +45,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass that got as far as a plan: what was observed, what was planned, and the results.
+    """A pass that got as far as a plan: what was desired and observed, what was planned, and the results.
 
     *drift*: HAProxy had been in sync, and neither dynsrv nor the source has changed anything since. *drains* has the
     start of each drain by server, and *seen_at* is when HAProxy was observed, both in Unix time. *desired_since* is
@@ -52,6 +53,7 @@ class Pass:
     the duration of the pass.
     """
 
+    desired: Desired
     observed: Backend
     plan: Plan
     applied: Applied

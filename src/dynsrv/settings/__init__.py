@@ -16,12 +16,13 @@ from dynsrv.documents.values import JsonSchemaGenerator, Section, host_and_port
 from dynsrv.errors import ConfigurationError
 from dynsrv.settings.backend import BackendSettings, LimitsSettings, OnRemoved
 from dynsrv.settings.process import AuditSettings, LogSettings, ResyncSettings, WebSettings
-from dynsrv.settings.proxy import ProxySettings
+from dynsrv.settings.proxy import ConfigFileSettings, ProxySettings
 from dynsrv.sources.endpoint_rules import ReservedPort
 
 __all__ = [
     "DEFAULT_PATHS",
     "BackendSettings",
+    "ConfigFileSettings",
     "LimitsSettings",
     "OnRemoved",
     "ProxySettings",
@@ -71,7 +72,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        if problems := [*self._proxy_problems(), *self._backend_problems()]:
+        if problems := [*self._proxy_problems(), *self._config_file_problems(), *self._backend_problems()]:
             raise problems_at(type(self), problems)
         return self
 
@@ -84,6 +85,21 @@ class Settings(Section):
                     problem = f"found {show(value)}, which proxies[{other}] has already; change one of the two"
                     problems.append((("proxies", index, key), problem))
                     break  # a proxy without a name has its address's
+        return problems
+
+    def _config_file_problems(self) -> list[tuple[KeyPath, str]]:
+        """Two proxies may read one file, if it is made in one way."""
+        problems: list[tuple[KeyPath, str]] = []
+        first: dict[Path, tuple[int, ConfigFileSettings]] = {}
+        for index, proxy in enumerate(self.proxies):
+            for one in proxy.files:
+                other, same = first.setdefault(one.path, (index, one))
+                if same != one:
+                    key = "config_file" if proxy.config_file else "config_files"
+                    problem = (
+                        f"found {show(str(one.path))}, which proxies[{other}] writes with other template or validate"
+                    )
+                    problems.append((("proxies", index, key), f"{problem}; make the two equal"))
         return problems
 
     def _backend_problems(self) -> list[tuple[KeyPath, str]]:

@@ -11,6 +11,7 @@ from dynsrv.documents import KeyPath
 from dynsrv.documents.messages import show
 from dynsrv.documents.problems import problems_at
 from dynsrv.documents.values import CheckTime, Count, Flag, PositiveCount, Section, Weight, in_milliseconds, matching
+from dynsrv.planning.options import implied_check_keywords, keyword
 
 
 class SslSettings(Section):
@@ -74,10 +75,10 @@ class ServerSettings(Section):
 
     @model_validator(mode="after")
     def _agreeing(self) -> Self:
-        given = {server_keywords.keyword(option): "the key server.ssl" for option in self._typed_keywords()}
+        given = {keyword(option): "the key server.ssl" for option in self._typed_keywords()}
         problems: list[tuple[KeyPath, str]] = []
         for index, option in enumerate(self.options):
-            word = server_keywords.keyword(option)
+            word = keyword(option)
             if word in given:
                 problem = f"found {show(option)}, but {given[word]} gives {word} already; remove one of the two"
                 problems.append((("options", index), problem))
@@ -96,7 +97,7 @@ class ServerSettings(Section):
     def keywords(self) -> tuple[str, ...]:
         """Return the keywords of `add server`, one with its arguments an item, without weight and id."""
         typed = self._typed_keywords()
-        return (*typed, *server_keywords.implied_check_keywords((*typed, *self.options)), *self.options)
+        return (*typed, *implied_check_keywords((*typed, *self.options)), *self.options)
 
     def _typed_keywords(self) -> list[str]:
         keywords = ["check"] if self.check else []

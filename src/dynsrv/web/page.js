@@ -129,6 +129,9 @@ const RULES = [
   ['fresh', 'problem', ({refused: [first, ...others]}) => first &&
     `HAProxy did not ${first.step.replaceAll('_', ' ')} ${first.server}: ${first.detail}` +
     (others.length ? `, and ${others.length} more` : '')],
+  ['proxies', 'warning', ({config_files: files}) => files.some(({error}) => error !== null) &&
+    `has a configuration file that cannot be kept current: ${files.map(({error}) => error).filter(Boolean).join('; ')}. ` +
+    'A reload or restart of it would use the last one written.'],
   ['fresh', 'warning', ({servers}) => named(servers.filter(({failing}) => failing),
     'server gets no requests, because its check fails', 'servers get no requests, because their checks fail')],
   ['sources', 'warning', ({ignored}) => ignored.length > 0 &&
@@ -146,6 +149,8 @@ const WAITS = {
   check: ['server waits for its check', 'servers wait for their checks'],
   successor: ['server serves until a new one does', 'servers serve until new ones do'],
   sessions: ['server is draining', 'servers are draining'],
+  config_file: ['server serves until the configuration file is without it',
+    'servers serve until the configuration file is without them'],
   removal: ['server waits for its deletion', 'servers wait for their deletion'],
   addition: ['server is not added yet', 'servers are not added yet'],
   null: ['server is about to change', 'servers are about to change'],

@@ -123,14 +123,22 @@ class HAProxy:
             await self._process.wait()
         self._process = None
 
-    async def replace(self) -> None:
-        """Start another process that takes over from this one (`haproxy -sf`), and wait until it answers."""
+    async def replace(self, *, listeners: bool = False) -> None:
+        """Start another process that takes over from this one (`haproxy -sf`), and wait until it answers.
+
+        With *listeners* it gets the old one's (`-x`), for which the socket's level is `admin expose-fd listeners`.
+        """
         old = await self.pid()
         assert self._process is not None
         self._old.append(self._process)
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                binary(self.version), "-db", "-f", self.configuration, "-sf", str(old), stdout=log, stderr=log
+                binary(self.version),
+                *["-db", "-f", str(self.configuration)],
+                *(["-x", str(self.socket)] if listeners else []),
+                *["-sf", str(old)],
+                stdout=log,
+                stderr=log,
             )
 
         async def another() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -50,10 +51,13 @@ class Load:
 
 
 @asynccontextmanager
-async def load(frontend: Path, *, path: str = "/", workers: int = 8, pause: float = 0.0) -> AsyncIterator[Load]:
+async def load(
+    frontend: Path, *, path: str = "/", workers: int = 8, pause: float = 0.0, stamped: bool = False
+) -> AsyncIterator[Load]:
     """Send requests as fast as *workers* get answers, until the block ends; each counts as answered or failed.
 
-    After each answer a worker pauses for so many seconds.
+    After each answer a worker pauses for so many seconds. A *stamped* request asks for the Unix time at which it was
+    sent.
     """
     counts = Load()
     stop = False
@@ -61,7 +65,7 @@ async def load(frontend: Path, *, path: str = "/", workers: int = 8, pause: floa
     async def work() -> None:
         while not stop:
             try:
-                counts.answered[await request(frontend, path)] += 1
+                counts.answered[await request(frontend, f"/{time.time()}" if stamped else path)] += 1
                 if pause:
                     await asyncio.sleep(pause)
             except (BadAnswer, OSError, TimeoutError) as error:

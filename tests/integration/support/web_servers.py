@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,7 @@ class WebServer:
         self.latency = 0.0
         """Seconds that each answer takes."""
         self.requests = 0
+        self.last_sent = 0.0  # the highest number that was requested as a path, such as the time that it was sent
         self.slow_running = 0
         self._released = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -71,6 +73,8 @@ class WebServer:
                 while (await reader.readline()).strip():
                     pass
                 self.requests += 1
+                with suppress(ValueError):
+                    self.last_sent = max(self.last_sent, float(request.split(b" ")[1].removeprefix(b"/")))
                 if b" /slow" in request:
                     self.slow_running += 1
                     await self._released.wait()

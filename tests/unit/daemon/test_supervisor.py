@@ -63,7 +63,7 @@ class Supervised:
             supervisor = Supervisor(self.running, self.factory, group)
             await supervisor.apply(the_specs(*backends))
             yield supervisor
-            supervisor.stop()
+            await supervisor.stop()
 
     async def want(self, snapshot: Snapshot, *backends: str) -> None:
         """Let the sources of *backends*, by default all, say this, and give everybody time to act on it."""

@@ -21,6 +21,7 @@ def the_plan(
     departed: int = 0,
     trusted: frozenset[int] = frozenset(),
     refused: frozenset[str] = frozenset(),
+    in_config_file: frozenset[str] = frozenset(),
 ) -> Plan:
     """What is to be done where *observed* is there and *wanted* is wanted, by default as seen for the first time."""
     policy = policy or a_policy()
@@ -37,6 +38,7 @@ def the_plan(
             backup=RecentService(((now, sum(server.serving and server.backup for server in observed)),)),
             trusted=trusted,
             refused=refused,
+            in_config_file=in_config_file,
         ),
         now=now,
         policy=policy,

@@ -34,6 +34,16 @@ def test_an_option_of_an_endpoint_s_replaces_the_one_of_the_same_keyword() -> No
     assert the_target(an_endpoint(), policy).options == ("check", "inter 2s", "rise 2")
 
 
+def test_the_check_of_an_endpoint_with_its_own_way_to_connect_connects_like_its_traffic() -> None:
+    def options(*own: str) -> tuple[str, ...]:
+        return the_target(Endpoint("10.0.0.1", 80, options=own), a_policy(options=("check",))).options
+
+    assert options("send-proxy") == ("check", "send-proxy", "check-send-proxy")
+    assert options("ssl", "verify none", "sni str(a.example)")[4:] == ("check-ssl", "check-sni a.example")
+    assert options("send-proxy", "port 81") == ("check", "send-proxy", "port 81")
+    assert options("backup") == ("check", "backup")
+
+
 def test_the_id_is_that_of_the_options_that_the_server_gets() -> None:
     own = Endpoint("10.0.0.1", 80, options=("inter 9s",))
     assert the_target(own).id == next(naming.ids(own, ("check", "inter 9s")))

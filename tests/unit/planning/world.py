@@ -127,7 +127,10 @@ class World:
     def reload_haproxy(self) -> None:
         """Lose all servers that are not in the configuration file."""
         self.story.append("HAProxy reloads")
-        self._let_in = set(self._seen_serving)
+        admitted = (
+            server for server in self.ours() if server.takes_traffic or (not server.admin and server.passed_once)
+        )
+        self._let_in = self._seen_serving | {server.id for server in admitted}
         self.haproxy.reload()
         self._serving = self._now_serving()
         self._served_at.clear()

@@ -7,7 +7,7 @@ import pytest
 from dynsrv.model import AdminState, OperationalState, Server
 from dynsrv.planning import Limits, Policy, RecentService
 from dynsrv.reconcile.history import History
-from dynsrv.steps import Add, Applied, Drain, Outcome, Plan, SetWeight, Step, StepResult, Wait, WaitsFor
+from dynsrv.steps import Add, Admit, Applied, Drain, Outcome, Plan, SetWeight, Step, StepResult, Wait, WaitsFor
 from tests.fakes.builders import a_backend, a_policy, a_process, a_server, an_endpoint
 
 S = "dyn-10.0.0.1:80"
@@ -134,6 +134,22 @@ def test_servers_that_wait_for_their_successors_are_not_in_the_peak_beside_them(
     assert peak(history.observe(a_backend(*old, *servers(3, 4)), now=1).active) == 2
 
 
+def test_servers_that_wait_for_the_configuration_file_count_as_if_they_had_left() -> None:
+    history = a_history()
+    old, new = servers(1, 2), servers(3, 4)
+    history.observe(a_backend(*old), now=0)
+    history.record(
+        Plan(waits=tuple(Wait(one.name, WaitsFor.SUCCESSOR, "why") for one in old)), Applied(), a_backend(*old), now=0
+    )
+    for now in (1, 2, 3):
+        history.observe(a_backend(*old, *new), now=now)
+        waits = tuple(Wait(one.name, WaitsFor.CONFIG_FILE, "why") for one in old)
+        history.record(Plan(waits=waits), Applied(), a_backend(*old, *new), now=now)
+    memory = history.observe(a_backend(*old, *new), now=4)
+    assert peak(memory.active) == 2
+    assert not memory.active.departed
+
+
 def test_servers_that_are_drained_count_as_departed_and_in_the_peak_within_the_window() -> None:
     history = a_history()
     history.observe(a_backend(*servers(1, 2, 3)), now=0)
@@ -226,3 +242,25 @@ def test_a_drain_whose_age_haproxy_tells_began_when_it_says_also_after_a_restart
     untold = a_server(an_endpoint(2), admin=AdminState.DRAIN)
     memory = a_history().observe(a_backend(told, untold), now=100)
     assert memory.drains == {told.name: 80, untold.name: 100}
+
+
+def test_what_was_admitted_just_before_another_process_is_trusted_though_nobody_saw_it_serve() -> None:
+    history = a_history()
+    new = servers(1, admin=AdminState.MAINT)
+    history.observe(a_backend(*new), now=0)
+    record(history, new, Admit(S, "its check passed"))
+    assert history.observe(a_backend(process=a_process(pid=7)), now=1).trusted == {new[0].id}
+
+
+def test_what_was_added_and_admitted_in_one_pass_is_trusted_by_the_next_process_too() -> None:
+    history = a_history()
+    history.observe(a_backend(), now=0)
+    record(history, [], ADD, Admit(S, "it served before"))
+    assert history.observe(a_backend(process=a_process(pid=7)), now=1).trusted == {ADD.id}
+
+
+def test_what_was_drained_just_before_another_process_is_not_trusted() -> None:
+    history = a_history()
+    history.observe(a_backend(*servers(1, 2)), now=0)
+    record(history, servers(1, 2), SetWeight(S, 0, "why"), Drain(S, "why"))
+    assert history.observe(a_backend(process=a_process(pid=7)), now=1).trusted == {servers(2)[0].id}

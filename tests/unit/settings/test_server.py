@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from dynsrv.server_keywords import MANAGED, MAX_WORDS, STATIC_ONLY, checked_option, implied_check_keywords
+from dynsrv.planning.options import implied_check_keywords
+from dynsrv.server_keywords import MANAGED, MAX_WORDS, STATIC_ONLY, checked_option
 from dynsrv.settings.server import ServerSettings
 
 VERIFIED = {"verify": "required", "ca_file": "/etc/ssl/ca.pem", "sni": "example.com"}

@@ -1,0 +1,80 @@
+"""What does HAProxy's configuration file say with the servers of its backends in it? Pure: text in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from dynsrv.persist.section import Configuration, SectionError
+from dynsrv.persist.server_lines import SeenServers, ServerLine, servers_to_write, still_held
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A text, the names of the servers that it has between the marks by backend, and where it has no marks."""
+
+    content: bytes
+    names: Mapping[str, frozenset[str]]
+    problems: Mapping[str, SectionError]
+
+
+def render(
+    source: bytes, current: bytes, backends: Mapping[str, Sequence[SeenServers]], *, keep_holds: bool = False
+) -> Rendered:
+    """Return *source* with the servers of *backends*, each as seen on one proxy or on several, between their marks.
+
+    *current* is what HAProxy reads now; what it says of a backend that was not seen yet stays. With *keep_holds* the
+    servers that are disabled there stay so: for those who have not seen HAProxy. A backend without marks is left as it
+    is, and reported.
+    """
+    configuration = Configuration(source)
+    lines: dict[str, list[str]] = {}
+    names: dict[str, frozenset[str]] = {}
+    problems: dict[str, SectionError] = {}
+    for backend, seen in backends.items():
+        try:
+            others = configuration.others(backend)
+        except SectionError as error:
+            problems[backend] = error
+            continue
+        written = _Written(current, backend)
+        if seen:
+            servers = servers_to_write(seen, others=others, written=written)
+            servers = still_held(servers, written) if keep_holds else servers
+            lines[backend] = [str(one) for one in servers]
+            names[backend] = frozenset(one.name for one in servers)
+        else:
+            lines[backend] = written.texts
+            names[backend] = frozenset(written)
+    return Rendered(configuration.with_servers(lines), names, problems)
+
+
+class _Written(Mapping[str, ServerLine]):
+    """The lines of a backend in a text, which is read when one is asked for: that is seldom."""
+
+    def __init__(self, content: bytes, backend: str) -> None:
+        self._content = content
+        self._backend = backend
+
+    def __getitem__(self, name: str) -> ServerLine:
+        return self._lines[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The lines as they are, those of others too."""
+        try:
+            return Configuration(self._content).servers(self._backend)
+        except SectionError:  # a text that is to be replaced altogether
+            return []
+
+    @cached_property
+    def _lines(self) -> dict[str, ServerLine]:
+        lines = (ServerLine.read(text) for text in self.texts)
+        return {line.name: line for line in lines if line is not None}
