@@ -71,7 +71,7 @@ class Render:
         problems = []
         for name, one in zip(asked, found, strict=True):
             if isinstance(one, SourceError):
-                problems.append(f"{name}: {one}; its lines stay as they are")
+                problems.append(f"{name}: {one}; its lines are unchanged")
             else:
                 seen[name] = one
         if problems and not file.exists():

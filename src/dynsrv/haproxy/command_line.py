@@ -43,6 +43,6 @@ def files_read_by(pid: int, *, proc: Path = PROC) -> list[Path] | None:
 
 
 def _covers(named: Path, path: Path) -> bool:
-    """Whether HAProxy reads *path* when it is told to read *named*, which may be a folder."""
+    """Whether HAProxy reads *path* when started with `-f` *named*, which may be a folder."""
     target, place = path.resolve(), named.resolve()
     return target == place or (place.is_dir() and place in (target.parent, path.absolute().parent.resolve()))

@@ -1,7 +1,7 @@
 """How is a file replaced so that whoever reads it, at any moment, finds the old one or the new one, whole?
 
-The new one is written beside the old, flushed to the disk, and takes its place by `renameat2(RENAME_EXCHANGE)`: what
-was there is then still there, beside, and whatever somebody else wrote in the last microsecond is found and put back.
+The new one is written beside the old, flushed to the disk, and takes its place by `renameat2(RENAME_EXCHANGE)`: the
+old one is then beside it, so that what somebody else wrote in the last microsecond is found and put back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 class ChangedMeanwhile(Exception):
-    """Somebody else wrote the file since it was looked at; nothing of theirs is lost. Begin again."""
+    """Somebody else wrote the file since it was read; nothing of theirs is lost. Begin again."""
 
 
 class Signature(NamedTuple):
@@ -89,7 +89,7 @@ class ReplacedFile:
         """Return what the file is now; None: there is none.
 
         Raises:
-            ConfigFileError: it cannot be told.
+            ConfigFileError: the file cannot be read.
         """
         try:
             return Signature.of(self._calls.stat(self.path))

@@ -21,7 +21,7 @@ _COMPLAINT = 500  # characters of what the validation says
 
 
 class Look(Enum):
-    """What became of the file since it was last written or tried."""
+    """The state of the file since the last attempt to write it."""
 
     SAME = auto()
     CHANGED = auto()
@@ -68,7 +68,7 @@ class RenderedFile:
         """Return what somebody else did to the file or its template since they were last written or tried.
 
         Raises:
-            ConfigFileError: it cannot be told.
+            ConfigFileError: the file cannot be read.
         """
         before, self._looked = self._looked, self._signatures()
         if self._looked == self._known:
@@ -88,7 +88,7 @@ class RenderedFile:
 
         Raises:
             ChangedMeanwhile: somebody else wrote it at the same time; begin again.
-            ConfigFileError: it stays as it is.
+            ConfigFileError: nothing was written.
         """
         return self._render(backends, dry=False, keep_holds=False)
 
@@ -119,7 +119,7 @@ class RenderedFile:
         """Whether the file is there.
 
         Raises:
-            ConfigFileError: it cannot be told.
+            ConfigFileError: the file cannot be read.
         """
         return self._file.look() is not None
 
@@ -128,7 +128,7 @@ class RenderedFile:
 
         Raises:
             ChangedMeanwhile: somebody else wrote the file at the same time; begin again.
-            ConfigFileError: it stays as it is: a section is missing, or its marks are not one pair.
+            ConfigFileError: nothing was written: a section is missing, or its marks are not one pair.
         """
         place = self._template or self._file
         looked = place.look()

@@ -1,4 +1,4 @@
-"""Where in a HAProxy configuration do a backend's servers stand, and what is there? Pure: bytes in, bytes out.
+"""Where in a HAProxy configuration are a backend's servers, and what are they? Pure: bytes in, bytes out.
 
 Inside a `backend` or `listen` section two comments mark what is dynsrv's; every other byte is kept:
 
@@ -218,7 +218,7 @@ class Configuration:
                 problem = f"the section of {backend} has no lines `{BEGIN}` and `{END}`"
                 raise SectionError("marks", f"{problem}; write them, or have `dynsrv render --mark {backend}` do it")
             case _:
-                lines = ", ".join(f"{_text(mark[2])} in line {self._line(mark.start())}" for mark in marks)
+                lines = ", ".join(f"{_text(mark[2])} on line {self._line(mark.start())}" for mark in marks)
                 problem = f"the section of {backend} has these marks: {lines}"
                 raise SectionError("marks", f"{problem}; leave one `{BEGIN}` and after it one `{END}`")
 

@@ -1,6 +1,6 @@
 """Which servers would have to serve if HAProxy started now, and how is each written in its configuration? Pure.
 
-    | the server, of ours, is                              | then                                      |
+    | dynsrv's server is                                   | then                                      |
     |------------------------------------------------------|-------------------------------------------|
     | serving, and not about to leave                      | a line: name, id, weight as they are live |
     | held by an operator, and wanted                      | a line with `disabled`: a hold again      |

@@ -24,7 +24,7 @@ WRITE_INTERVAL = 1.0
 """Seconds from the beginning of one write to that of the next."""
 _LOOK_INTERVAL = 0.2  # seconds between two looks at whether somebody else wrote the file
 _GATHERING = 0.05  # seconds from a change to its write: what comes together is written together
-_RETRY, _LONGEST_RETRY = 2.0, 30.0  # seconds after a failure: what was wrong may be mended without a trace in the file
+_RETRY, _LONGEST_RETRY = 2.0, 30.0  # seconds after a failure: the cause may be repaired without a change of the file
 _OUTRUN = 50  # times that somebody else may be faster before that is a failure
 _LAST_WRITE = 5.0  # seconds that the end of dynsrv waits for it
 
@@ -90,7 +90,7 @@ class Writer:
         return names.union(*(one.serving() for one in (*self._writing.get(backend, ()), *pending)))
 
     def manage(self, backend: str, proxy: str) -> None:
-        """Expect passes over *backend* of *proxy*; until the first its lines stay as they are."""
+        """Expect passes over *backend* of *proxy*; until the first, its lines are kept."""
         self._forgotten.discard((backend, proxy))
         self._seen.setdefault(backend, {})[proxy] = None
         self._due.set()

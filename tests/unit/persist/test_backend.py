@@ -261,6 +261,9 @@ class Observing:
     async def apply(self, backend: Backend, steps: Sequence[Step]) -> Applied:
         raise AssertionError("nothing is to be done")
 
+    async def check_accepts(self, backend: Backend) -> None:
+        raise AssertionError("nothing is to be added")
+
 
 async def test_what_the_last_pass_began_is_in_the_file_at_the_end() -> None:
     file = PlayedFile()

@@ -115,15 +115,15 @@ def test_a_section_without_marks_is_refused_with_the_command_that_adds_them() ->
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"\t# dynsrv begin\n", "begin in line 14"),
-        (b"\t# dynsrv end\n", "end in line 14"),
-        (b"\t# dynsrv end\n\t# dynsrv begin\n", "end in line 14, begin in line 15"),
+        (b"\t# dynsrv begin\n", "begin on line 14"),
+        (b"\t# dynsrv end\n", "end on line 14"),
+        (b"\t# dynsrv end\n\t# dynsrv begin\n", "end on line 14, begin on line 15"),
         (
             b"\t# dynsrv begin\n\t# dynsrv end\n\t# dynsrv begin\n",
-            "begin in line 14, end in line 15, begin in line 16",
+            "begin on line 14, end on line 15, begin on line 16",
         ),
         # what the end would be of is another section's: nothing of that may be lost
-        (b"\t# dynsrv begin\nbackend be_between\n\t# dynsrv end\n", "begin in line 14"),
+        (b"\t# dynsrv begin\nbackend be_between\n\t# dynsrv end\n", "begin on line 14"),
     ],
 )
 def test_marks_that_are_not_one_pair_are_refused_with_their_lines(text: bytes, told: str) -> None:
