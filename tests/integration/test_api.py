@@ -38,6 +38,7 @@ async def test_the_status_tells_what_haproxy_has(
         "version": backend["haproxy"]["version"],
         "pid": await haproxy.pid(),
         "error": None,
+        "config_files": [],
     }
     assert proxy["version"].startswith(haproxy.version)
     assert (source["kind"], source["up"], source["endpoints"], source["error"]) == ("file", True, 3, None)

@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_commands_are_completed(folder: Path) -> None:
     assert complete("", folder=folder) == [
-        *("apply", "check", "completion", "demo", "plan", "run", "schema", "status"),
+        *("apply", "check", "completion", "demo", "plan", "render", "run", "schema", "status"),
     ]
     assert complete("completion", "z", folder=folder) == ["zsh"]
 

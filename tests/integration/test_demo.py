@@ -76,7 +76,7 @@ def test_a_haproxy_without_dynamic_servers_is_refused() -> None:
         output, _ = demo.communicate(timeout=20)
 
         assert demo.returncode == 1
-        assert "cannot add servers at runtime; dynsrv needs 2.5 or later" in output
+        assert "cannot add servers at runtime; dynsrv needs 2.5.1 or later" in output
 
 
 def test_what_haproxy_says_is_told_when_it_does_not_start() -> None:

@@ -249,6 +249,8 @@ async def test_the_dashboard_has_data_in_every_panel_and_only_of_what_is_chosen(
     async with WebServer() as dead:
         slow = await _scene(watched, dead)
         for who, expression in _expressions():
+            if "dynsrv_config_file_" in expression:  # no proxy has one here
+                continue
             for choice in ((".*", ".*"), ("lb1|lb2", "be_app")):
                 asked = _chosen(expression, *choice)
                 await eventually(partial(query, asked), what=f"data for {who}: {asked}")

