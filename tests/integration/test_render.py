@@ -89,7 +89,7 @@ async def test_render_waits_for_a_source_and_leaves_what_it_does_not_know(
     failed = await controller.run("render")
     assert failed.code == 1
     assert "servers.yaml: there is no such file" in failed.err
-    assert "its lines stay as they are" in failed.err
+    assert "its lines are not changed" in failed.err
     rendering = asyncio.create_task(controller.run("render", "--wait", "30s"))
     await asyncio.sleep(0.5)
     controller.want(servers)
@@ -110,7 +110,7 @@ async def test_a_file_that_is_rendered_from_a_template_is_not_made_without_its_s
     controller = dynsrv(haproxy, proxies=keeping(haproxy, template=str(template)))
     failed = await controller.run("render")
     assert failed.code == 1
-    assert f"{haproxy.configuration}: it is not made without these servers" in failed.err
+    assert f"{haproxy.configuration}: it is not created without these servers" in failed.err
     assert not haproxy.configuration.exists()
     controller.want(servers)
     assert (await controller.run("render")).code == 0

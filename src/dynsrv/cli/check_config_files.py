@@ -15,7 +15,7 @@ from dynsrv.persist.section import Configuration, SectionError
 def check_config_files(session: Session, *, live: bool) -> Iterator[Finding]:
     """Yield what is found of each file of HAProxy's configuration that is to be kept current.
 
-    A missing file is a problem only on HAProxy's own host, which *live* implies.
+    A missing file is a problem only on HAProxy's own machine, which *live* implies.
     """
     configurations: dict[Path, Configuration] = {}
     for path, file in session.config_files.items():

@@ -44,7 +44,7 @@ class Render:
     async def run(self, *, only: str | None = None, wait: float = 0.0) -> list[RenderResult]:
         """Render the servers that are desired, and return the result for each file.
 
-        With *only*, the lines of all other backends stay. Sources that fail are asked again for *wait* seconds.
+        With *only*, the lines of all other backends are not changed. Sources that fail are retried for *wait* seconds.
         """
         deadline = time.monotonic() + wait
         return await asyncio.gather(*(self._render(path, only=only, deadline=deadline) for path in self._files))
@@ -71,11 +71,11 @@ class Render:
         problems = []
         for name, one in zip(asked, found, strict=True):
             if isinstance(one, SourceError):
-                problems.append(f"{name}: {one}; its lines are unchanged")
+                problems.append(f"{name}: {one}; its lines are not changed")
             else:
                 seen[name] = one
         if problems and not file.exists():
-            return RenderResult(path, problems=(*problems, f"{path}: it is not made without these servers"))
+            return RenderResult(path, problems=(*problems, f"{path}: it is not created without these servers"))
         try:
             written = await _undisturbed(partial(file.render, seen, dry=self._dry))
         except ConfigFileError as error:
@@ -91,7 +91,7 @@ class Render:
 
 
 async def _desired(backends: Iterable[Backend], *, deadline: float) -> list[SeenServers] | SourceError:
-    """Return the desired servers of the entries of one backend, as if HAProxy had none; or why nobody knows them."""
+    """Return the desired servers of the entries of one backend, as if HAProxy had none; or the source's error."""
     while True:
         left = deadline - time.monotonic()
         try:

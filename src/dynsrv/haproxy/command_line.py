@@ -10,9 +10,9 @@ PROC = Path("/proc")
 
 
 def unread_files(pid: int, files: Iterable[Path], *, proc: Path = PROC) -> str | None:
-    """Return what to say if the HAProxy with this *pid* does not read all of *files*; None also where nobody can tell.
+    """Return what to say if the HAProxy with this *pid* does not read all of *files*; None also if that is unknown.
 
-    That is where the process is on another machine or in another container, or hidden from this user.
+    It is unknown if the process is on another machine or in another container, or hidden from this user.
     """
     read = files_read_by(pid, proc=proc)
     if read is None:
@@ -25,7 +25,7 @@ def unread_files(pid: int, files: Iterable[Path], *, proc: Path = PROC) -> str |
 
 
 def files_read_by(pid: int, *, proc: Path = PROC) -> list[Path] | None:
-    """Return the files and folders that were named to the HAProxy with this *pid*; None where nobody can tell."""
+    """Return the files and folders that were named to the HAProxy with this *pid*; None if that is unknown."""
     try:
         words = (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
         folder = (proc / str(pid) / "cwd").readlink()
@@ -43,6 +43,6 @@ def files_read_by(pid: int, *, proc: Path = PROC) -> list[Path] | None:
 
 
 def _covers(named: Path, path: Path) -> bool:
-    """Whether HAProxy reads *path* when started with `-f` *named*, which may be a folder."""
+    """Whether HAProxy reads *path* when it was started with *named*, a file or a folder."""
     target, place = path.resolve(), named.resolve()
     return target == place or (place.is_dir() and place in (target.parent, path.absolute().parent.resolve()))

@@ -1,1 +1,1 @@
-"""Where do the servers survive a reload? In HAProxy's own configuration, which is kept current and never reloaded."""
+"""Where do the servers survive a reload? In HAProxy's own configuration file, which dynsrv keeps current."""

@@ -1,4 +1,4 @@
-"""Which servers of a backend on a proxy would its next process find, and which may leave therefore?"""
+"""Which servers of a backend would HAProxy's next process find, and which have to wait before they leave?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dynsrv.reconcile.result import Pass
 from dynsrv.steps import Delete, Disable, Drain, Plan, SetWeight, WaitsFor
 
 DRAIN_PATIENCE = 1.0
-"""Seconds for which a drain waits for a write that could have begun; then the server leaves all the same."""
+"""Seconds that a drain waits for a write that may begin; after that the server leaves anyway."""
 
 _LAST_OBSERVATION = 1.0  # seconds that it may take
 
@@ -28,7 +28,7 @@ log = get_logger()
 
 
 class PersistedBackend(PassObserver):
-    """Lets *writers*, of the files that *proxy* reads, know what each pass over *backend* saw. *clock* is monotonic."""
+    """Passes on what each pass over *backend* observed to the *writers* of the files that *proxy* reads."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class PersistedBackend(PassObserver):
         self._metrics = metrics
         self._clock = clock
         self._log = log.bind(proxy=proxy, backend=backend)
-        self._deadlines: dict[str, float] = {}  # of servers that wait for the file, until when they do
+        self._deadlines: dict[str, float] = {}  # the time until which a server waits for the files
         self._seen: SeenServers | None = None
         self._relevant: list[Server] = []
         self._logged: str | None = None
 
     @contextmanager
     def kept(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Have the backend kept in the files; *wake* is called when a server that waited for them may leave."""
+        """Keep the backend in the files; call *wake* when a server that waited for them may leave."""
 
         def on_change() -> None:
             self._note_problem()
@@ -72,15 +72,15 @@ class PersistedBackend(PassObserver):
 
     @property
     def problem(self) -> ConfigFileError | None:
-        """Why none of the files can have its servers, though each could be read."""
+        """Why its servers cannot be in any of the files, although those can be read."""
         backend, _ = self._where
         problems = [writer.problems.get(backend) for writer in self._writers]
-        # of several files one has the section
+        # one of the files has the section
         found = [one for one in problems if one is None or one.reason != "section"]
         return (found or problems or [None])[0]
 
     def in_config_file(self, observed: Backend) -> frozenset[str]:
-        """Return the names of the servers that may not begin to leave yet: a reload would bring them back."""
+        """Return the names of the servers that may not start to leave yet: a reload would bring them back."""
         backend, _ = self._where
         names: set[str] = set()
         for writer in self._writers:
@@ -90,7 +90,7 @@ class PersistedBackend(PassObserver):
         return frozenset(names.difference(name for name, until in self._deadlines.items() if until <= now))
 
     async def on_pass(self, this: Pass) -> None:
-        """Take note of what is to be in the files."""
+        """Note what should be in the files."""
         if not self._writers:
             return
         waiting = {wait.server for wait in this.plan.waits if wait.waits_for is WaitsFor.CONFIG_FILE}
@@ -99,7 +99,7 @@ class PersistedBackend(PassObserver):
         self._see(this.desired, this.observed, frozenset(waiting | _taken_out(this.plan)))
 
     async def catch_up(self, proxy: Proxy) -> None:
-        """Have the files say what *proxy* has now, after a pass that may have been cut short."""
+        """Observe *proxy* once more and note the result, because the last pass may have been cancelled."""
         if self._seen is None:
             return
         with suppress(DynsrvError, TimeoutError):
@@ -108,7 +108,7 @@ class PersistedBackend(PassObserver):
             self._see(self._seen.desired, observed, self._seen.leaving)
 
     def _see(self, desired: Desired, observed: Backend, leaving: frozenset[str]) -> None:
-        # those that only drain change all the time, and matter only if no other serves
+        # draining servers change all the time, and matter only if no server serves
         servers = observed.servers
         relevant = [one for one in servers if one.serving or held(one)]
         if not any(one.serving for one in relevant):
@@ -122,7 +122,7 @@ class PersistedBackend(PassObserver):
                 writer.see(*self._where, self._seen)
 
     async def on_failure(self, error: DynsrvError) -> None:
-        """Let what other proxies have count, if they read the same file."""
+        """Rely on other proxies that read the same file, if there are any."""
         if isinstance(error, ProxyChanged) or self._seen is None:
             return
         self._seen = None
@@ -130,7 +130,7 @@ class PersistedBackend(PassObserver):
             writer.lose(*self._where)
 
     def _note_problem(self) -> None:
-        """Log what keeps this backend out of the files, once, and show it."""
+        """Log once why this backend cannot be in the files, and update its metric."""
         backend, proxy = self._where
         problem = self.problem
         failure = problem or next((one.failure for one in self._writers if one.failure is not None), None)
@@ -143,7 +143,7 @@ class PersistedBackend(PassObserver):
 
 
 def _taken_out(plan: Plan) -> set[str]:
-    """Return the servers that get no more requests by this plan."""
+    """Return the servers that this plan takes out of service."""
     return {
         step.server
         for step in plan.steps

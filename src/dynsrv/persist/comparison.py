@@ -1,4 +1,4 @@
-"""What in HAProxy's configuration would make another server of a line than of `add server`? Pure."""
+"""What makes a server in HAProxy's configuration differ from one added at runtime? Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _ALWAYS_WRITTEN = frozenset({"id", "weight"})
 
 
 def differences(configuration: Configuration, backend: str, options: Sequence[str]) -> Iterator[str]:
-    """Yield what applies to the lines of *backend* and not to servers that are added with *options*, with the remedy.
+    """Yield what applies to the lines of *backend* but not to servers added with *options*, with the remedy.
 
     Raises:
         SectionError: the backend has no section.
@@ -61,8 +61,8 @@ def differences(configuration: Configuration, backend: str, options: Sequence[st
     for directive in configuration.directives(backend, "load-server-state-from-file"):
         if directive.words[1:2] not in [("none",), ()] and _last(configuration, backend) == directive:
             yield (
-                f"line {directive.line}: `load-server-state-from-file` overrides address, weight and state of its lines"
-                " with those of the past; remove it, or write `load-server-state-from-file none` into the section"
+                f"line {directive.line}: `load-server-state-from-file` overrides address, weight and state of its"
+                " lines with earlier ones; remove it, or write `load-server-state-from-file none` into the section"
             )
 
 

@@ -1,7 +1,7 @@
 """How is a file replaced so that whoever reads it, at any moment, finds the old one or the new one, whole?
 
-The new one is written beside the old, flushed to the disk, and takes its place by `renameat2(RENAME_EXCHANGE)`: the
-old one is then beside it, so that what somebody else wrote in the last microsecond is found and put back.
+The new file is written beside the old one, flushed to disk, and exchanged with it by `renameat2(RENAME_EXCHANGE)`. The
+file that was replaced still exists then, so if another program wrote it at the last moment, it is found and put back.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import NamedTuple
 from dynsrv.errors import ConfigFileError
 
 _LEFTOVER_AGE = 600.0
-"""Seconds after which a file that was being written when its writer died is removed. None takes so long to write."""
+"""Seconds after which a temporary file of a process that died is removed. Writing one takes less."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What file systems (NFS among them) and kernels answer that cannot exchange two files."""
+"""The errors of file systems (such as NFS) and kernels that cannot exchange two files."""
 
 
 class ChangedMeanwhile(Exception):
-    """Somebody else wrote the file since it was read; nothing of theirs is lost. Begin again."""
+    """Another program wrote the file since it was read; its version is kept. Start again."""
 
 
 class Signature(NamedTuple):
@@ -44,7 +44,7 @@ class Signature(NamedTuple):
 
 
 class SystemCalls:
-    """What is asked of the kernel, one call a method, so that a test may fail each."""
+    """The system calls that are used, one a method, so that a test can make each of them fail."""
 
     stat = staticmethod(os.stat)
     open = staticmethod(os.open)
@@ -63,7 +63,7 @@ class SystemCalls:
 
     @staticmethod
     def exchange(one: Path, other: Path) -> None:
-        """Let each of two files have the other's name, in one step."""
+        """Exchange the names of two files, atomically."""
         function = getattr(_LIBC, "renameat2", None)
         if function is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -76,7 +76,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class ReplacedFile:
-    """The file at *path*, or the one that a symlink there leads to, and how it is replaced.
+    """The file at *path*, or the target of a symbolic link there, which can be replaced.
 
     Its mode, its owner and its extended attributes are kept.
     """
@@ -86,10 +86,10 @@ class ReplacedFile:
         self._calls = calls or SystemCalls()
 
     def look(self) -> Signature | None:
-        """Return what the file is now; None: there is none.
+        """Return the file's signature; None if it does not exist.
 
         Raises:
-            ConfigFileError: the file cannot be read.
+            ConfigFileError: it cannot be read.
         """
         try:
             return Signature.of(self._calls.stat(self.path))
@@ -99,10 +99,10 @@ class ReplacedFile:
             raise self._error(error, "read") from None
 
     def read(self, expected: Signature | None) -> bytes | None:
-        """Return what the file says; None where nothing is *expected* to be.
+        """Return the content of the file; None if it is *expected* not to exist.
 
         Raises:
-            ChangedMeanwhile: it is not as *expected*.
+            ChangedMeanwhile: its signature is not the *expected* one.
             ConfigFileError: it cannot be read.
         """
         try:
@@ -122,14 +122,14 @@ class ReplacedFile:
         like: Path | None = None,
         validate: Callable[[Path], None] | None = None,
     ) -> Signature:
-        """Put a file with *content* in the place of the one *expected* there, and return what it is then.
+        """Replace the file that has the *expected* signature by one with *content*, and return the new signature.
 
-        Where there was none, it gets the mode of *like*. *validate* is called with the path of the new file before it
-        takes its place, and raises what keeps it from that.
+        A file that did not exist gets the mode of *like*. *validate* is called with the path of the new file first, and
+        raises an error if it may not replace the old one.
 
         Raises:
-            ChangedMeanwhile: the file is not as *expected*.
-            ConfigFileError: it cannot be written; the old one stays.
+            ChangedMeanwhile: its signature is not the *expected* one.
+            ConfigFileError: it cannot be written; the old file is kept.
         """
         calls = self._calls
         target = Path(os.path.realpath(self.path))
@@ -150,10 +150,10 @@ class ReplacedFile:
         return written
 
     def check_replaceable(self) -> None:
-        """Find out, without writing anything, whether this user could replace the file.
+        """Check, without writing anything, that this user can replace the file.
 
         Raises:
-            ConfigFileError: this user could not.
+            ConfigFileError: this user cannot.
         """
         target = Path(os.path.realpath(self.path))
         folder = target.parent
@@ -167,7 +167,7 @@ class ReplacedFile:
                 raise self._wrong_owner(old)
 
     def remove_leftovers(self, now: float) -> None:
-        """Remove what dead writers left beside the file; *now* is Unix time."""
+        """Remove the temporary files of processes that died; *now* is Unix time."""
         target = Path(os.path.realpath(self.path))
         with suppress(OSError):
             for one in target.parent.glob(f".{target.name}.dynsrv-*"):
@@ -175,7 +175,7 @@ class ReplacedFile:
                     self._calls.unlink(one)
 
     def _beside(self, target: Path) -> Path:
-        """Return where a new file is written: HAProxy reads no such name from a folder."""
+        """Return the path of the temporary file. HAProxy does not read such a name from a folder."""
         return target.with_name(f".{target.name}.dynsrv-{os.getpid()}")
 
     def _read(self, expected: Signature | None) -> bytes:
@@ -242,7 +242,7 @@ class ReplacedFile:
             calls.rename(new, target)
 
     def _exchange(self, new: Path, target: Path, written: Signature, expected: Signature) -> None:
-        """Exchange the two; where what was displaced is not what was *expected*, it is put back."""
+        """Exchange the two; if the displaced file is not the *expected* one, put it back."""
         put = written
         while True:
             self._calls.exchange(new, target)
@@ -250,7 +250,7 @@ class ReplacedFile:
             if displaced == expected:
                 break
             assert displaced is not None
-            put, expected = displaced, put  # somebody else's: it goes back, and ours is expected there
+            put, expected = displaced, put  # another program's: put it back, and expect the new one there
         if put != written:
             raise ChangedMeanwhile
 

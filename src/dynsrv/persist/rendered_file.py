@@ -1,4 +1,4 @@
-"""What does the file say that HAProxy reads at its next start, and what would it have to say? Blocks: for a thread."""
+"""What is in the file that HAProxy will read, and what should be in it? Everything here blocks: use a thread."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _COMPLAINT = 500  # characters of what the validation says
 
 
 class Look(Enum):
-    """The state of the file since the last attempt to write it."""
+    """Whether the file has changed since the last attempt to write it."""
 
     SAME = auto()
     CHANGED = auto()
-    CHANGING = auto()  # somebody writes it in place: it may be half written
+    CHANGING = auto()  # another program writes it in place, so it may be incomplete
 
 
 class Written(NamedTuple):
-    """What the file has: names of servers by backend, problems by backend, and whether it *differs* from before."""
+    """The content of the file, names of servers and problems by backend, and whether it *differs* from before."""
 
     content: bytes
     names: Mapping[str, frozenset[str]]
@@ -40,8 +40,8 @@ class Written(NamedTuple):
 class RenderedFile:
     """The file at *path*, with the servers of its backends between its marks.
 
-    *template* is a file with the marks that is only read; without it the file itself has them. *validate* is a command,
-    with `{path}` for a new file, that has to succeed before the new one takes the old one's place.
+    *template* is a file with the marks, which is only read; without it, the file itself has them. *validate* is a
+    command that a new file must pass before it replaces the old one; `{path}` stands for the new file.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class RenderedFile:
         self._file = file or ReplacedFile(path)
         self._template = ReplacedFile(template) if template else None
         self._validate = tuple(validate)
-        self._known: tuple[Signature | None, ...] = ()  # what the files were when they were last written or tried
+        self._known: tuple[Signature | None, ...] = ()  # at the last attempt to write it
         self._looked: tuple[Signature | None, ...] = ()
         self._settling = 0
 
     def remove_leftovers(self) -> None:
-        """Remove what a writer that died left beside the file."""
+        """Remove the temporary files of processes that died."""
         self._file.remove_leftovers(time.time())
 
     def look(self) -> Look:
-        """Return what somebody else did to the file or its template since they were last written or tried.
+        """Return whether another program has changed the file or its template since the last attempt to write it.
 
         Raises:
-            ConfigFileError: the file cannot be read.
+            ConfigFileError: it cannot be read.
         """
         before, self._looked = self._looked, self._signatures()
         if self._looked == self._known:
@@ -76,24 +76,24 @@ class RenderedFile:
             return Look.SAME
         pairs = zip(self._looked, before, strict=False)
         if any(new and old and new != old and new[:2] == old[:2] for new, old in pairs):
-            self._settling += 1  # one that was renamed is whole
+            self._settling += 1  # a file that was renamed is complete
             if self._settling <= _SETTLING_LOOKS:
                 return Look.CHANGING
         return Look.CHANGED
 
     def write(self, backends: Mapping[str, Sequence[SeenServers]]) -> Written:
-        """Have the file say which servers *backends* have, each as seen on one proxy, or on several, or not yet.
+        """Write the servers of *backends*, each as observed on one proxy, on several, or not yet.
 
-        What it says of a backend that was not seen yet stays.
+        The lines of a backend that was not observed yet are not changed.
 
         Raises:
-            ChangedMeanwhile: somebody else wrote it at the same time; begin again.
-            ConfigFileError: nothing was written.
+            ChangedMeanwhile: another program wrote it at the same time; start again.
+            ConfigFileError: it is not changed.
         """
         return self._render(backends, dry=False, keep_holds=False)
 
     def render(self, backends: Mapping[str, Sequence[SeenServers]], *, dry: bool) -> Written:
-        """Do the same for who has not seen HAProxy: what is disabled in the file stays so. *dry*: write nothing."""
+        """Do the same without an observation of HAProxy: what is disabled stays disabled. *dry*: write nothing."""
         return self._render(backends, dry=dry, keep_holds=True)
 
     def _render(self, backends: Mapping[str, Sequence[SeenServers]], *, dry: bool, keep_holds: bool) -> Written:
@@ -116,10 +116,10 @@ class RenderedFile:
         return Written(rendered.content, rendered.names, problems, differs)
 
     def exists(self) -> bool:
-        """Whether the file is there.
+        """Whether the file exists.
 
         Raises:
-            ConfigFileError: the file cannot be read.
+            ConfigFileError: it cannot be read.
         """
         return self._file.look() is not None
 
@@ -127,8 +127,8 @@ class RenderedFile:
         """Add marks to the sections of *backends* that have none. *dry*: write nothing. A template is never written.
 
         Raises:
-            ChangedMeanwhile: somebody else wrote the file at the same time; begin again.
-            ConfigFileError: nothing was written: a section is missing, or its marks are not one pair.
+            ChangedMeanwhile: another program wrote it at the same time; start again.
+            ConfigFileError: it is not changed: a section is missing, or its marks are not one pair.
         """
         place = self._template or self._file
         looked = place.look()
@@ -160,10 +160,10 @@ class RenderedFile:
         return Configuration(content)
 
     def check_replaceable(self) -> None:
-        """Find out, without writing anything, whether this user could replace the file.
+        """Check, without writing anything, that this user can replace the file.
 
         Raises:
-            ConfigFileError: this user could not.
+            ConfigFileError: this user cannot.
         """
         self._file.check_replaceable()
 

@@ -1,4 +1,4 @@
-"""What does HAProxy's configuration file say with the servers of its backends in it? Pure: text in, text out."""
+"""What is HAProxy's configuration with the servers of its backends? Pure: text in, text out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dynsrv.persist.server_lines import SeenServers, ServerLine, servers_to_writ
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A text, the names of the servers that it has between the marks by backend, and where it has no marks."""
+    """A text, the names of the servers between its marks, and why it has no marks, both by backend."""
 
     content: bytes
     names: Mapping[str, frozenset[str]]
@@ -22,11 +22,10 @@ class Rendered:
 def render(
     source: bytes, current: bytes, backends: Mapping[str, Sequence[SeenServers]], *, keep_holds: bool = False
 ) -> Rendered:
-    """Return *source* with the servers of *backends*, each as seen on one proxy or on several, between their marks.
+    """Return *source* with the servers of *backends* between their marks, each as observed on one proxy or several.
 
-    *current* is what HAProxy reads now; what it says of a backend that was not seen yet stays. With *keep_holds* the
-    servers that are disabled there stay so: for those who have not seen HAProxy. A backend without marks is left as it
-    is, and reported.
+    *current* is what HAProxy reads now: the lines of a backend that was not observed yet are taken from there. With
+    *keep_holds*, servers that are disabled there stay disabled. A backend without marks is not changed, and reported.
     """
     configuration = Configuration(source)
     lines: dict[str, list[str]] = {}
@@ -51,7 +50,7 @@ def render(
 
 
 class _Written(Mapping[str, ServerLine]):
-    """The lines of a backend in a text, which is read when one is asked for: that is seldom."""
+    """The lines of a backend in a text, which is parsed only when one is needed: that is rare."""
 
     def __init__(self, content: bytes, backend: str) -> None:
         self._content = content
@@ -68,10 +67,10 @@ class _Written(Mapping[str, ServerLine]):
 
     @cached_property
     def texts(self) -> list[str]:
-        """The lines as they are, those of others too."""
+        """All lines, those of other programs too."""
         try:
             return Configuration(self._content).servers(self._backend)
-        except SectionError:  # a text that is to be replaced altogether
+        except SectionError:  # a text that will be replaced as a whole
             return []
 
     @cached_property

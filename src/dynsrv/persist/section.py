@@ -1,6 +1,6 @@
-"""Where in a HAProxy configuration are a backend's servers, and what are they? Pure: bytes in, bytes out.
+"""Where in a HAProxy configuration are the servers of a backend? Pure: bytes in, bytes out.
 
-Inside a `backend` or `listen` section two comments mark what is dynsrv's; every other byte is kept:
+In a `backend` or `listen` section, dynsrv replaces what is between two comments, and no other byte:
 
     backend be_app
         balance roundrobin
@@ -20,7 +20,7 @@ _HEADS = (
     b"global|defaults|frontend|backend|listen|peers|resolvers|mailers|userlist|program|http-errors|ring|cache"
     b"|fcgi-app|log-forward|log-profile|crt-store|traces|acme|healthcheck"
 )
-"""The words that begin a section when they begin a line, indented or not (2.2-3.4)."""
+"""The words that start a section at the start of a line, which may be indented (2.2-3.4)."""
 _HEAD = re.compile(rb"^[ \t]*(%s)(?:[ \t]+([^\s#]+))?(?=[\s#]|\Z)([^\n]*)" % _HEADS, re.MULTILINE)
 _MARK = re.compile(rb"^([ \t]*)#[ \t]*dynsrv[ \t]+(begin|end)[ \t]*(\r?)$", re.MULTILINE)
 _SERVER = re.compile(
@@ -192,7 +192,7 @@ class Configuration:
             raise SectionError("section", f"it has no section `backend {backend}` or `listen {backend}`")
         if len(found) > 1:
             lines = " and ".join(str(self._line(one.start)) for one in found)
-            raise SectionError("section", f"{backend} has {len(found)} sections, in lines {lines}; leave one")
+            raise SectionError("section", f"{backend} has {len(found)} sections, on lines {lines}; leave one")
         return found[0]
 
     def _defaults(self, head: _Head) -> _Head | None:

@@ -1,12 +1,12 @@
-"""Which servers would have to serve if HAProxy started now, and how is each written in its configuration? Pure.
+"""Which servers would HAProxy need if it started now, and how is each written in its configuration? Pure.
 
     | dynsrv's server is                                   | then                                      |
     |------------------------------------------------------|-------------------------------------------|
     | serving, and not about to leave                      | a line: name, id, weight as they are live |
-    | held by an operator, and wanted                      | a line with `disabled`: a hold again      |
+    | held by an operator, and desired                     | a line with `disabled`: a hold again      |
     | draining, about to leave, down, or not admitted yet  | none                                      |
 
-If no server is left to serve by that, all that are wanted get a line: an empty section would help nobody.
+If no server would serve, all desired servers get a line: an empty section would help nobody.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ServerLine(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> ServerLine | None:
-        """Return the line that `str()` would have written as *text*; None: it is somebody else's."""
+        """Return the line that `str()` would have written as *text*; None if another program wrote it."""
         if (match := _LINE.fullmatch(text)) is None:
             return None
         return cls(
@@ -65,9 +65,9 @@ Written = Mapping[str, ServerLine]
 
 @dataclass(frozen=True, slots=True)
 class SeenServers:
-    """What the last pass over a backend of one proxy saw, and the names of the servers that it takes out of service.
+    """What the last pass over a backend of one proxy observed, and the servers that it takes out of service, by name.
 
-    *stale*: the proxy could not be asked since.
+    *stale*: the proxy could not be observed since.
     """
 
     desired: Desired
@@ -84,9 +84,8 @@ class SeenServers:
 def servers_to_write(seen: Sequence[SeenServers], *, others: OtherServers, written: Written) -> list[ServerLine]:
     """Return the lines for one backend, of one proxy or of several that read one file, in the order of their names.
 
-    A server is left out if it leaves on any of them, and disabled if it is held on any. *others* have lines elsewhere
-    in the section already. What is *written* tells with which options a server was added that is not wanted any more,
-    or with other ones.
+    A server is left out if it leaves on any of them, and disabled if it is held on any. *others* are the servers
+    elsewhere in the section. *written* shows the options of servers that are no longer desired, or with other options.
     """
     lines: dict[str, ServerLine] = {}
     serves = False
@@ -99,7 +98,7 @@ def servers_to_write(seen: Sequence[SeenServers], *, others: OtherServers, writt
             if server.serving or (target is not None and held(server)):
                 serves |= server.serving
                 if server.address is None:
-                    continue  # somebody else's that was adopted: HAProxy does not tell where it is
+                    continue  # adopted, and HAProxy does not report its address
                 line = _as_live(server, target, policy=one.policy, written=written)
                 before = lines.setdefault(server.name, line)
                 if line.disabled and not before.disabled:
@@ -112,7 +111,7 @@ def servers_to_write(seen: Sequence[SeenServers], *, others: OtherServers, writt
 
 
 def still_held(lines: list[ServerLine], written: Written) -> list[ServerLine]:
-    """Return *lines* with those disabled that are so as *written*: what an operator held when HAProxy was last seen."""
+    """Return *lines*, disabled if they are so in *written*: an operator held them when HAProxy was last observed."""
     return [
         line._replace(disabled=True)
         if (before := written.get(line.name)) and before.disabled and before.id == line.id
@@ -125,18 +124,18 @@ def _as_live(server: Server, target: DesiredServer | None, *, policy: Policy, wr
     if target is not None and target.made(server):
         options = " ".join(target.options)
     elif (before := written.get(server.name)) is not None and before.id == server.id:
-        options = before.options  # HAProxy does not tell them
+        options = before.options  # HAProxy does not report them
     else:
         options = " ".join(target.options if target else policy.options)
     address = host_port(server.address or "", server.port)
     disabled = not server.serving and held(server)
-    # its agent says of which weight it wants how much, in the next process too
+    # its agent gives percentages of it, in the next process too
     weight = server.initial_weight if server.agent is Agent.ENABLED else server.weight
     return ServerLine(server.name, server.id, address, weight, server.maxconn or 0, options, disabled)
 
 
 def _all_wanted(seen: SeenServers, *, others: OtherServers, written: Written) -> Iterator[ServerLine]:
-    """Yield a line for each server that is wanted ready, under the name and id that it has or would be added with."""
+    """Yield a line for each server desired ready, with the name and id that it has, or would be added with."""
     desired, observed, policy = seen.desired, seen.observed, seen.policy
     ours: dict[Location, list[Server]] = {}
     for server in observed.servers:

@@ -1,7 +1,7 @@
-"""When is HAProxy's configuration file written? Soon after a pass that saw other servers, and at most once a second.
+"""When is HAProxy's configuration file written? Soon after a pass that observed a change, at most once a second.
 
-A server that begins to serve is in the file a second later at most. Whatever fails changes nothing in HAProxy. What
-somebody else writes into the file outside of the marks stays; what they write between the marks does not.
+A server that begins to serve is in the file at most a second later. A failure changes nothing in HAProxy. What other
+programs write outside the marks is kept; what they write between the marks is replaced.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from dynsrv.persist.server_lines import SeenServers
 
 WRITE_INTERVAL = 1.0
 """Seconds from the beginning of one write to that of the next."""
-_LOOK_INTERVAL = 0.2  # seconds between two looks at whether somebody else wrote the file
-_GATHERING = 0.05  # seconds from a change to its write: what comes together is written together
-_RETRY, _LONGEST_RETRY = 2.0, 30.0  # seconds after a failure: the cause may be repaired without a change of the file
-_OUTRUN = 50  # times that somebody else may be faster before that is a failure
-_LAST_WRITE = 5.0  # seconds that the end of dynsrv waits for it
+_LOOK_INTERVAL = 0.2  # seconds between two checks for changes by other programs
+_GATHERING = 0.05  # seconds from a change to its write, so that simultaneous changes share one
+_RETRY, _LONGEST_RETRY = 2.0, 30.0  # seconds after a failure, whose cause may be fixed without a change of the file
+_OUTRUN = 50  # how often another program may write it first before that is a failure
+_LAST_WRITE = 2.0  # seconds that dynsrv's exit waits for it
 
 REASONS = ("changing", "io", "missing", "permission", "space", "validation")
-"""Why a file as a whole cannot be kept current: `ConfigFileError.reason`."""
+"""Why a whole file cannot be kept current: `ConfigFileError.reason`."""
 
 log = get_logger()
 
 
 class Writer:
-    """Keeps *file* current with what the passes see. *clock* is monotonic.
+    """Keeps *file* current with what passes observe. *clock* is monotonic.
 
     Each of *listeners* is called after each attempt to bring it up to date.
     """
@@ -50,11 +50,11 @@ class Writer:
             metrics.config_file_errors.labels(str(file.path), reason)
         self.listeners: list[Callable[[], None]] = []
         self.failure: ConfigFileError | None = None
-        """Why the file as a whole cannot be kept current now."""
+        """Why the whole file cannot be kept current now."""
         self.problems: Mapping[str, ConfigFileError] = {}
-        """Why it cannot have the servers of a backend, by backend."""
+        """Why the servers of a backend cannot be in it, by backend."""
         self.written_at: float | None = None
-        """When it was last written, in Unix time; None: not since the start."""
+        """When it was last written, in Unix time; None: not since dynsrv started."""
         self._names: Mapping[str, frozenset[str]] | None = None
         self._seen: dict[str, dict[str, SeenServers | None]] = {}  # by backend and proxy
         self._forgotten: set[tuple[str, str]] = set()
@@ -77,9 +77,9 @@ class Writer:
         return max(self._next_write, self._clock())
 
     def names(self, backend: str) -> frozenset[str] | None:
-        """Return the servers of *backend* that the file has, or is about to have; None: nobody knows yet.
+        """Return the servers of *backend* that the file has, or is about to have; None: it was not read yet.
 
-        None of them stays there for certain if the file cannot be written, and then there are none.
+        If the file cannot be written, there are none: nothing has to wait for it.
         """
         if self.failure is not None:
             return frozenset()
@@ -90,24 +90,24 @@ class Writer:
         return names.union(*(one.serving() for one in (*self._writing.get(backend, ()), *pending)))
 
     def manage(self, backend: str, proxy: str) -> None:
-        """Expect passes over *backend* of *proxy*; until the first, its lines are kept."""
+        """Expect passes over *backend* of *proxy*; its lines are not changed before the first."""
         self._forgotten.discard((backend, proxy))
         self._seen.setdefault(backend, {})[proxy] = None
         self._due.set()
 
     def see(self, backend: str, proxy: str, seen: SeenServers) -> None:
-        """Take note of what a pass saw."""
+        """Note what a pass observed."""
         self._seen.setdefault(backend, {})[proxy] = seen
         self._due.set()
 
     def lose(self, backend: str, proxy: str) -> None:
-        """Believe what was seen of *proxy* only as long as no other proxy tells: nobody knows what it has now."""
+        """Rely on what was observed on *proxy* only if there is no other proxy: its current state is unknown."""
         seen = self._seen[backend][proxy]
         if seen is not None and not seen.stale:
             self.see(backend, proxy, replace(seen, stale=True))
 
     def forget(self, backend: str, proxy: str) -> None:
-        """Write what was seen last, and then leave the lines of *backend* alone: it is not managed on *proxy* now."""
+        """Write the last observation, then leave the lines of *backend* alone: *proxy* no longer manages it."""
         self._forgotten.add((backend, proxy))
         if not self._due.is_set() and self._working is None:
             self._drop_forgotten()
@@ -131,7 +131,7 @@ class Writer:
                 await self._bring_up_to_date()
 
     async def finish(self) -> None:
-        """End what `run` was doing when it was cancelled, and write what is still due."""
+        """Complete the write that was running when `run` was cancelled, and write what is still due."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WRITE):
                 if self._working is not None:
@@ -142,7 +142,7 @@ class Writer:
                     await self._bring_up_to_date()
 
     async def _pause(self) -> None:
-        """Wait until something may have to be done."""
+        """Wait until a write may be due."""
         if self._due.is_set():  # and could not be done
             allowed_in = max(self._next_write, self._next_try) - self._clock()
             await asyncio.sleep(min(_LOOK_INTERVAL, max(_GATHERING, allowed_in)))
@@ -165,7 +165,7 @@ class Writer:
             self._due.set()
             self._outrun += 1
             if self._outrun % _OUTRUN == 0:
-                self._fail(ConfigFileError(self.path, "changing", "somebody else writes it again and again"))
+                self._fail(ConfigFileError(self.path, "changing", "another program keeps writing it"))
         except ConfigFileError as error:
             self._due.set()
             self._fail(error)

@@ -103,7 +103,7 @@ def test_a_frontend_of_the_backends_name_is_not_its_section() -> None:
 def test_two_sections_of_one_name_are_refused_with_their_lines() -> None:
     problem = problem_of(MARKED + b"backend be_app\n")
     assert problem.reason == "section"
-    assert str(problem) == "be_app has 2 sections, in lines 12 and 21; leave one"
+    assert str(problem) == "be_app has 2 sections, on lines 12 and 21; leave one"
 
 
 def test_a_section_without_marks_is_refused_with_the_command_that_adds_them() -> None:
