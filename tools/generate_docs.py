@@ -22,9 +22,7 @@ from dynsrv.documents.values import JsonSchemaGenerator
 from dynsrv.metrics import Metrics
 from dynsrv.settings import BackendSettings, LimitsSettings, ProxySettings, Settings
 from dynsrv.settings.server import ServerSettings
-from dynsrv.sources.consul.settings import ConsulSourceSettings
-from dynsrv.sources.ec2.settings import Ec2SourceSettings
-from dynsrv.sources.file import FileSourceSettings
+from dynsrv.sources.registry import KINDS
 from dynsrv.web.interfaces import StatusReader
 from dynsrv.web.openapi import document
 from dynsrv.web.server_metrics import ServerMetrics
@@ -65,9 +63,7 @@ def all_tables() -> dict[str, dict[str, str]]:
             "server": keys(ServerSettings),
             "limits": keys(LimitsSettings),
             "process": keys(Settings, without={"proxies", "backends"}),
-            "file": keys(FileSourceSettings),
-            "consul": keys(ConsulSourceSettings),
-            "ec2": keys(Ec2SourceSettings),
+            **{kind: keys(settings) for kind, settings in KINDS.items()},
         },
         "operations.md": {"metrics": metrics(), "server metrics": server_metrics()},
         "api.md": {

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 
+from dynsrv.sources.endpoint_rules import ANY_ENDPOINT, EndpointRules
 from dynsrv.sources.registry import KINDS
 from dynsrv.sources.source import SharedResources, Source, SourceContext
 
@@ -26,10 +27,10 @@ class Stage(ABC):
         self.folder = folder
         self._shared = SharedResources()
 
-    def a_source(self, backend: str = "be_app") -> Source:
+    def a_source(self, backend: str = "be_app", *, rules: EndpointRules = ANY_ENDPOINT) -> Source:
         """Create a source from the settings, as the daemon does."""
         settings = KINDS[self.kind].model_validate({"kind": self.kind, **self.settings})
-        return settings.create(SourceContext(backend, self.folder, self._shared))
+        return settings.create(SourceContext(backend, self.folder, self._shared, rules))
 
     @abstractmethod
     def set(self, *hosts: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from dynsrv.errors import SourceError
 from dynsrv.model import Server, Snapshot
+from dynsrv.sources.endpoint_rules import EndpointRules
 from tests.contract.stage import RemoteStage, Stage
 from tests.fakes.builders import a_server, an_endpoint
 from tests.fakes.follower import Follower, following
@@ -157,6 +158,18 @@ async def test_after_a_failure_a_new_iteration_begins_with_the_current_state(sta
         stage.set(2, 3)
         await until(lambda: hosts(follower.latest) == {2, 3})
     assert states(follower) == [{1, 2}, {2, 3}]
+
+
+async def test_an_endpoint_that_the_rules_refuse_is_reported_and_never_in_a_snapshot(stage: Stage) -> None:
+    stage.set(1)
+    rules = EndpointRules(denied=("10.0.0.2/32",))
+    async with following(stage.a_source(rules=rules).watch, retry=RETRY) as follower:
+        await until(lambda: follower.told)
+        stage.set(1, 2)
+        await until(lambda: follower.errors or follower.latest.notes)
+    assert states(follower) == [{1}]
+    (problem,) = {*map(str, follower.errors), *follower.latest.notes}
+    assert "10.0.0.2 is in 10.0.0.2/32, which is in the backend's denied_networks" in problem
 
 
 # ---- who follows

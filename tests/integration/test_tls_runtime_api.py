@@ -167,6 +167,4 @@ async def test_an_address_without_tls_that_gets_keys_of_tls_is_refused(
     proxies = [{"name": "lb1", "address": "tcp://127.0.0.1:9999", "tls": _all_of(certificates)}]
     finished = await dynsrv(proxies=proxies).run("check")
     assert finished.code == 1
-    assert (
-        "proxies[0].tls: the address tcp://127.0.0.1:9999 does not use TLS; write tcp+tls://host:port" in finished.err
-    )
+    assert "proxies[0].tls: the address tcp://127.0.0.1:9999 does not use TLS; write tcp+tls://" in finished.err

@@ -26,6 +26,7 @@ class Source(ABC):
 
     - The first snapshot comes as soon as the state is known, then one after every change.
     - A snapshot is the whole state: never a part of it, and never empty because an answer is missing.
+    - An endpoint that `SourceContext.rules` refuse is never in a snapshot; it is an error, or one of its notes.
     - What cannot be read is a `SourceError`, which ends the iteration. Whoever iterates keeps the last snapshot and
       calls `watch` again later.
     - Iteration ends only by an error, or by being cancelled or closed; it then holds nothing open.
@@ -78,7 +79,7 @@ class SharedResources:
 class SourceContext:
     """What a source is created for: the *backend*, the *directory* that relative paths begin at, and what is shared.
 
-    The source lists no endpoint that *rules* refuse.
+    *rules* say which endpoints it may list.
     """
 
     backend: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,6 +19,8 @@ from tests.fakes.consul import NO_LEADER, A, Acl, B, FakeConsul, FakeInstance, T
 from tests.fakes.follower import Follower
 from tests.fakes.loop import FakeTimeLoop
 from tests.unit.sources.consul.watches import LONGEST_WAIT, a_watch
+
+T = TypeVar("T")
 
 Truth = frozenset[tuple[str, EndpointState]]
 
@@ -55,15 +57,23 @@ class AnyStory(RuleBasedStateMachine):
         self.followers: list[Follower[Snapshot]] = []
         self.read: dict[Follower[Snapshot], tuple[int, int]] = {}
 
-    def run(self, story: Coroutine[Any, Any, object]) -> None:
-        self._runner.run(story)
+    def run(self, story: Coroutine[Any, Any, T]) -> T:
+        """Run *story*, and whatever needs no time after it: nothing happens between a response and its verification."""
+
+        async def settle() -> T:
+            result = await story
+            for _ in range(100):
+                await asyncio.sleep(0)
+            return result
+
+        return self._runner.run(settle())
 
     @initialize(
         at_first=st.sets(hosts), stale=st.booleans(), near=st.booleans(), acl=st.booleans(), newer=st.booleans()
     )
     def begin(self, *, at_first: set[int], stale: bool, near: bool, acl: bool, newer: bool) -> None:
         self.consul = FakeConsul(*map(an_instance, at_first), addresses=(A, B))
-        self.consul.latency = 0.0  # nothing happens between an answer and the doubts that it raises
+        self.consul.latency = 0.0
         self.consul.acl = Acl() if acl else None
         self.consul.tells_of_filtering = newer
         self.watch = a_watch(self.consul, stale=stale, near="_agent" if near else None)
@@ -77,7 +87,7 @@ class AnyStory(RuleBasedStateMachine):
         async def subscribe() -> Follower[Snapshot]:
             return Follower(ConsulSource(self.watch, InstanceMapper(), backend="be_app").watch, retry=1.0)
 
-        follower = self._runner.run(subscribe())
+        follower = self.run(subscribe())
         self.read[follower] = (0, 0)
         return follower
 
@@ -87,15 +97,9 @@ class AnyStory(RuleBasedStateMachine):
         self.log.append(self.consul.catalog.copy())
 
     def pass_(self, seconds: float) -> None:
-        """Let time pass, and all that is to happen without time."""
-
-        async def wait() -> None:
-            await asyncio.sleep(seconds)
-            for _ in range(100):
-                await asyncio.sleep(0)
-
+        """Let time pass."""
         if seconds:
-            self.run(wait())
+            self.run(asyncio.sleep(seconds))
             self.check()
 
     # ---- what happens
