@@ -119,7 +119,7 @@ class Server:
     seconds since HAProxy last changed its state, up to one too many, as of the first observation for a serving server.
     *check_paused*: HAProxy does not run the check because the server was put into maintenance; the result is an old
     one. *sessions* counts running and queued sessions, *sessions_total* all sessions so far; they are known for servers
-    that are `leaving`, and for all others, as *maxconn* is, only if they were queried. *drained_for*: the least number
+    that are `leaving`. *maxconn* is the last that was queried, None if it never was. *drained_for*: the least number
     of seconds it has been in drain, known only where HAProxy reports it (2.6). *backup*: it receives requests only
     while no other server can; known once it serves. *initial_weight*: the weight it was added with, of which an agent
     gives percentages. *check_detail*: why its check failed, in HAProxy's words, such as `L4CON, Connection refused`;

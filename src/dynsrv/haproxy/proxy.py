@@ -42,7 +42,7 @@ class Proxy(Protocol):
     async def observe(self, backend: str, *, with_maxconn: bool) -> Backend:
         """Return the live servers of *backend*, with the sessions of those that are being removed.
 
-        *with_maxconn*: query the maxconn and the sessions of all servers again.
+        *with_maxconn*: query the maxconn of all servers again, which is otherwise the last that is known.
 
         Raises:
             BackendRejected: it is known that no server can be added to it.

@@ -25,6 +25,10 @@ class _Known(NamedTuple):
     stat: ServerStat
     made: Server
 
+    def holds(self, stat: ServerStat) -> bool:
+        """Whether what is kept of the statistics is the same in *stat*."""
+        return (self.stat.maxconn, self.stat.backup) == (stat.maxconn, stat.backup)
+
 
 class ServerStats:
     """The statistics of the servers of one backend, as far as they matter, from the process that answered last.
@@ -86,11 +90,14 @@ class ServerStats:
         for one in servers:
             key = (one.name, one.id)
             stat, before = fresh.get(key), known.get(key)
-            if stat is not None:
-                before = _Known(one, stat, rows.with_stat(one, stat, sessions=True, timed=timed))
-            elif before is not None and before.read is not one:
-                before = _Known(one, before.stat, rows.with_stat(one, before.stat, sessions=False, timed=timed))
-            if before is not None:
-                self._known[key] = before
-            completed.append(one if before is None else before.made)
+            if before is not None and before.read is one and not one.leaving and (stat is None or before.holds(stat)):
+                now = before  # the same value, so that what did not change is seen at once
+            elif (last := stat or (before and before.stat)) is not None:
+                sessions = stat is not None and one.leaving
+                now = _Known(one, last, rows.with_stat(one, last, sessions=sessions, timed=timed))
+            else:
+                completed.append(one)
+                continue
+            self._known[key] = now
+            completed.append(now.made)
         return tuple(completed)

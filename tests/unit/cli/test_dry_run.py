@@ -117,7 +117,7 @@ async def test_what_is_desired_stands_beside_what_is_there() -> None:
         "check_detail": None,
         "weight": 1,
         "maxconn": 0,
-        "sessions": 0,
+        "sessions": None,
         "draining_since": None,
         "ours": False,
         "serving": True,

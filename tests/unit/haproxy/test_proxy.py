@@ -201,7 +201,7 @@ async def test_what_is_remembered_of_a_server_does_not_make_it_another_value() -
 async def test_maxconn_is_told_where_it_is_asked_for() -> None:
     behind = Behind(servers=[FakeServer("a", maxconn=30, sessions=2), FakeServer("b")])
     servers = (await behind.observed(with_maxconn=True)).servers
-    assert [(server.maxconn, server.sessions) for server in servers] == [(30, 2), (0, 0)]
+    assert [(server.maxconn, server.sessions) for server in servers] == [(30, None), (0, None)]
 
 
 async def test_a_backend_without_servers_has_no_statistics_to_ask_for() -> None:
